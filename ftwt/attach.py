@@ -1,0 +1,75 @@
+"""`attach`: from a plain network to a gated one."""
+
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.liveness import Liveness
+from ftwt.macs import plan
+from ftwt.model import Anatomy, Gated, Pruning, SiteGate, compile_graph, insert_gates
+from ftwt.sites import Where, candidates, choose, shape_of
+from ftwt.tracing import trace
+
+
+def attach(
+    network: nn.Module,
+    pruning: Pruning,
+    *,
+    example: Tensor | tuple[Tensor, ...],
+    where: Where | None = None,
+    leaves: tuple[type[nn.Module], ...] = (),
+) -> Gated:
+    """Return a copy of `network` with a gate at each site; `network` itself is left untouched.
+
+    A site is a convolution with the batch norm and activation that follow it. By default every
+    convolution is one except the shortcuts of residual blocks, convolutions on 1x1 maps and those
+    that make the network's output.
+
+    Args:
+        network: any network that torch.fx traces.
+        pruning: gate, target and coupling.
+        example: an input, or a tuple of inputs; MACs are counted for its shape.
+        where: picks sites by name and module from all convolutions, instead of the default.
+        leaves: module types that are not traced into.
+
+    Raises:
+        FtwtError: the network does not trace, does not take the example, has no convolution or no
+            site, or has gates already.
+
+    Example:
+        >>> import torch
+        >>> model = attach(torch.nn.Conv2d(3, 8, 3), Pruning(), example=torch.zeros(1, 3, 8, 8),
+        ...                where=lambda name, module: True)
+        >>> model.trace(torch.ones(2, 3, 8, 8)).macs.shape
+        torch.Size([2])
+    """
+    if isinstance(network, Gated):
+        raise FtwtError(
+            "attach: this network has gates already; attach to the plain network again with "
+            "another Pruning instead"
+        )
+    if not isinstance(network, nn.Module):
+        raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
+    if hasattr(network, "gates"):
+        raise FtwtError(
+            f"attach: {type(network).__name__} has an attribute named 'gates', which is where "
+            "ftwt keeps its own; rename it"
+        )
+    traced = trace(network, example, leaves)
+    found = candidates(traced)
+    sites = choose(found, where, type(network).__name__)
+    gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
+    gates.train(network.training)
+    liveness = Liveness(traced, {site.output.name: site.name for site in sites})
+    examples = example if isinstance(example, tuple) else (example,)
+    anatomy = Anatomy(
+        traced=traced,
+        sites=tuple(sites),
+        candidates=tuple(found),
+        liveness=liveness,
+        plan=plan(traced, sites, liveness, pruning.gate),
+        expected=tuple(tuple(one.shape[1:]) for one in examples),
+    )
+    run = compile_graph(insert_gates(traced, sites))
+    model = Gated(traced.root, gates, run, pruning, anatomy)
+    device = next((one.device for one in network.parameters()), None)
+    return model.to(device) if device is not None else model

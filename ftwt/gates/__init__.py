@@ -1,0 +1,20 @@
+"""Gates predict from a site's input which of its filters to run; estimators threshold them."""
+
+from ftwt.gates.bottleneck import Bottleneck
+from ftwt.gates.estimators import Hard, StraightThrough
+from ftwt.gates.interface import Estimator, Gate, SiteShape
+from ftwt.gates.pooled_linear import PooledLinear
+from ftwt.gates.untrained import Fixed, Oracle, Random
+
+__all__ = [
+    "Bottleneck",
+    "Estimator",
+    "Fixed",
+    "Gate",
+    "Hard",
+    "Oracle",
+    "PooledLinear",
+    "Random",
+    "SiteShape",
+    "StraightThrough",
+]

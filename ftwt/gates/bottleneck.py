@@ -1,0 +1,54 @@
+"""A low-rank gate, for sites where a full linear layer costs too much."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gates.interface import SiteShape
+from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Logits = V relu(U normalize(pool(I)) + a) + b with U of `rank` rows.
+
+    Costs rank * (C_in + C_out) MACs instead of C_in * C_out: for depthwise sites, where a full
+    gate can cost more than the convolution, and for wide ones.
+    """
+
+    rank: int
+    pool: Pool = "max"
+    normalize: Normalize = "softmax"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise FtwtError(f"Bottleneck: rank={self.rank!r}; give 1 or more, for example 16")
+        check_pooling("Bottleneck", self.pool, self.normalize)
+
+    def build(self, site: SiteShape) -> nn.Module:
+        """Return the gate's module."""
+        return _Bottleneck(self, site)
+
+    def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
+        """live * rank + rank * C_out."""
+        return live * self.rank + self.rank * site.out_channels
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, spec: Bottleneck, site: SiteShape) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layers = nn.Sequential(
+            nn.Linear(site.in_channels, spec.rank),
+            nn.ReLU(),
+            nn.Linear(spec.rank, site.out_channels),
+        )
+
+    def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
+        pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
+        with torch.autocast(inputs.device.type, enabled=False):
+            logits: Tensor = self.layers(pooled.to(self.layers[0].weight.dtype))
+        return logits

@@ -1,0 +1,41 @@
+"""What a gate and an estimator are."""
+
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+
+class SiteShape(NamedTuple):
+    """The site that a gate is built for."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+
+
+class Gate(Protocol):
+    """A gate's specification: a value that builds the gate's module for a site.
+
+    The module maps the site's input, float (B, C_in, *space), to logits, float (B, C_out);
+    a filter runs where its logit is positive.
+    """
+
+    def build(self, site: SiteShape) -> nn.Module:
+        """Return a new module for `site`."""
+        ...
+
+    def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
+        """MACs of the gate for samples with `live` non-zero input channels."""
+        ...
+
+
+class Estimator(Protocol):
+    """Turns logits into the weights that multiply a site's output."""
+
+    # Whether the task's loss reaches the gate through the weights.
+    differentiable: bool
+
+    def __call__(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """Return weights whose forward value is exactly 0 or 1."""
+        ...

@@ -1,0 +1,47 @@
+"""The paper's gate: global pooling, softmax, one linear layer."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftwt.gates.interface import SiteShape
+from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
+
+
+@dataclass(frozen=True)
+class PooledLinear:
+    """Logits = W softmax(pool(I)) + b (FTWT, arXiv 2110.08232, figure 3 and its caption).
+
+    The paper pools by the maximum, its published code by the mean. The linear layer is the
+    paper's 1x1 convolution on a 1x1 map.
+    """
+
+    pool: Pool = "max"
+    normalize: Normalize = "softmax"
+
+    def __post_init__(self) -> None:
+        check_pooling("PooledLinear", self.pool, self.normalize)
+
+    def build(self, site: SiteShape) -> nn.Module:
+        """Return the gate's module: C_in * C_out weights and C_out biases."""
+        return _PooledLinear(self, site)
+
+    def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
+        """live * C_out: a dead channel's share of the softmax is a constant times a row sum."""
+        return live * site.out_channels
+
+
+class _PooledLinear(nn.Module):
+    def __init__(self, spec: PooledLinear, site: SiteShape) -> None:
+        super().__init__()
+        self.spec = spec
+        self.linear = nn.Linear(site.in_channels, site.out_channels)
+
+    def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
+        pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
+        # Outside autocast: rounding logits to half precision would flip masks near zero.
+        with torch.autocast(inputs.device.type, enabled=False):
+            return F.linear(pooled.to(self.linear.weight.dtype), self.linear.weight, self.linear.bias)

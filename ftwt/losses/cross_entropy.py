@@ -1,0 +1,32 @@
+"""The task's loss for classification."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from ftwt.errors import FtwtError
+from ftwt.losses.interface import add, need_labels, scale
+from ftwt.trace import Trace
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Mean cross entropy of the network's output with the labels."""
+
+    label_smoothing: float = 0.0
+
+    __add__ = add
+    __rmul__ = scale
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise FtwtError(
+                f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
+            )
+
+    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+        """Return the loss in nats."""
+        wanted = need_labels("CrossEntropy", labels)
+        return F.cross_entropy(trace.output.float(), wanted, label_smoothing=self.label_smoothing)

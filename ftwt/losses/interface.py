@@ -1,0 +1,84 @@
+"""What a loss is, and how losses add up."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.trace import Trace
+
+
+class Loss(Protocol):
+    """A scalar from one traced pass: a frozen dataclass, so that it prints and compares.
+
+    Each loss takes `__add__ = add` and `__rmul__ = scale`, which make an `Objective`.
+    """
+
+    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+        """Return the loss of a batch."""
+        ...
+
+
+class Report(NamedTuple):
+    """An objective's value for a batch: the sum to minimise, and each part before its weight."""
+
+    total: Float[Tensor, ""]
+    parts: dict[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A weighted sum of losses: `CrossEntropy() + 0.5 * GateBCE()`."""
+
+    terms: tuple[tuple[float, Loss], ...]
+
+    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Report:
+        """Return the sum, and each part under the name of its loss."""
+        parts = {_name(loss): loss(trace, labels) for _, loss in self.terms}
+        weights = [weight for weight, _ in self.terms]
+        weighted = [weight * part for weight, part in zip(weights, parts.values(), strict=True)]
+        return Report(torch.stack(weighted).sum(), parts)
+
+    def __post_init__(self) -> None:
+        names = [_name(loss) for _, loss in self.terms]
+        for name in names:
+            if names.count(name) > 1:
+                raise FtwtError(
+                    f"Objective: {name} is given {names.count(name)} times; give each loss once, "
+                    "with a weight"
+                )
+
+    def __add__(self, other: "Loss | Objective") -> "Objective":
+        return Objective(self.terms + as_objective(other).terms)
+
+    def __rmul__(self, weight: float) -> "Objective":
+        return Objective(tuple((weight * own, loss) for own, loss in self.terms))
+
+
+def as_objective(loss: Loss | Objective) -> Objective:
+    """An objective of one loss, or the objective itself."""
+    return loss if isinstance(loss, Objective) else Objective(((1.0, loss),))
+
+
+def add(loss: Loss, other: Loss | Objective) -> Objective:
+    """`loss + other`."""
+    return as_objective(loss) + other
+
+
+def scale(loss: Loss, weight: float) -> Objective:
+    """`weight * loss`."""
+    return Objective(((weight, loss),))
+
+
+def need_labels(loss: str, labels: Tensor | None) -> Tensor:
+    """The labels, or a clear error where they are missing."""
+    if labels is None:
+        raise FtwtError(f"{loss}: called without labels; call it as loss(trace, labels)")
+    return labels
+
+
+def _name(loss: Loss) -> str:
+    return type(loss).__name__

@@ -1,0 +1,42 @@
+"""A loss on what the masks cost."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.losses.interface import add, scale
+from ftwt.trace import Trace
+
+
+@dataclass(frozen=True)
+class MacBudget:
+    """Squared excess of the batch's mean exact MACs over a fraction of the dense MACs.
+
+    max(0, mean(macs) / dense - fraction)^2, gates included. It reaches the gates through a
+    differentiable estimator (`gates.StraightThrough()`), with a union of live channels relaxed to
+    a + b - ab and an intersection to ab.
+    """
+
+    fraction: float
+
+    __add__ = add
+    __rmul__ = scale
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise FtwtError(
+                f"MacBudget: fraction={self.fraction!r} is outside (0, 1]; "
+                "give the share of the dense MACs to spend, for example 0.5"
+            )
+
+    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+        """Return the loss, a square of fractions; labels are not used."""
+        if not any(site.weight.requires_grad for site in trace.sites.values()):
+            raise FtwtError(
+                "MacBudget: no gradient reaches the gates; attach with "
+                "Pruning(estimator=gates.StraightThrough()) and trace with gradients on"
+            )
+        share = trace.relaxed_macs.mean() / trace.plan.dense_macs
+        return (share - self.fraction).clamp(min=0).square().float()

@@ -1,0 +1,203 @@
+"""The gated network: a drop-in module that decides, for each sample, which filters to run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gates.estimators import Hard
+from ftwt.gates.interface import Estimator, Gate, SiteShape
+from ftwt.gates.pooled_linear import PooledLinear
+from ftwt.gates.untrained import Oracle
+from ftwt.liveness import Liveness
+from ftwt.macs import Plan
+from ftwt.sites import Candidate
+from ftwt.targets.heatmap_mass import HeatmapMass
+from ftwt.targets.interface import Target
+from ftwt.trace import SiteTrace, Trace
+from ftwt.tracing import Traced
+
+Coupling = Literal["decoupled", "joint"]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a network is gated: the gate, the target it learns, and how both are coupled.
+
+    `coupling="decoupled"`: gates read a detached input, so the gate loss trains gates only.
+    "joint": it also reaches the backbone. With `gates.Hard()` the task's loss never reaches a gate.
+    """
+
+    gate: Gate = PooledLinear()
+    target: Target = HeatmapMass(0.9)
+    coupling: Coupling = "decoupled"
+    estimator: Estimator = Hard()
+
+    def __post_init__(self) -> None:
+        if self.coupling not in ("decoupled", "joint"):
+            raise FtwtError(
+                f"Pruning: coupling={self.coupling!r} is unknown; use 'decoupled' or 'joint'"
+            )
+
+
+class Recorder:
+    """Collects what the sites of one pass decide."""
+
+    def __init__(self, *, targets: bool) -> None:
+        self.targets = targets
+        self.sites: dict[str, SiteTrace] = {}
+
+
+class SiteGate(nn.Module):
+    """One site's gate: masks the site's output, and notes what it decided if asked to."""
+
+    def __init__(self, site: SiteShape, pruning: Pruning) -> None:
+        super().__init__()
+        self.site = site.name
+        self.pruning = pruning
+        self.gate = pruning.gate.build(site)
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "B C_in *space_in"],
+        features: Float[Tensor, "B C *space"],
+        recorder: Recorder | None,
+    ) -> Float[Tensor, "B C *space"]:
+        """Return the features with the filters that do not run at zero."""
+        pruning = self.pruning
+        target, logits = None, None
+        oracle = isinstance(pruning.gate, Oracle)
+        if oracle or (recorder is not None and recorder.targets):
+            target = pruning.target(features.detach())
+        if oracle:
+            assert target is not None
+            weight = target.to(features.dtype)
+        else:
+            logits = self.gate(inputs.detach() if pruning.coupling == "decoupled" else inputs)
+            weight = pruning.estimator(logits)
+        if recorder is not None:
+            recorder.sites[self.site] = SiteTrace(weight > 0, weight, logits, target)
+        space = (1,) * (features.dim() - 2)
+        return features * weight.to(features.dtype).view(*weight.shape, *space)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What attach found out about a network; it never changes, so copies of a model share it."""
+
+    traced: Traced
+    sites: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
+    liveness: Liveness
+    plan: Plan
+    expected: tuple[tuple[int, ...], ...]
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "Anatomy":
+        return self
+
+
+class Gated(nn.Module):
+    """A network with gates. Made by `attach`; called like the plain network.
+
+    The plain network's modules keep their names, so its state dict loads; all gate parameters
+    are under `gates.`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        gates: nn.ModuleDict,
+        run: Callable[..., Any],
+        pruning: Pruning,
+        anatomy: Anatomy,
+    ) -> None:
+        super().__init__()
+        for name, module in network.named_children():
+            self.add_module(name, module)
+        for name, parameter in network.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in network.named_buffers(recurse=False):
+            kept = name not in network._non_persistent_buffers_set
+            self.register_buffer(name, buffer, persistent=kept)
+        self.gates = gates
+        self.pruning = pruning
+        self.anatomy = anatomy
+        self._run = run
+        self.train(network.training)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the plain network would, with the filters that do not run at zero."""
+        return self._run(self, None, *inputs)
+
+    def trace(self, *inputs: Tensor, targets: bool = True) -> Trace:
+        """Run the network and return the output with each site's decisions and the cost.
+
+        `targets=False` leaves out the targets, which only training needs.
+        """
+        recorder = Recorder(targets=targets)
+        output = self._run(self, recorder, *inputs)
+        return Trace(
+            output=output,
+            sites=recorder.sites,
+            plan=self.anatomy.plan,
+            expected=self.anatomy.expected[0],
+            came=tuple(inputs[0].shape[1:]),
+        )
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites, in the order in which they run."""
+        return tuple(site.name for site in self.anatomy.sites)
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of the plain network for one sample."""
+        return self.anatomy.plan.dense_macs
+
+    @property
+    def gate_macs(self) -> int:
+        """MACs of all gates for one sample with every channel live."""
+        return self.anatomy.plan.gate_macs
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the gates."""
+        return list(self.gates.parameters())
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the network that was given."""
+        gates = {id(parameter) for parameter in self.gates.parameters()}
+        return [one for one in self.parameters() if id(one) not in gates]
+
+
+def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
+    """The function that a graph's code defines; its first argument is the module."""
+    code = graph.python_code("self")
+    scope = dict(code.globals)
+    exec(compile(code.src, "<ftwt gated network>", "exec"), scope)
+    run: Callable[..., Any] = scope["forward"]
+    return run
+
+
+def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
+    """A copy of the graph in which each site's output passes through its gate."""
+    graph = fx.Graph()
+    new_nodes: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(traced.graph, new_nodes)
+    graph.output(output)
+    first = next(iter(graph.nodes))
+    with graph.inserting_before(first):
+        recorder = graph.placeholder("ftwt_recorder")
+    for site in sites:
+        source = new_nodes[site.convolution.all_input_nodes[0]]
+        features = new_nodes[site.output]
+        with graph.inserting_after(features):
+            masked = graph.call_module(
+                f"gates.{site.key}", (source, features, recorder), type_expr=torch.Tensor
+            )
+        features.replace_all_uses_with(masked, delete_user_cb=lambda user, own=masked: user != own)
+    graph.lint()
+    return graph

@@ -1,0 +1,170 @@
+"""Finding sites: each convolution with the batch norm and activation that follow it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from ftwt import operations
+from ftwt.errors import FtwtError
+from ftwt.gates.interface import SiteShape
+from ftwt.tracing import Traced
+
+Where: TypeAlias = Callable[[str, nn.Module | None], bool]
+
+_CONV_FUNCTIONS = {F.conv2d, torch.conv2d}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A convolution that could be a site, and why the default leaves it out if it does."""
+
+    name: str
+    convolution: fx.Node
+    output: fx.Node
+    module: nn.Module | None
+    left_out: str | None
+
+    @property
+    def key(self) -> str:
+        """The name without dots, which a module's name cannot contain."""
+        return self.name.replace(".", "-")
+
+
+def is_convolution(node: fx.Node, traced: Traced) -> bool:
+    """Whether a node is a 2-d convolution."""
+    module = traced.module(node)
+    return operations.is_call(node, module, (nn.Conv2d,), _CONV_FUNCTIONS)
+
+
+def candidates(traced: Traced) -> list[Candidate]:
+    """All convolutions of a graph, in the order in which they run."""
+    found: list[Candidate] = []
+    uses: dict[str, int] = {}
+    for node in traced.graph.nodes:
+        if not is_convolution(node, traced):
+            continue
+        base = str(node.target) if node.op == "call_module" else node.name
+        uses[base] = uses.get(base, 0) + 1
+        # A module that is called twice is two sites, each with its own gate.
+        name = base if uses[base] == 1 else f"{base}@{uses[base]}"
+        output = _site_output(node, traced)
+        reason = _left_out(node, output, traced)
+        found.append(Candidate(name, node, output, traced.module(node), reason))
+    return found
+
+
+def choose(found: list[Candidate], where: Where | None, network: str) -> list[Candidate]:
+    """The candidates that become sites.
+
+    Raises:
+        FtwtError: none is chosen, or the network has no convolution.
+    """
+    if not found:
+        raise FtwtError(
+            f"attach: {network} has no 2-d convolution, so there is nothing to gate; "
+            "give a convolutional network"
+        )
+    if where is None:
+        chosen = [one for one in found if one.left_out is None]
+        hint = "give where=lambda name, module: ... that picks some of"
+    else:
+        chosen = [one for one in found if where(one.name, one.module)]
+        hint = "where= matched nothing; the candidates are"
+    if not chosen:
+        raise FtwtError(f"attach: no site in {network}; {hint} {_listed(found)}")
+    return chosen
+
+
+def _listed(found: list[Candidate], most: int = 40) -> str:
+    names = [one.name for one in found[:most]]
+    more = len(found) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def shape_of(site: Candidate, traced: Traced) -> SiteShape:
+    """Channels into and out of a site."""
+    source = operations.source(site.convolution)
+    inputs = traced.shape(source) if source is not None else None
+    outputs = traced.shape(site.output)
+    assert inputs is not None
+    assert outputs is not None
+    return SiteShape(site.name, inputs[1], outputs[1])
+
+
+def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
+    """The last node of convolution, optional batch norm, optional activation."""
+    last = node
+    following = _only_user(last)
+    if following is not None and operations.is_call(
+        following, traced.module(following), operations.BATCH_NORMS, {F.batch_norm}
+    ):
+        last = following
+        following = _only_user(last)
+    if following is not None and operations.is_activation(following, traced.module(following)):
+        last = following
+    return last
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    users = list(node.users)
+    if len(users) != 1 or operations.source(users[0]) is not node:
+        return None
+    return users[0]
+
+
+def _left_out(node: fx.Node, output: fx.Node, traced: Traced) -> str | None:
+    shape = traced.shape(output)
+    if shape is None or shape[1] < 2:
+        return "has a single filter"
+    if all(side == 1 for side in shape[2:]):
+        return "works on a 1x1 map, where a gate costs as much as it saves"
+    if not any(_computes(later, traced) for later in _descendants(output)):
+        return "makes the network's output"
+    if _is_shortcut(node, output, traced):
+        return "is the shortcut of a residual block"
+    return None
+
+
+def _computes(node: fx.Node, traced: Traced) -> bool:
+    return traced.macs.get(node.name, 0) > 0
+
+
+def _is_shortcut(node: fx.Node, output: fx.Node, traced: Traced) -> bool:
+    """Whether the site's output is added to a branch that starts at the same tensor."""
+    source = operations.source(node)
+    for user in output.users:
+        if operations.kind_of(user, traced.module(user)) is not operations.Kind.UNION:
+            continue
+        for branch in operations.operands(user):
+            if not isinstance(branch, fx.Node) or branch is output:
+                continue
+            chain = list(_ancestors(branch))
+            deeper = sum(is_convolution(one, traced) for one in [branch, *chain])
+            own = sum(is_convolution(one, traced) for one in [output, *_ancestors(output)])
+            # A stem is added too, as the identity of the first block, but the branch starts at it.
+            if source in chain and output not in chain and deeper > own:
+                return True
+    return False
+
+
+def _ancestors(node: fx.Node) -> Iterator[fx.Node]:
+    yield from _reach(node, lambda one: one.all_input_nodes)
+
+
+def _descendants(node: fx.Node) -> Iterator[fx.Node]:
+    yield from _reach(node, lambda one: list(one.users))
+
+
+def _reach(node: fx.Node, step: Callable[[fx.Node], list[fx.Node]]) -> Iterator[fx.Node]:
+    seen: set[fx.Node] = set()
+    waiting = step(node)
+    while waiting:
+        one = waiting.pop()
+        if one not in seen:
+            seen.add(one)
+            yield one
+            waiting = waiting + step(one)

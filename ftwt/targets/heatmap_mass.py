@@ -1,0 +1,72 @@
+"""The paper's target: the filters that hold a given share of a layer's heatmap mass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.targets.interface import Score, channel_scores, check_score, descending, keep_first
+
+# Cumulative sums of float32 scores miss a boundary that they should meet by a few float32 steps
+# (.3 + .3 + .2 + .1 against .9). The slack is relative to the whole mass, so it does not depend
+# on a layer's width.
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True)
+class HeatmapMass:
+    """Keep the strongest filters, up to a share `mass` of the summed scores.
+
+    Scores fall in order s_1 >= s_2 >= ...; c_i = (s_1 + ... + s_i) / sum(s). With
+    `boundary="below"`, as in FTWT (arXiv 2110.08232, section 3), filter i is kept when
+    c_i <= mass; with "reach" the fewest filters with c_k >= mass are kept, one more. `mass=1`
+    keeps every filter that fires anywhere. At least `min_channels` filters are always kept,
+    so one dominant filter or an all-zero layer never empties a mask.
+
+    Example:
+        >>> features = torch.tensor([.3, .3, .2, .1, .1]).view(1, 5, 1, 1)
+        >>> HeatmapMass(0.95)(features).sum().item()
+        4
+        >>> HeatmapMass(0.95, boundary="reach")(features).sum().item()
+        5
+    """
+
+    mass: float
+    boundary: Literal["below", "reach"] = "below"
+    min_channels: int = 1
+    score: Score = "max"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mass <= 1:
+            raise FtwtError(
+                f"HeatmapMass: mass={self.mass!r} is outside (0, 1]; "
+                "give the share of heatmap mass to keep, for example 0.9"
+            )
+        if self.boundary not in ("below", "reach"):
+            raise FtwtError(
+                f"HeatmapMass: boundary={self.boundary!r} is unknown; use 'below' or 'reach'"
+            )
+        if self.min_channels < 1:
+            raise FtwtError(
+                f"HeatmapMass: min_channels={self.min_channels!r}; give 1 or more, "
+                "a site cannot run without a filter"
+            )
+        check_score("HeatmapMass", self.score)
+
+    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+        """Return the mask of the filters to keep."""
+        scores = channel_scores(features, self.score)
+        order = descending(scores)
+        ranked = scores.gather(1, order).double()
+        cumulative = ranked.cumsum(1)
+        total = cumulative[:, -1:]
+        if self.boundary == "below":
+            inside = cumulative <= (self.mass + _SLACK) * total
+        else:
+            # Filter i is needed while the filters before it do not reach the mass.
+            inside = cumulative - ranked < (self.mass - _SLACK) * total
+        counts = (inside & (ranked > 0)).sum(1)
+        return keep_first(order, counts.clamp(min=min(self.min_channels, scores.shape[1])))

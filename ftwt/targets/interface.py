@@ -1,0 +1,67 @@
+"""What a target rule is, and the scores and ranks that the rules share."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+
+Score = Literal["max", "mean", "l2"]
+
+
+class Target(Protocol):
+    """Decides from a site's output which filters should have run."""
+
+    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+        """Return True for each filter to keep; at least one a sample."""
+        ...
+
+
+def _norm(order: float) -> Callable[[Tensor], Tensor]:
+    def norm(features: Tensor) -> Tensor:
+        # One pass and no |features| in memory; float32 whatever the input, so that bfloat16
+        # features are ranked by the same rule.
+        flat = features.flatten(2)
+        return torch.linalg.vector_norm(flat, order, dim=2, dtype=torch.float32)
+
+    return norm
+
+
+SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "max": _norm(float("inf")),
+    "mean": lambda features: _norm(1)(features) / max(1, features[0, 0].numel()),
+    "l2": _norm(2),
+}
+
+
+def check_score(rule: str, score: str) -> None:
+    """Raise FtwtError unless `score` names a channel score."""
+    if score not in SCORES:
+        raise FtwtError(f"{rule}: score={score!r} is unknown; use one of {', '.join(SCORES)}")
+
+
+def channel_scores(
+    features: Float[Tensor, "B C *space"], score: Score = "max"
+) -> Float[Tensor, "B C"]:
+    """Score each channel by the max, mean or L2 norm of its magnitude over space.
+
+    The max of |O| is the score of FTWT (arXiv 2110.08232, section 3).
+    """
+    if features.dim() == 2:
+        return features.abs().float()
+    return SCORES[score](features)
+
+
+def descending(scores: Float[Tensor, "B C"]) -> Int[Tensor, "B C"]:
+    """Order channels by falling score; ties go to the lower index, whatever the batch."""
+    return torch.argsort(scores, dim=1, descending=True, stable=True)
+
+
+def keep_first(order: Int[Tensor, "B C"], counts: Int[Tensor, "#B"]) -> Bool[Tensor, "B C"]:
+    """Mask that keeps the first `counts` channels of `order` in each sample."""
+    places = torch.arange(order.shape[1], device=order.device)
+    kept = places < counts[:, None]
+    return torch.zeros_like(order, dtype=torch.bool).scatter(1, order, kept.expand_as(order))

@@ -1,0 +1,44 @@
+"""Uniform target: the same share of filters in each layer and sample."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.targets.interface import Score, channel_scores, check_score, descending, keep_first
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Keep the max(1, round(fraction * C)) strongest filters of each sample.
+
+    FTWT's "static signature" (arXiv 2110.08232, section 3.2): how many filters run does not
+    depend on the input, which ones does.
+
+    Example:
+        >>> TopK(0.5)(torch.tensor([.1, .4, .3, .2]).view(1, 4, 1, 1)).tolist()
+        [[False, True, True, False]]
+    """
+
+    fraction: float
+    score: Score = "max"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise FtwtError(
+                f"TopK: fraction={self.fraction!r} is outside (0, 1]; "
+                "give the share of filters to keep, for example 0.5"
+            )
+        check_score("TopK", self.score)
+
+    def count(self, channels: int) -> int:
+        """How many of `channels` filters are kept."""
+        return max(1, round(self.fraction * channels))
+
+    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+        """Return the mask of the filters to keep."""
+        scores = channel_scores(features, self.score)
+        count = torch.tensor([self.count(scores.shape[1])], device=scores.device)
+        return keep_first(descending(scores), count)
