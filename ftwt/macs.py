@@ -12,6 +12,7 @@ Bias, batch norm, activations and pooling count in neither.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -22,7 +23,13 @@ from ftwt import operations
 from ftwt.gates.interface import Gate, SiteShape
 from ftwt.liveness import Evaluator, Live, Liveness, Masks
 from ftwt.sites import Candidate, is_convolution, shape_of
-from ftwt.tracing import Traced
+from ftwt.tracing import Traced, trace
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from ftwt.model import Gated
+    from ftwt.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,13 @@ class Plan:
     @property
     def gate_macs(self) -> int:
         """MACs of all gates for one sample with every channel live."""
-        return sum(
-            int(self.gate.macs(torch.tensor([layer.site.in_channels]), layer.site))
-            for layer in self.layers
-            if layer.site is not None
-        )
+        return sum(self.gate_cost(layer) for layer in self.layers)
+
+    def gate_cost(self, layer: Layer) -> int:
+        """MACs of a layer's gate for one sample with every channel live."""
+        if layer.site is None:
+            return 0
+        return int(self.gate.macs(torch.tensor([layer.site.in_channels]), layer.site))
 
     def exact(self, masks: Masks) -> dict[str, Shaped[Tensor, "B"]]:
         """Exact MACs of each layer for each sample, without gates."""
@@ -131,6 +140,105 @@ def _pairs(layer: Layer, live: Evaluator, masks: Masks) -> Tensor:
 
 def _counting(like: Tensor) -> torch.dtype:
     return torch.int64 if like.dtype == torch.bool else torch.float64
+
+
+def dense_macs(network: nn.Module, example: Tensor) -> int:
+    """MACs of a plain network for one sample of an example."""
+    return sum(trace(network, example, ()).macs.values())
+
+
+class Row(NamedTuple):
+    """One layer of a table: MACs for one sample, mean over the samples of a trace."""
+
+    name: str
+    kind: str
+    in_channels: int
+    out_channels: int
+    dense_macs: int
+    gate_macs: int
+    macs: float | None
+    paper_macs: float | None
+    active: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cost by layer. Without a trace only the dense network's and the gates' are known."""
+
+    rows: tuple[Row, ...]
+
+    def rich(self, title: str | None = None) -> "RichTable":
+        """The table for rich to print."""
+        from rich.table import Table as RichTable
+
+        traced = any(row.macs is not None for row in self.rows)
+        heads = ["layer", "kind", "in", "out", "dense MACs", "gate MACs"]
+        heads += ["exact MACs", "paper MACs", "active"] if traced else []
+        table = RichTable(title=title, show_footer=True)
+        totals = ["all", "", "", "", f"{sum(row.dense_macs for row in self.rows):,}"]
+        totals += [f"{sum(row.gate_macs for row in self.rows):,}"]
+        if traced:
+            totals += [f"{sum(row.macs or 0 for row in self.rows):,.0f}"]
+            totals += [f"{sum(row.paper_macs or 0 for row in self.rows):,.0f}", ""]
+        for head, total in zip(heads, totals, strict=True):
+            left = head in ("layer", "kind")
+            table.add_column(head, total, justify="left" if left else "right")
+        for row in self.rows:
+            cells = [row.name, row.kind, str(row.in_channels), str(row.out_channels)]
+            cells += [f"{row.dense_macs:,}", f"{row.gate_macs:,}" if row.gate_macs else ""]
+            if traced:
+                cells += [f"{row.macs:,.0f}" if row.macs is not None else ""]
+                cells += [f"{row.paper_macs:,.0f}" if row.paper_macs is not None else ""]
+                cells += [f"{100 * row.active:.1f} %" if row.active is not None else ""]
+            table.add_row(*cells)
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=140)
+        with console.capture() as capture:
+            console.print(self.rich())
+        return capture.get()
+
+
+def table(model: "Gated", seen: "Trace | None" = None) -> Table:
+    """Cost of a gated network by layer; with a trace also what its samples cost on average.
+
+    Exact MACs of a layer include its gate.
+    """
+    costs = model.anatomy.plan
+    exact: dict[str, Tensor] = {}
+    paper: dict[str, Tensor] = {}
+    live_gates: dict[str, Tensor] = {}
+    if seen is not None:
+        exact, live_gates = costs.exact(seen.masks), costs.gates(seen.masks)
+        paper = costs.paper(seen.masks)
+    rows = []
+    for layer in costs.layers:
+        gate = costs.gate_cost(layer)
+        macs = exact.get(layer.name)
+        if macs is not None and layer.name in live_gates:
+            macs = macs + live_gates[layer.name]
+        mask = seen.sites[layer.name].mask if seen and layer.name in seen.sites else None
+        rows.append(
+            Row(
+                name=layer.name,
+                kind=layer.kind,
+                in_channels=layer.in_channels,
+                out_channels=layer.out_channels,
+                dense_macs=layer.dense_macs,
+                gate_macs=gate,
+                macs=_mean(macs),
+                paper_macs=_mean(paper.get(layer.name)),
+                active=_mean(mask),
+            )
+        )
+    return Table(tuple(rows))
+
+
+def _mean(values: Tensor | None) -> float | None:
+    return None if values is None else values.double().mean().item()
 
 
 def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate) -> Plan:

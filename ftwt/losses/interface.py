@@ -51,21 +51,21 @@ class Objective:
                     "with a weight"
                 )
 
+    @staticmethod
+    def of(loss: "Loss | Objective") -> "Objective":
+        """An objective of one loss, or the objective itself."""
+        return loss if isinstance(loss, Objective) else Objective(((1.0, loss),))
+
     def __add__(self, other: "Loss | Objective") -> "Objective":
-        return Objective(self.terms + as_objective(other).terms)
+        return Objective(self.terms + Objective.of(other).terms)
 
     def __rmul__(self, weight: float) -> "Objective":
         return Objective(tuple((weight * own, loss) for own, loss in self.terms))
 
 
-def as_objective(loss: Loss | Objective) -> Objective:
-    """An objective of one loss, or the objective itself."""
-    return loss if isinstance(loss, Objective) else Objective(((1.0, loss),))
-
-
 def add(loss: Loss, other: Loss | Objective) -> Objective:
     """`loss + other`."""
-    return as_objective(loss) + other
+    return Objective.of(loss) + other
 
 
 def scale(loss: Loss, weight: float) -> Objective:

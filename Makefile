@@ -1,0 +1,47 @@
+# Every target makes the environment that it needs in .venv, which belongs to make.
+# PYTHON, 3.11 or newer, is all that has to be there before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The stamp is named after the requirements, so it exists only once exactly these are installed:
+# file times would not do, as a checkout changes them without changing the files.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
+	@echo "make test    run the tests, without those marked slow or gpu"
+	@echo "make check   format, lint and type checks"
+	@echo "make format  format the code and mend what the linter can mend"
+	@echo "make clean   remove .venv, caches and build products; results stay"
+	@echo "Each installs what it needs into .venv first; PYTHON=... picks the interpreter (3.11+)."
+
+demo: $(STAMP)
+	$(BIN)/ftwt demo --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Without any stamp the environment is new, or its installation was interrupted: start from nothing.
+# With the stamp of other requirements it is sound, and pip changes only what differs.
+$(STAMP):
+	ls $(VENV)/.installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	rm -f $(VENV)/.installed-*
+	$(BIN)/python -m pip install --quiet -e '.[test,dev,plots]' -c constraints.txt
+	touch $@

@@ -1,0 +1,56 @@
+"""The Typer app and its entry point."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from . import networks, training
+from .output import errors
+
+app = typer.Typer(
+    help="Convolutional networks that choose, for each input, which filters to run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(training.recipes)
+app.command()(training.train)
+app.command("eval")(training.evaluate)
+app.command()(networks.macs)
+app.command()(networks.sites)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ftwt {version('ftwt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Convolutional networks that choose, for each input, which filters to run."""
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit status 2."""
+    try:
+        app()
+    except Exception as error:
+        # Imported here: ftwt imports torch, which --help does not wait for.
+        from ftwt.errors import FtwtError
+
+        if not isinstance(error, FtwtError):
+            raise
+        errors.print(f"ftwt: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

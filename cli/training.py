@@ -1,0 +1,112 @@
+"""`ftwt recipes`, `ftwt train` and `ftwt eval`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .output import Json, percent, report
+
+Data = Annotated[
+    str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the recipes."""
+    from rich.table import Table
+
+    from ftwt.training import CATALOGUE
+
+    rows = [
+        {"name": name, "network": entry.network, "about": entry.about}
+        for name, entry in CATALOGUE.items()
+    ]
+    table = Table("recipe", "network", "what it is")
+    for row in rows:
+        table.add_row(*row.values())
+    report({"recipes": rows}, table, as_json=as_json)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="New folder for the run.")],
+    dense: Annotated[bool, typer.Option("--dense", help="Train the plain network.")] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="Run folder or safetensors file to start from.")
+    ] = None,
+    mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None,
+    coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
+    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Train on that many images, a fixed subset.")
+    ] = None,
+    seed: int = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train the dense baseline (--dense), or the gated network from a start (--init)."""
+    from ftwt import data as datasets
+    from ftwt.training import Choices, runs
+    from ftwt.training import recipe as make_recipe
+    from ftwt.training.phases import epochs_of
+    from .progress import watching
+
+    _set_threads(threads)
+    choices = Choices(mass, coupling, epochs, seed)  # type: ignore[arg-type]
+    made = make_recipe(recipe, choices, dense=dense)
+    dataset = datasets.load(data, limit=limit, seed=0)
+    with watching(out.name, epochs_of(made.settings.phases)) as watch:
+        _, record = runs.train_run(
+            made, dataset, out,
+            name=recipe, init=init, resume=resume, device=device, watch=watch,
+        )  # fmt: skip
+    best = record.get("best_validation_accuracy")
+    report(
+        record,
+        f"{out}: best validation accuracy {percent(best or 0)} after epoch "
+        f"{record.get('best_epoch', -1) + 1}, {record.get('hours', 0):.2f} hours; "
+        f"next: ftwt eval {out} --data {data}",
+        as_json=as_json,
+    )
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder or a saved model.")],
+    data: Data,
+    limit: Annotated[int | None, typer.Option(help="Evaluate only so many test images.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
+    from ftwt.training.reports import evaluate_run
+
+    _set_threads(threads)
+    result = evaluate_run(run, data, limit=limit)
+    report(result, _evaluation_table(result), as_json=as_json)
+
+
+def _evaluation_table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("", "value", title=f"{result['images']} test images of {result['data']}")
+    dense = result["dense_accuracy"]
+    table.add_row("accuracy", percent(result["accuracy"]))
+    table.add_row("accuracy of the dense start", percent(dense) if dense is not None else "unknown")
+    table.add_row("accuracy with every filter on", percent(result["all_on_accuracy"]))
+    table.add_row("MACs, plain network", f"{result['dense_macs']:,}")
+    table.add_row("MACs, mean over images", f"{result['macs']:,.0f}")
+    table.add_row("MAC reduction, exact", percent(result["reduction_exact"]))
+    table.add_row("MAC reduction, paper's convention", percent(result["reduction_paper"]))
+    return table
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,66 @@
+"""Specifications to JSON and back: frozen dataclasses, by the name of their type."""
+
+import dataclasses
+from typing import Any
+
+from ftwt import gates, losses, targets
+from ftwt.errors import FtwtError
+from ftwt.model import Pruning
+from ftwt.training import optimizers
+from ftwt.data import Augment
+from ftwt.training.loop import Settings
+from ftwt.training.phases import Phase
+from ftwt.training.recipes import Recipe
+
+# Only these are ever built from a file.
+TYPES: tuple[type, ...] = (
+    Pruning,
+    targets.HeatmapMass, targets.TopK, targets.Active,
+    gates.PooledLinear, gates.Bottleneck, gates.Oracle, gates.Fixed, gates.Random,
+    gates.Hard, gates.StraightThrough,
+    losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.MacBudget,
+    optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
+    Phase, Settings, Recipe, Augment,
+)  # fmt: skip
+_BY_NAME = {one.__name__: one for one in TYPES}
+
+
+def to_json(value: Any) -> Any:
+    """A specification as plain JSON values; `from_json` gives back an equal one."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise FtwtError(
+        f"to_json: {type(value).__name__} is not a specification; use frozen dataclasses of "
+        "numbers, strings, tuples and other specifications"
+    )
+
+
+def from_json(value: Any) -> Any:
+    """Build a specification from what `to_json` made.
+
+    Raises:
+        FtwtError: an unknown type, or fields that do not fit it.
+    """
+    if isinstance(value, list):
+        return tuple(from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "type" not in value:
+        return {key: from_json(item) for key, item in value.items()}
+    kind = _BY_NAME.get(value["type"])
+    if kind is None:
+        raise FtwtError(
+            f"from_json: unknown type {value['type']!r}; known are {', '.join(sorted(_BY_NAME))}"
+        )
+    fields = {key: from_json(item) for key, item in value.items() if key != "type"}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise FtwtError(f"from_json: {value['type']} does not take these fields: {error}") from None

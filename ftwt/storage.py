@@ -1,0 +1,177 @@
+"""Saved models: safetensors that rebuild the model by themselves, nothing pickled."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ftwt import networks, specs
+from ftwt.attach import attach
+from ftwt.errors import FtwtError
+from ftwt.model import Gated
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a file says of its model, beside the weights.
+
+    `network` is a name of `ftwt.networks`, or None for a network of the user's own, which `load`
+    then has to be given. `mean` and `std` are those of the pixels that it was trained on.
+    """
+
+    network: str | None
+    num_classes: int
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(model: nn.Module, path: Path | str, card: Card) -> None:
+    """Write a gated or plain network; the file appears whole or not at all."""
+    about: dict[str, Any] = {"format": _FORMAT, **asdict(card)}
+    if isinstance(model, Gated):
+        about["pruning"] = specs.to_json(model.pruning)
+        about["sites"] = list(model.sites)
+        about["shapes"] = [list(shape) for shape in model.anatomy.expected]
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    payload = safetensors.torch.save(weights, metadata={"ftwt": json.dumps(about)})
+    write_atomically(Path(path), payload)
+
+
+def load(
+    path: Path | str, network: nn.Module | None = None, *, device: torch.device | str = "cpu"
+) -> tuple[nn.Module, Card]:
+    """Rebuild the model that `save` wrote, in eval mode.
+
+    Args:
+        path: the file, or a run folder that holds `model.safetensors`.
+        network: the plain network, where it is none of `ftwt.networks`.
+        device: where to put it.
+
+    Raises:
+        FtwtError: no such file, a truncated or foreign file, or weights that do not fit.
+    """
+    file = model_file(Path(path))
+    weights, metadata = read(file)
+    if "ftwt" not in metadata:
+        raise FtwtError(
+            f"load: {file} holds weights alone, not a model saved by ftwt; "
+            "give it as --init, or load it into a network with load_weights"
+        )
+    about = json.loads(metadata["ftwt"])
+    if about.get("format") != _FORMAT:
+        raise FtwtError(
+            f"load: {file} has format {about.get('format')!r}, this ftwt reads {_FORMAT}; "
+            "use the version that wrote it"
+        )
+    if network is None:
+        if about["network"] is None:
+            raise FtwtError(f"load: {file} holds a network of your own; give it as network=")
+        network = networks.build(about["network"], num_classes=about["num_classes"])
+    model = network
+    if "pruning" in about:
+        sites = set(about["sites"])
+        example = tuple(torch.zeros(1, *shape) for shape in about["shapes"])
+        model = attach(
+            network,
+            specs.from_json(about["pruning"]),
+            example=example,
+            where=lambda name, _: name in sites,
+        )
+    load_weights(model, weights, source=str(file))
+    names = Card.__dataclass_fields__
+    card = Card(**{name: _tuples(about[name]) for name in names if name in about})
+    return model.eval().to(device), card
+
+
+def model_file(path: Path) -> Path:
+    """The model's file in a run folder, or the file itself."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        what = "holds no model.safetensors" if path.is_dir() else "does not exist"
+        raise FtwtError(f"load: {path} {what}; give a run folder or a safetensors file")
+    return file
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        FtwtError: the file is truncated, or no safetensors file at all.
+    """
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            metadata = dict(opened.metadata() or {})
+            return {name: opened.get_tensor(name) for name in opened.keys()}, metadata  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FtwtError(
+            f"load: {file} is not a whole safetensors file ({error}); "
+            "it may be truncated, copy or train it again"
+        ) from None
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Load weights by name; a plain network's also load into its gated one.
+
+    Raises:
+        FtwtError: names or shapes do not fit, with the first of them.
+    """
+    own = model.state_dict()
+    gated = isinstance(model, Gated) and not any(name.startswith("gates.") for name in weights)
+    wanted = {
+        name
+        for name in own
+        # Files of other libraries often leave out the batch norms' counters.
+        if not (gated and name.startswith("gates.")) and not name.endswith("num_batches_tracked")
+    }
+    missing = sorted(wanted - set(weights))
+    unexpected = sorted(set(weights) - set(own))
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(wanted & set(weights))
+        if weights[name].shape != own[name].shape
+    ]
+    problems = [*_some("missing", missing), *_some("unexpected", unexpected), *_some("", shapes)]
+    if problems:
+        raise FtwtError(
+            f"load: {source} holds weights of another network: {'; '.join(problems)}; "
+            "give the network that they were trained for"
+        )
+    model.load_state_dict(dict(weights), strict=False)
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file through a temporary one beside it: it appears whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _some(label: str, names: Iterable[str], most: int = 3) -> list[str]:
+    listed = list(names)
+    if not listed:
+        return []
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return [f"{label} {', '.join(listed[:most])}{more}".strip()]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

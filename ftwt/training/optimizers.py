@@ -1,0 +1,92 @@
+"""Optimizers and their schedules as values; torch does the work."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from ftwt.errors import FtwtError
+
+
+class Schedule(Protocol):
+    """A learning rate over the steps in which an optimizer's parameters are trained."""
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same learning rate throughout."""
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Multiply the learning rate by `factor` at each of the given fractions of training."""
+
+    at: tuple[float, ...]
+    factor: float = 0.1
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        milestones = [round(fraction * steps) for fraction in self.at]
+        return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=self.factor)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Fall to zero along half a cosine."""
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Rise to the learning rate over the first `warmup` of training, then fall to zero."""
+
+    warmup: float = 0.3
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=max(1, steps) + 1,
+            pct_start=self.warmup,
+            cycle_momentum=False,
+        )
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Stochastic gradient descent with momentum."""
+
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    schedule: Schedule = Cosine()
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive learning rate")
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
+        """Return torch's optimizer."""
+        return torch.optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )

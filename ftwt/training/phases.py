@@ -1,0 +1,64 @@
+"""Phases: stretches of epochs, each with its own trainable parts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from ftwt.errors import FtwtError
+from ftwt.model import Gated
+
+Part = Literal["all", "gates", "backbone"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`epochs` epochs that train the backbone, the gates, or both.
+
+    What a phase does not train is frozen for real: no gradient, no momentum, no weight decay, and
+    batch norms of a frozen backbone keep their statistics.
+    """
+
+    name: str
+    epochs: int
+    train: Part = "all"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise FtwtError(f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more")
+        if self.train not in ("all", "gates", "backbone"):
+            raise FtwtError(
+                f"Phase {self.name!r}: train={self.train!r} is unknown; "
+                "use 'all', 'gates' or 'backbone'"
+            )
+
+    def trains(self, part: Literal["gates", "backbone"]) -> bool:
+        """Whether this phase trains that part."""
+        return self.train in ("all", part)
+
+
+def enter(phase: Phase, model: nn.Module) -> None:
+    """Make exactly the phase's parameters trainable, and set train and eval modes."""
+    model.train()
+    gates = list(model.gates.parameters()) if isinstance(model, Gated) else []
+    own = {id(parameter) for parameter in gates}
+    for parameter in model.parameters():
+        parameter.requires_grad_(phase.trains("gates" if id(parameter) in own else "backbone"))
+    if not phase.trains("backbone"):
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
+    """The phase that epoch `epoch` (from 0) belongs to."""
+    for phase in phases:
+        if epoch < phase.epochs:
+            return phase
+        epoch -= phase.epochs
+    raise FtwtError(f"phase_at: epoch {epoch} is past the last phase")
+
+
+def epochs_of(phases: tuple[Phase, ...], part: Literal["gates", "backbone"] | None = None) -> int:
+    """Epochs of all phases, or of those that train a part."""
+    return sum(phase.epochs for phase in phases if part is None or phase.trains(part))
