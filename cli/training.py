@@ -54,6 +54,7 @@ def train(
     from ftwt.training import Choices, runs
     from ftwt.training import recipe as make_recipe
     from ftwt.training.phases import epochs_of
+
     from .progress import watching
 
     _set_threads(threads)

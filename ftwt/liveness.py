@@ -8,7 +8,8 @@ of their own. They are run on a tensor of labels that name the channel each elem
 the answer is read off the result.
 """
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -98,14 +99,14 @@ class Evaluator:
 
     def __init__(self, masks: Masks, like: Shaped[Tensor, "B ..."]) -> None:
         self._masks, self._like = masks, like
-        self._done: dict[int, Tensor] = {}
+        # By identity, which expressions compare by.
+        self._done: dict[Live, Tensor] = {}
 
     def __call__(self, live: Live) -> Bool[Tensor, "B C"] | Float[Tensor, "B C"]:
         """Return the live channels of each sample."""
-        key = id(live)
-        if key not in self._done:
-            self._done[key] = self._evaluate(live)
-        return self._done[key]
+        if live not in self._done:
+            self._done[live] = self._evaluate(live)
+        return self._done[live]
 
     def _evaluate(self, live: Live) -> Tensor:
         match live:
@@ -132,7 +133,7 @@ def _both(one: Tensor, two: Tensor) -> Tensor:
     return one & two if one.dtype == torch.bool else one * two
 
 
-def _fold(combine: Any, tensors: Iterable[Tensor]) -> Tensor:
+def _fold(combine: Callable[[Tensor, Tensor], Tensor], tensors: Iterable[Tensor]) -> Tensor:
     first, *rest = tensors
     for tensor in rest:
         first = combine(first, tensor)
@@ -207,9 +208,7 @@ class Liveness:
         value = self._values.get(node.name)
         return value if isinstance(value, _Value) else None
 
-    def _kept(
-        self, node: fx.Node, source: fx.Node, *, elementwise: bool = False
-    ) -> _Value | None:
+    def _kept(self, node: fx.Node, source: fx.Node, *, elementwise: bool = False) -> _Value | None:
         value = self._single(source)
         before, after = self._traced.shape(source), self._traced.shape(node)
         if value is None or before is None or after is None:
@@ -250,7 +249,7 @@ class Liveness:
 
     def _moved(self, node: fx.Node) -> _Value | tuple[_Value | None, ...] | None:
         """Run an operation that only moves elements on labels of where they come from."""
-        if node.target is operations.getitem:
+        if node.target is operator.getitem:
             source, item = node.args[0], node.args[1]
             several = self._values.get(source.name) if isinstance(source, fx.Node) else None
             if isinstance(several, tuple) and isinstance(item, int):
@@ -278,7 +277,8 @@ class Liveness:
             widths += live.width
         try:
             result = self._run(node, labels)
-        except Exception:  # noqa: BLE001 - an operation that does not take labels is just unknown
+        except Exception:
+            # An operation that does not take labels is just unknown.
             return None
         whole = lives[0] if len(lives) == 1 else Concat(tuple(lives))
         if isinstance(result, (tuple, list)):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import einops
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
@@ -131,11 +132,16 @@ def _pairs(layer: Layer, live: Evaluator, masks: Masks) -> Tensor:
     if layer.inputs is None:
         # Not a layer of channels: its cost is the same for each sample, in one pair.
         return like.new_ones(like.shape[0], dtype=_counting(like))
-    inputs = live(layer.inputs).to(_counting(like)).unflatten(1, (layer.groups, -1)).sum(2)
+    inputs = _by_group(live(layer.inputs).to(_counting(like)), layer.groups)
     if layer.site is None:
         return inputs.sum(1) * (layer.out_channels // layer.groups)
-    mask = masks[layer.site.name].to(_counting(like))
-    return (inputs * mask.unflatten(1, (layer.groups, -1)).sum(2)).sum(1)
+    active = _by_group(masks[layer.site.name].to(_counting(like)), layer.groups)
+    return (inputs * active).sum(1)
+
+
+def _by_group(channels: Tensor, groups: int) -> Tensor:
+    counts: Tensor = einops.reduce(channels, "b (g c) -> b g", "sum", g=groups)
+    return counts
 
 
 def _counting(like: Tensor) -> torch.dtype:

@@ -1,13 +1,14 @@
 """The gated network: a drop-in module that decides, for each sample, which filters to run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from ftwt import operations
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate, SiteShape
@@ -32,10 +33,10 @@ class Pruning:
     "joint": it also reaches the backbone. With `gates.Hard()` the task's loss never reaches a gate.
     """
 
-    gate: Gate = PooledLinear()
-    target: Target = HeatmapMass(0.9)
+    gate: Gate = field(default_factory=PooledLinear)
+    target: Target = field(default_factory=lambda: HeatmapMass(0.9))
     coupling: Coupling = "decoupled"
-    estimator: Estimator = Hard()
+    estimator: Estimator = field(default_factory=Hard)
 
     def __post_init__(self) -> None:
         if self.coupling not in ("decoupled", "joint"):
@@ -57,7 +58,7 @@ class SiteGate(nn.Module):
 
     def __init__(self, site: SiteShape, pruning: Pruning) -> None:
         super().__init__()
-        self.site = site.name
+        self.site = site
         self.pruning = pruning
         self.gate = pruning.gate.build(site)
 
@@ -80,7 +81,7 @@ class SiteGate(nn.Module):
             logits = self.gate(inputs.detach() if pruning.coupling == "decoupled" else inputs)
             weight = pruning.estimator(logits)
         if recorder is not None:
-            recorder.sites[self.site] = SiteTrace(weight > 0, weight, logits, target)
+            recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
         space = (1,) * (features.dim() - 2)
         return features * weight.to(features.dtype).view(*weight.shape, *space)
 
@@ -192,12 +193,14 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
     with graph.inserting_before(first):
         recorder = graph.placeholder("ftwt_recorder")
     for site in sites:
-        source = new_nodes[site.convolution.all_input_nodes[0]]
+        # What the convolution reads now: masked already, if it comes from an earlier site.
+        source = operations.source(new_nodes[site.convolution])
         features = new_nodes[site.output]
         with graph.inserting_after(features):
             masked = graph.call_module(
                 f"gates.{site.key}", (source, features, recorder), type_expr=torch.Tensor
             )
-        features.replace_all_uses_with(masked, delete_user_cb=lambda user, own=masked: user != own)
+        for user in [user for user in features.users if user is not masked]:
+            user.replace_input_with(features, masked)
     graph.lint()
     return graph

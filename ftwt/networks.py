@@ -156,7 +156,7 @@ def _from_timm(model: str, num_classes: int | None) -> nn.Module:
     return network
 
 
-def _timm() -> Any:  # noqa: ANN401 (an optional package, which may not be there to be typed)
+def _timm() -> Any:
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:

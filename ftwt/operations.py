@@ -196,7 +196,7 @@ def operands(node: fx.Node) -> tuple[Any, ...]:
 
 def reduces_space(node: fx.Node, rank: int) -> bool:
     """Whether a reduction of a tensor of `rank` dimensions leaves batch and channels alone."""
-    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     listed = dims if isinstance(dims, (list, tuple)) else [dims]
     return all(isinstance(dim, int) and dim % rank >= 2 for dim in listed)
 

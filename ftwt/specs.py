@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from ftwt import gates, losses, targets
+from ftwt.data import Augment
 from ftwt.errors import FtwtError
 from ftwt.model import Pruning
 from ftwt.training import optimizers
-from ftwt.data import Augment
 from ftwt.training.loop import Settings
 from ftwt.training.phases import Phase
 from ftwt.training.recipes import Recipe

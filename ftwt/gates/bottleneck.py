@@ -33,7 +33,7 @@ class Bottleneck:
         return _Bottleneck(self, site)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
-        """live * rank + rank * C_out."""
+        """Count live * rank + rank * C_out."""
         return live * self.rank + self.rank * site.out_channels
 
 
@@ -50,5 +50,5 @@ class _Bottleneck(nn.Module):
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
         with torch.autocast(inputs.device.type, enabled=False):
-            logits: Tensor = self.layers(pooled.to(self.layers[0].weight.dtype))
+            logits: Tensor = self.layers(pooled.to(next(self.parameters()).dtype))
         return logits

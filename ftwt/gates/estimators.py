@@ -1,7 +1,6 @@
 """Estimators: how a gate's logits become a mask, and what gradient flows back."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,8 +10,6 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Hard:
     """Threshold without gradient, as in FTWT: the task's loss never reaches the gate."""
-
-    differentiable: ClassVar[bool] = False
 
     def __call__(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """Return [logit > 0], that is [sigmoid(logit) > 0.5]."""
@@ -26,8 +23,6 @@ class StraightThrough:
     Bengio et al., "Estimating or propagating gradients through stochastic neurons"
     (arXiv 1308.3432).
     """
-
-    differentiable: ClassVar[bool] = True
 
     def __call__(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """Return [logit > 0] with the gradient of sigmoid(logit)."""

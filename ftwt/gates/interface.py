@@ -1,6 +1,6 @@
 """What a gate and an estimator are."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ class SiteShape(NamedTuple):
     out_channels: int
 
 
+@runtime_checkable
 class Gate(Protocol):
     """A gate's specification: a value that builds the gate's module for a site.
 
@@ -30,11 +31,9 @@ class Gate(Protocol):
         ...
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """Turns logits into the weights that multiply a site's output."""
-
-    # Whether the task's loss reaches the gate through the weights.
-    differentiable: bool
 
     def __call__(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
         """Return weights whose forward value is exactly 0 or 1."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ftwt.gates.interface import SiteShape
 from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
@@ -30,7 +29,7 @@ class PooledLinear:
         return _PooledLinear(self, site)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
-        """live * C_out: a dead channel's share of the softmax is a constant times a row sum."""
+        """Count live * C_out; a dead channel's softmax share is a constant times a row sum."""
         return live * site.out_channels
 
 
@@ -44,4 +43,5 @@ class _PooledLinear(nn.Module):
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
         # Outside autocast: rounding logits to half precision would flip masks near zero.
         with torch.autocast(inputs.device.type, enabled=False):
-            return F.linear(pooled.to(self.linear.weight.dtype), self.linear.weight, self.linear.bias)
+            logits: Tensor = self.linear(pooled.to(self.linear.weight.dtype))
+        return logits

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gates.interface import SiteShape
 
+Mask: TypeAlias = Tensor | Sequence[bool] | Sequence[Sequence[bool]]
+
+# Masks that a random gate holds; a larger batch starts over.
 _ROWS = 64
 
 
@@ -41,7 +45,7 @@ class Fixed:
 
     masks: Mapping[str, tuple[tuple[bool, ...], ...]]
 
-    def __init__(self, masks: Mapping[str, Tensor | Sequence[bool] | Sequence[Sequence[bool]]]):
+    def __init__(self, masks: Mapping[str, Mask]) -> None:
         rows = {name: _rows(name, mask) for name, mask in masks.items()}
         object.__setattr__(self, "masks", rows)
 
@@ -95,16 +99,14 @@ class Random:
         return torch.zeros_like(live)
 
 
-def _rows(name: str, mask: Tensor | Sequence[bool] | Sequence[Sequence[bool]]) -> tuple[
-    tuple[bool, ...], ...
-]:
+def _rows(name: str, mask: Mask) -> tuple[tuple[bool, ...], ...]:
     table = torch.as_tensor(mask)
     if table.dtype != torch.bool or table.dim() not in (1, 2) or table.numel() == 0:
         raise FtwtError(
             f"Fixed: the mask for {name!r} is {table.dtype} of shape {tuple(table.shape)}; "
             "give booleans of shape (C_out,) or (B, C_out)"
         )
-    return tuple(tuple(row) for row in torch.atleast_2d(table).tolist())
+    return tuple(tuple(row) for row in table.view(-1, table.shape[-1]).tolist())
 
 
 class _Table(nn.Module):

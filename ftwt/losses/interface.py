@@ -1,7 +1,7 @@
 """What a loss is, and how losses add up."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from ftwt.errors import FtwtError
 from ftwt.trace import Trace
 
 
+@runtime_checkable
 class Loss(Protocol):
     """A scalar from one traced pass: a frozen dataclass, so that it prints and compares.
 

@@ -1,7 +1,7 @@
 """What a target rule is, and the scores and ranks that the rules share."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,7 @@ from ftwt.errors import FtwtError
 Score = Literal["max", "mean", "l2"]
 
 
+@runtime_checkable
 class Target(Protocol):
     """Decides from a site's output which filters should have run."""
 
@@ -25,7 +26,8 @@ def _norm(order: float) -> Callable[[Tensor], Tensor]:
         # One pass and no |features| in memory; float32 whatever the input, so that bfloat16
         # features are ranked by the same rule.
         flat = features.flatten(2)
-        return torch.linalg.vector_norm(flat, order, dim=2, dtype=torch.float32)
+        scores: Tensor = torch.linalg.vector_norm(flat, order, dim=2, dtype=torch.float32)
+        return scores
 
     return norm
 

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from ftwt.training.phases import Phase, enter, epochs_of, phase_at
 PARTS: tuple[Literal["backbone", "gates"], ...] = ("backbone", "gates")
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Training batches: sized, iterable again and again."""
 
@@ -121,7 +122,7 @@ def fit(
     model = state.model
     last = settings.phases[-1]
     if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     good = _copy(model)
     while state.epoch < epochs_of(settings.phases):
         phase = phase_at(settings.phases, state.epoch)
@@ -194,7 +195,7 @@ def _train_epoch(
             trace = observe(model, inputs, targets=phase.trains("gates"))
         report = objective_of(phase, objective)(trace, labels)
         model.zero_grad(set_to_none=True)
-        report.total.backward()
+        torch.autograd.backward(report.total)
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         for part in active:

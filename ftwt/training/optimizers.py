@@ -1,8 +1,8 @@
 """Optimizers and their schedules as values; torch does the work."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from ftwt.errors import FtwtError
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """A learning rate over the steps in which an optimizer's parameters are trained."""
 
@@ -75,7 +76,7 @@ class Sgd:
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
-    schedule: Schedule = Cosine()
+    schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
         if not self.lr > 0:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
@@ -26,7 +26,7 @@ class Recipe:
     objective: Objective
     pruning: Pruning | None = None
     batch_size: int = 128
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
 
 
 @dataclass(frozen=True)

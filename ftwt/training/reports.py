@@ -35,7 +35,7 @@ def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str,
             f"eval: {run} knows {card.num_classes} classes, {name} has {len(dataset.classes)}; "
             "give the data that it was trained on"
         )
-    batches = test_batches(dataset, card, limit)
+    batches = batches_of(dataset, card, limit)
     start = file.parent / "dense.safetensors"
     measured = evaluate(model, batches, dense_macs=_dense_macs(model, dataset))
     result: dict[str, Any] = {
@@ -66,7 +66,7 @@ def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str,
     return result
 
 
-def test_batches(dataset: Dataset, card: storage.Card, limit: int | None = None) -> Batches:
+def batches_of(dataset: Dataset, card: storage.Card, limit: int | None = None) -> Batches:
     """Test batches with the pixel statistics that a model was trained with."""
     images = dataset.test
     if limit is not None:

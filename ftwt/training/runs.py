@@ -1,10 +1,10 @@
 """Run folders: a training with its weights, records and resume state.
 
-    model.safetensors   the best weights by validation, with everything needed to rebuild the model
-    dense.safetensors   the plain network that a gated training started from, if it did
-    metrics.jsonl       one line an epoch
-    run.json            command, recipe, data, versions, seed, hours, result
-    resume.pt           the state after the last epoch, until the run has finished
+model.safetensors   the best weights by validation, with everything needed to rebuild the model
+dense.safetensors   the plain network that a gated training started from, if it did
+metrics.jsonl       one line an epoch
+run.json            command, recipe, data, versions, seed, hours, result
+resume.pt           the state after the last epoch, until the run has finished
 """
 
 import io
@@ -98,12 +98,17 @@ def train_run(
             storage.load_weights(model, start_weights, source=str(init))
     model.to(device)
     training, held = holdout(dataset.train, seed=recipe.settings.seed)
-    pixels = {"mean": dataset.mean, "std": dataset.std}
     batches = Batches(
-        training, recipe.batch_size, **pixels, augment=recipe.augment, shuffle=True,
-        seed=recipe.settings.seed, drop_last=True,
-    )  # fmt: skip
-    validation = Batches(held, _EVAL_BATCH, **pixels)
+        training,
+        recipe.batch_size,
+        mean=dataset.mean,
+        std=dataset.std,
+        augment=recipe.augment,
+        shuffle=True,
+        seed=recipe.settings.seed,
+        drop_last=True,
+    )
+    validation = Batches(held, _EVAL_BATCH, mean=dataset.mean, std=dataset.std)
     state = start(model, recipe.settings, len(batches))
     card = storage.Card(
         recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
@@ -229,7 +234,8 @@ def _restore(out: Path, state: State, record: dict[str, Any]) -> None:
     file = out / "resume.pt"
     try:
         kept = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # noqa: BLE001 - torch raises many types for a damaged file
+    except Exception as error:
+        # torch raises many types for a damaged file.
         raise FtwtError(
             f"train: {file} cannot be read ({type(error).__name__}); it may be truncated, "
             "start again in a new folder"

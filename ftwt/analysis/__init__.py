@@ -1,0 +1,40 @@
+"""Measuring what gated networks do, drawing it, and one HTML page that shows it.
+
+    seen = activity(model, loader)
+    curve = oracle_curve(network, loader, (0.8, 0.9, 0.95), example=example)
+    tradeoff(curve, trained={"trained gates": seen}).savefig("tradeoff.png")
+
+Measurements need nothing but torch; plots need `pip install ftwt[plots]`.
+"""
+
+from ftwt.analysis import drawing, page
+from ftwt.analysis.activity import Activity, LayerCost, SiteActivity, activity
+from ftwt.analysis.cost_plot import cost_histogram
+from ftwt.analysis.curve import Curve, CurveRow, Measured, oracle_curve
+from ftwt.analysis.heatmap_plot import heatmap_grid
+from ftwt.analysis.heatmaps import Heatmaps, heatmaps
+from ftwt.analysis.layer_plots import activity_by_layer, macs_by_layer
+from ftwt.analysis.report import Findings, write_report
+from ftwt.analysis.tradeoff_plot import tradeoff
+
+__all__ = [
+    "Activity",
+    "Curve",
+    "CurveRow",
+    "Findings",
+    "Heatmaps",
+    "LayerCost",
+    "Measured",
+    "SiteActivity",
+    "activity",
+    "activity_by_layer",
+    "cost_histogram",
+    "drawing",
+    "heatmap_grid",
+    "heatmaps",
+    "macs_by_layer",
+    "oracle_curve",
+    "page",
+    "tradeoff",
+    "write_report",
+]

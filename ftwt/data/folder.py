@@ -1,0 +1,189 @@
+"""Image folders in torchvision's layout: SPLIT/CLASS/IMAGE."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import (  # type: ignore[import-untyped, unused-ignore]
+    IMG_EXTENSIONS,
+    make_dataset,
+)
+
+from ftwt.data.images import Images
+from ftwt.data.splits import balanced_prefix
+from ftwt.errors import FtwtError
+
+Progress = Callable[[int, int], None]
+
+# Below this many pixels an image decodes faster than threads hand over the interpreter's lock.
+_WORTH_A_THREAD = 128 * 128
+
+
+def read(
+    folder: Path, *, size: int | None, limit: int | None, progress: Progress | None
+) -> tuple[tuple[str, ...], Images, Images]:
+    """Read `folder`/train and `folder`/test (or val) into (classes, train, test).
+
+    Args:
+        folder: holds train/ and test/ or val/; test/ is read when both are there.
+        size: side in pixels that images are resized (shorter side) and cropped (centre) to; None
+            when all images are square and of one size already.
+        limit: training images to keep, see `balanced_prefix`.
+        progress: called with (images read, images in all).
+
+    Raises:
+        FtwtError: a folder is missing or empty, the classes of the splits differ, an image cannot
+            be read, or the images are not of one size.
+    """
+    train_folder, test_folder = _split_folders(folder)
+    classes = _classes(train_folder)
+    _check_same_classes(classes, train_folder, test_folder)
+    train_files, train_labels = _files(train_folder, classes)
+    test_files, test_labels = _files(test_folder, classes)
+    if limit is not None:
+        kept = balanced_prefix(train_labels, limit)
+        train_files, train_labels = [train_files[i] for i in kept.tolist()], train_labels[kept]
+    pixels = _decode_all([*train_files, *test_files], size, progress)
+    count = len(train_files)
+    return classes, Images(pixels[:count], train_labels), Images(pixels[count:], test_labels)
+
+
+def _split_folders(folder: Path) -> tuple[Path, Path]:
+    if not folder.is_dir():
+        raise FtwtError(
+            f"load: there is no folder {folder}; give one that holds train/CLASS/IMAGE and "
+            "test/CLASS/IMAGE (or val/)"
+        )
+    if not any(folder.iterdir()):
+        raise FtwtError(
+            f"load: folder {folder} is empty; put train/CLASS/IMAGE and test/CLASS/IMAGE (or val/) "
+            "into it"
+        )
+    if not (folder / "train").is_dir():
+        raise FtwtError(
+            f"load: folder {folder} has no train/ inside; move the training images to "
+            f"{folder / 'train'}/CLASS/"
+        )
+    for name in ("test", "val"):
+        if (folder / name).is_dir():
+            return folder / "train", folder / name
+    raise FtwtError(
+        f"load: folder {folder} has neither val/ nor test/ inside; move the images to report on to "
+        f"{folder / 'test'}/CLASS/"
+    )
+
+
+def _classes(split: Path) -> tuple[str, ...]:
+    # Hidden folders are the leavings of tools (".ipynb_checkpoints"), never classes.
+    entries = (entry for entry in split.iterdir() if entry.is_dir())
+    names = tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".")))
+    if not names:
+        raise FtwtError(
+            f"load: folder {split} holds no class folders; put images into {split}/CLASS/"
+        )
+    return names
+
+
+def _check_same_classes(classes: tuple[str, ...], train: Path, test: Path) -> None:
+    others = _classes(test)
+    for names, known, there, absent in (
+        (classes, others, train, test),
+        (others, classes, test, train),
+    ):
+        missing = sorted(set(names) - set(known))
+        if missing:
+            raise FtwtError(
+                f"load: the classes of {train} and {test} differ: {', '.join(missing[:5])} "
+                f"{f'and {len(missing) - 5} more ' if len(missing) > 5 else ''}"
+                f"in {there.name}/ but not in {absent.name}/; give both the same class folders"
+            )
+
+
+def _files(split: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor]:
+    found = make_dataset(
+        str(split),
+        {name: i for i, name in enumerate(classes)},
+        is_valid_file=_is_image,
+        allow_empty=True,
+    )
+    labels = torch.tensor([label for _, label in found], dtype=torch.int64)
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    if 0 in counts:
+        raise FtwtError(
+            f"load: class folder {split / classes[counts.index(0)]} has no images; put some in "
+            f"({', '.join(IMG_EXTENSIONS)}) or remove the class from all splits"
+        )
+    return [Path(path) for path, _ in found], labels
+
+
+def _is_image(path: str) -> bool:
+    name = Path(path).name.lower()
+    return name.endswith(IMG_EXTENSIONS) and not name.startswith(".")
+
+
+def _decode_all(
+    files: Sequence[Path], size: int | None, progress: Progress | None
+) -> UInt8[Tensor, "N 3 S S"]:
+    first = _decode(files[0], size)
+    if first.shape[0] != first.shape[1]:
+        raise FtwtError(
+            f"load: {files[0]} is {_dimensions(first)} pixels, expected square images; "
+            "pass size= (--image-size) to resize and crop"
+        )
+    pixels = torch.empty((len(files), 3, *first.shape[:2]), dtype=torch.uint8)
+    array = pixels.numpy()
+    threads = (os.cpu_count() or 1) if _pixel_count(files[0]) >= _WORTH_A_THREAD else 0
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        decode = pool.map if threads else map
+        rest = decode(lambda file: _decode(file, size), files[1:])
+        for i, image in enumerate(chain([first], rest)):
+            if image.shape != first.shape:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise FtwtError(
+                    f"load: images differ in size, {files[0]} is {_dimensions(first)} pixels and "
+                    f"{files[i]} {_dimensions(image)}; pass size= (--image-size) to make all equal"
+                )
+            array[i] = image.transpose(2, 0, 1)
+            if progress is not None:
+                progress(i + 1, len(files))
+    return pixels
+
+
+def _decode(file: Path, size: int | None) -> np.ndarray:
+    """Return an image as RGB bytes (H, W, 3), turned upright."""
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I;16"):
+                # PIL would cut 16-bit greys off at 255 instead of scaling them.
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode == "P":
+                # By way of RGBA: PIL warns when a palette's transparency is dropped unseen.
+                image = image.convert("RGBA")
+            image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(str(file), "").strip() or type(error).__name__
+        raise FtwtError(
+            f"load: cannot read image {file} ({reason}); replace the file or remove it"
+        ) from error
+    if size is not None and image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _pixel_count(file: Path) -> int:
+    with Image.open(file) as image:
+        return image.width * image.height
+
+
+def _dimensions(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -1,0 +1,25 @@
+"""Shapes are checked in tests, not in use: every jaxtyping annotation goes through beartype."""
+
+import jaxtyping
+
+from tests import checking  # noqa: F401 - the import hook finds it by name
+
+# Not `ftwt.backbones`, whose forward functions torch.fx calls with proxies.
+_CHECKED = [
+    "ftwt.gates",
+    "ftwt.liveness",
+    "ftwt.losses",
+    "ftwt.macs",
+    "ftwt.model",
+    "ftwt.targets",
+    "ftwt.trace",
+]
+jaxtyping.install_import_hook(_CHECKED, "tests.checking.checked")
+
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+torch.set_num_threads(1)
+# Shared machines pause at any time: what takes long is bounded by the number of examples.
+settings.register_profile("ftwt", deadline=None, max_examples=40, print_blob=True)
+settings.load_profile("ftwt")

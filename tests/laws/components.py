@@ -1,0 +1,64 @@
+"""The components that the laws hold for: list a new one here and it is tested."""
+
+import torch
+
+from ftwt import gates, losses, targets
+from ftwt.data import Augment
+from ftwt.model import Pruning
+from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps
+
+TARGETS = (
+    targets.HeatmapMass(0.5),
+    targets.HeatmapMass(0.9),
+    targets.HeatmapMass(0.95, boundary="reach"),
+    targets.HeatmapMass(0.8, min_channels=3),
+    targets.HeatmapMass(0.8, score="mean"),
+    targets.HeatmapMass(0.8, score="l2"),
+    targets.HeatmapMass(1.0),
+    targets.TopK(0.3),
+    targets.TopK(0.5, score="l2"),
+    targets.Active(),
+)
+
+TRAINABLE_GATES = (
+    gates.PooledLinear(),
+    gates.PooledLinear(pool="mean"),
+    gates.PooledLinear(normalize="none"),
+    gates.Bottleneck(2),
+    gates.Bottleneck(4, pool="mean", normalize="none"),
+)
+
+GATES = (*TRAINABLE_GATES, gates.Oracle(), gates.Random(0.5), gates.Fixed({}))
+
+ESTIMATORS = (gates.Hard(), gates.StraightThrough())
+
+LOSSES = (
+    losses.CrossEntropy(),
+    losses.CrossEntropy(label_smoothing=0.1),
+    losses.GateBCE(),
+    losses.MacBudget(0.1),
+)
+
+SCHEDULES = (Constant(), Steps((0.3, 0.6)), Cosine(), OneCycle(0.2))
+
+SPECS = (
+    *TARGETS,
+    *GATES,
+    gates.Fixed({"layer1.0.conv1": torch.tensor([True, False, True])}),
+    *ESTIMATORS,
+    *LOSSES,
+    *SCHEDULES,
+    losses.CrossEntropy() + 0.5 * losses.GateBCE(),
+    Pruning(),
+    Pruning(gates.Bottleneck(8), targets.TopK(0.5), "joint", gates.StraightThrough()),
+    Sgd(0.1, weight_decay=5e-4, schedule=Steps((0.5,))),
+    Phase("gates", 3, train="gates"),
+    Augment(pad=2),
+    Settings((Phase("a", 1), Phase("b", 2, train="backbone")), Sgd(0.1), Sgd(0.2)),
+    Recipe(
+        "cifar10-resnet8",
+        Settings((Phase("a", 1),), Sgd(0.1)),
+        losses.Objective.of(losses.CrossEntropy()),
+        Pruning(),
+    ),
+)

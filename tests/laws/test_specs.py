@@ -1,0 +1,41 @@
+"""Specifications survive repr and JSON."""
+
+import json
+
+import pytest
+import torch
+
+import ftwt
+from ftwt import specs
+from tests.laws.components import SPECS
+
+every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: repr(spec)[:60])
+
+
+@every_spec
+def test_json_round_trip(spec):
+    again = specs.from_json(json.loads(json.dumps(specs.to_json(spec))))
+    assert again == spec
+    assert type(again) is type(spec)
+
+
+@every_spec
+def test_repr_round_trip(spec):
+    scope = {kind.__name__: kind for kind in specs.TYPES}
+    assert eval(repr(spec), scope) == spec
+
+
+@every_spec
+def test_specs_are_values(spec):
+    assert hash(spec) == hash(specs.from_json(specs.to_json(spec)))
+    with pytest.raises(AttributeError):
+        spec.anything = 1
+
+
+def test_unknown_types_and_fields_are_refused():
+    with pytest.raises(ftwt.FtwtError, match="unknown type 'Popen'; known are Active, "):
+        specs.from_json({"type": "Popen", "args": ["true"]})
+    with pytest.raises(ftwt.FtwtError, match="TopK does not take these fields"):
+        specs.from_json({"type": "TopK", "share": 0.5})
+    with pytest.raises(ftwt.FtwtError, match="Tensor is not a specification"):
+        specs.to_json(torch.zeros(1))
