@@ -20,7 +20,7 @@ help:
 	@echo "Each installs what it needs into .venv first; PYTHON=... picks the interpreter (3.11+)."
 
 demo: $(STAMP)
-	$(BIN)/ftwt demo --out demo
+	$(BIN)/ftwt demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import networks, training
+from . import demo, networks, training
 from .output import errors
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(demo.demo)
 app.command()(training.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)

@@ -1,25 +1,34 @@
 """Convolutional networks that choose, for each input, which filters to run."""
 
-from ftwt import backbones, gates, losses, macs, networks, targets, training
+from ftwt import analysis, backbones, data, gates, losses, macs, networks, targets, training
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.model import Gated, Pruning
+from ftwt.pipeline import Pipeline, Result
+from ftwt.storage import Card, load, save
 from ftwt.trace import SiteTrace, Trace
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Card",
     "FtwtError",
     "Gated",
+    "Pipeline",
     "Pruning",
+    "Result",
     "SiteTrace",
     "Trace",
+    "analysis",
     "attach",
     "backbones",
+    "data",
     "gates",
+    "load",
     "losses",
     "macs",
     "networks",
+    "save",
     "targets",
     "training",
 ]

@@ -197,14 +197,14 @@ def operands(node: fx.Node) -> tuple[Any, ...]:
 def reduces_space(node: fx.Node, rank: int) -> bool:
     """Whether a reduction of a tensor of `rank` dimensions leaves batch and channels alone."""
     dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    listed = dims if isinstance(dims, (list, tuple)) else [dims]
+    listed: list[Any] = list(dims) if isinstance(dims, (list, tuple)) else [dims]
     return all(isinstance(dim, int) and dim % rank >= 2 for dim in listed)
 
 
 def _pads_zeros(node: fx.Node) -> bool:
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
-    return mode != "constant" or value in (None, 0, 0.0)
+    return bool(mode != "constant" or value in (None, 0, 0.0))
 
 
 def describe(node: fx.Node, module: nn.Module | None) -> str:

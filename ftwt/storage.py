@@ -1,8 +1,6 @@
 """Saved models: safetensors that rebuild the model by themselves, nothing pickled."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from ftwt import networks, specs
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
 from ftwt.model import Gated
 
 _FORMAT = 1
@@ -142,27 +141,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         for name in sorted(wanted & set(weights))
         if weights[name].shape != own[name].shape
     ]
-    problems = [*_some("missing", missing), *_some("unexpected", unexpected), *_some("", shapes)]
+    problems = [*_some("", shapes), *_some("missing", missing), *_some("unexpected", unexpected)]
     if problems:
         raise FtwtError(
             f"load: {source} holds weights of another network: {'; '.join(problems)}; "
             "give the network that they were trained for"
         )
     model.load_state_dict(dict(weights), strict=False)
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file through a temporary one beside it: it appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _some(label: str, names: Iterable[str], most: int = 3) -> list[str]:

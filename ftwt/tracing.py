@@ -100,6 +100,12 @@ def trace(
             "give the modules that branch on values as leaves=(Module, ...)"
         ) from error
     examples = example if isinstance(example, tuple) else (example,)
+    wanted = [node.target for node in graph.nodes if node.op == "placeholder"]
+    if len(examples) > len(wanted):
+        raise FtwtError(
+            f"attach: example has {len(examples)} tensors, but {type(network).__name__} takes "
+            f"{len(wanted)} ({', '.join(map(str, wanted))}); give one tensor for each"
+        )
     probe_inputs = [torch.cat([one[:1]] * PROBE_BATCH) for one in examples]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe = _Probe(root, graph, counter)

@@ -184,7 +184,9 @@ def test_report_is_self_contained(tmp_path, model, network, batches, seen):
     images, _ = batches[0]
     findings = analysis.Findings(
         activity=seen,
+        dense_accuracy=0.5,
         curve=analysis.oracle_curve(network, batches, [0.8, 1.0], example=EXAMPLE),
+        trained=seen,
         maps=analysis.heatmaps(model, images[:2], "layer2.0.conv1"),
         map_pixels=images[:2].sigmoid(),
         pixels=torch.cat([images for images, _ in batches]).sigmoid(),

@@ -1,7 +1,7 @@
 """What all plots share: figures without global state, one style, and writing PNG and SVG."""
 
+import importlib.util
 import io
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -55,6 +56,15 @@ _STYLE: Mapping[str, Any] = MappingProxyType(
 )
 
 
+def require() -> None:
+    """Raise FtwtError unless matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise FtwtError(
+            "analysis: a plot was asked for, but matplotlib is not installed; "
+            "run `pip install ftwt[plots]`"
+        )
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """The plots' style, for as long as one is drawn or written; the caller's own comes back.
@@ -62,13 +72,9 @@ def style() -> Iterator[None]:
     Raises:
         FtwtError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ModuleNotFoundError as error:
-        raise FtwtError(
-            "analysis: a plot was asked for, but matplotlib is not installed; "
-            "run `pip install ftwt[plots]`"
-        ) from error
+    require()
+    import matplotlib as mpl
+
     settings: Any = dict(_STYLE)  # matplotlib's types name every key
     with mpl.rc_context(settings):
         yield
@@ -104,16 +110,9 @@ def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg into a folder, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    write_whole(png, to_png(figure))
-    write_whole(svg, to_svg(figure))
+    write_atomically(png, to_png(figure))
+    write_atomically(svg, to_svg(figure))
     return png, svg
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)  # noqa: PTH105 (replaces on every system, and says so)
 
 
 def _render(figure: "Figure", kind: str) -> bytes:

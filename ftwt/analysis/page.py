@@ -11,6 +11,7 @@ from ftwt.analysis import drawing
 from ftwt.analysis.drawing import Figure
 from ftwt.analysis.page_style import CSS
 from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
 
 # A cell without a value.
 NOTHING = "\N{EN DASH}"
@@ -86,7 +87,7 @@ def write(path: Path, page: Page) -> None:
     if path.is_dir():
         raise FtwtError(f"page.write: {path} is a folder; give a file's name, e.g. index.html")
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.write_whole(path, render(page).encode())
+    write_atomically(path, render(page).encode())
 
 
 def render(page: Page) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ftwt.analysis import drawing, page
 from ftwt.analysis.activity import Activity
 from ftwt.analysis.cost_plot import cost_histogram
-from ftwt.analysis.curve import Curve
+from ftwt.analysis.curve import Curve, Measured
 from ftwt.analysis.drawing import Figure
 from ftwt.analysis.heatmap_plot import heatmap_grid
 from ftwt.analysis.heatmaps import Heatmaps
@@ -21,14 +21,18 @@ from ftwt.analysis.tradeoff_plot import tradeoff
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What was measured of one gated network, all on the same images.
+    """What was measured of one gated network.
 
-    `pixels` are these images to look at, in the order in which they were measured; `map_pixels`
-    are those that `maps` were measured on. Seconds are of training.
+    `activity` and `dense_accuracy` are of the test images; `pixels` are these to look at, in the
+    order in which they were measured. `curve` and `trained` are of the validation images, so
+    that nothing was chosen by what the test showed. `map_pixels` are those that `maps` were
+    measured on. Seconds are of training.
     """
 
     activity: Activity
+    dense_accuracy: float
     curve: Curve
+    trained: Measured
     maps: Heatmaps
     map_pixels: Shaped[Tensor, "B 3 H W"]
     pixels: Shaped[Tensor, "N 3 H W"] | None = None
@@ -58,7 +62,7 @@ def write_report(
                 _plot(
                     folder,
                     "tradeoff",
-                    tradeoff(findings.curve, trained={"trained gates": activity}),
+                    tradeoff(findings.curve, trained={"trained gates": findings.trained}),
                     "Right is cheaper, up is better. r is the share of a layer's heatmap mass "
                     "that is kept. Filled: exact MACs; hollow: the paper's count.",
                 ),
@@ -118,7 +122,7 @@ def write_report(
 
 def results_table(findings: Findings) -> Table:
     """The plain and the gated network side by side."""
-    activity, curve = findings.activity, findings.curve
+    activity = findings.activity
     return Table(
         (
             "network",
@@ -131,7 +135,7 @@ def results_table(findings: Findings) -> Table:
         (
             (
                 "plain",
-                f"{100 * curve.dense_accuracy:.2f}",
+                f"{100 * findings.dense_accuracy:.2f}",
                 page.NOTHING,
                 page.NOTHING,
                 f"{activity.dense_macs:,}",
@@ -146,9 +150,10 @@ def results_table(findings: Findings) -> Table:
                 _seconds(findings.gated_seconds),
             ),
         ),
-        f"On {activity.images:,} images. MACs are multiply-accumulates. Exact counts all that has "
-        "to run, gates included; the paper's count leaves out gates and layers without a gate, "
-        "and is here to compare with published numbers.",
+        f"On {activity.images:,} test images, each looked at once. MACs are "
+        "multiply-accumulates. Exact counts all that has to run, gates included; the paper's "
+        "count leaves out gates and layers without a gate, and is here to "
+        "compare with published numbers.",
     )
 
 
@@ -169,8 +174,8 @@ def oracle_table(curve: Curve) -> Table:
 
 def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
     """The numbers to see first: (value, what it is)."""
-    activity, curve = findings.activity, findings.curve
-    change = 100 * (activity.accuracy - curve.dense_accuracy)
+    activity = findings.activity
+    change = 100 * (activity.accuracy - findings.dense_accuracy)
     return (
         (f"{100 * activity.accuracy:.1f} %", "accuracy with gates"),
         (
@@ -200,8 +205,8 @@ _ALT = {
 }
 _ORACLE = """A perfect gate answers with the target itself: the filters that hold the share r of \
 a layer's heatmap mass. It needs no training and costs nothing, so it shows what the rule alone \
-saves and loses. A trained network can lie above the curve, because its \
-filters adapt to the gates."""
+saves and loses, here on the validation images. A trained network can lie above the curve, \
+because its filters adapt to the gates."""
 _LAYERS = """Before each layer a small gate looks at the layer's input and decides which filters \
 run for this image."""
 _HEATMAPS = """Few filters hold most of a layer's response: with the others left out, the heatmap \

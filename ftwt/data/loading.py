@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from ftwt.data import cifar, folder, shapes
-from ftwt.data.folder import Progress
+from ftwt.data import shapes
 from ftwt.data.images import Dataset, Images, channel_statistics
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 
+Progress = Callable[[int, int], None]
 KNOWN = ("shapes", "cifar10", "cifar10:DIR", "cifar100", "cifar100:DIR", "imagefolder:DIR")
 
 
@@ -59,12 +60,17 @@ def load(
     match kind, bool(place):
         case "shapes", False:
             return _shapes(name, size or 32, limit, seed, progress)
+        # These two import torchvision, which `import ftwt` does not wait for.
         case "imagefolder", True:
+            from ftwt.data import folder
+
             where = (root or Path()) / Path(place).expanduser()
             classes, train, test = folder.read(where, size=size, limit=limit, progress=progress)
             mean, std = channel_statistics(train.pixels)
             return Dataset(name, classes, train, test, mean, std)
         case (("cifar10" | "cifar100"), _):
+            from ftwt.data import cifar
+
             where = (root or (Path() if place else cifar.default_root())) / Path(place).expanduser()
             chosen = cifar.CIFARS[kind]
             classes, train, test = cifar.read(chosen, where, size=size, download=download)

@@ -58,13 +58,8 @@ def paper_gated(network: str, choices: Choices) -> Recipe:
 
     Gates train with the backbone in the first half of the epochs and are frozen after.
     """
-    epochs = choices.epochs or 200
-    first = max(1, epochs // 2)
-    phases = [Phase("gates", first)]
-    if epochs > first:
-        phases.append(Phase("frozen gates", epochs - first, train="backbone"))
     settings = Settings(
-        tuple(phases),
+        _halves(choices.epochs or 200),
         backbone=Sgd(0.01, weight_decay=5e-4, schedule=Steps(_PAPER_STEPS)),
         # 81 of the 100 epochs in which the gates train.
         gates=Sgd(0.1, schedule=Steps((0.81,))),
@@ -74,7 +69,7 @@ def paper_gated(network: str, choices: Choices) -> Recipe:
         network,
         settings,
         losses.CrossEntropy() + losses.GateBCE(),
-        Pruning(gates.PooledLinear(), targets.HeatmapMass(choices.mass or 0.9), choices.coupling),
+        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.9)), choices.coupling),
     )
 
 
@@ -93,13 +88,8 @@ def short_dense(network: str, choices: Choices) -> Recipe:
 
 def short_gated(network: str, choices: Choices) -> Recipe:
     """The paper's method in a few epochs: one cycle, gates frozen after the first half."""
-    epochs = choices.epochs or 4
-    first = max(1, epochs // 2)
-    phases = [Phase("gates", first)]
-    if epochs > first:
-        phases.append(Phase("frozen gates", epochs - first, train="backbone"))
     settings = Settings(
-        tuple(phases),
+        _halves(choices.epochs or 4),
         backbone=Sgd(0.02, weight_decay=5e-4, schedule=OneCycle()),
         gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
         amp=True,
@@ -110,8 +100,50 @@ def short_gated(network: str, choices: Choices) -> Recipe:
         network,
         settings,
         losses.CrossEntropy() + losses.GateBCE(),
-        Pruning(gates.PooledLinear(), targets.HeatmapMass(choices.mass or 0.9), choices.coupling),
+        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.9)), choices.coupling),
     )
+
+
+def shapes_dense(network: str, choices: Choices) -> Recipe:
+    """A small dense network from scratch, in about a minute on two cores."""
+    settings = Settings(
+        (Phase("dense", choices.epochs or 16),),
+        Sgd(0.3, weight_decay=5e-4, schedule=OneCycle()),
+        amp=True,
+        channels_last=True,
+        seed=choices.seed,
+    )
+    return Recipe(network, settings, Objective.of(losses.CrossEntropy()), batch_size=64)
+
+
+def shapes_gated(network: str, choices: Choices) -> Recipe:
+    """The paper's method on a small network: gates frozen after the first half."""
+    settings = Settings(
+        _halves(choices.epochs or 12),
+        backbone=Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
+        gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
+        amp=True,
+        channels_last=True,
+        seed=choices.seed,
+    )
+    return Recipe(
+        network,
+        settings,
+        losses.CrossEntropy() + losses.GateBCE(),
+        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.85)), choices.coupling),
+        batch_size=64,
+    )
+
+
+def _halves(epochs: int) -> tuple[Phase, ...]:
+    """Gates train with the backbone in the first half of the epochs and are frozen after."""
+    first = max(1, epochs // 2)
+    frozen = Phase("frozen gates", epochs - first, train="backbone") if epochs > first else None
+    return (Phase("gates", first),) if frozen is None else (Phase("gates", first), frozen)
+
+
+def _mass(choices: Choices, default: float) -> float:
+    return default if choices.mass is None else choices.mass
 
 
 @dataclass(frozen=True)
@@ -136,6 +168,8 @@ def _catalogue() -> Mapping[str, Entry]:
             entries[name] = Entry(name, paper_dense, paper_gated, "the paper's, 200 epochs")
             short = "from trained weights, a few epochs, bfloat16"
             entries[f"{name}-short"] = Entry(name, short_dense, short_gated, short)
+    about = "the demo's, on the embedded shapes, bfloat16"
+    entries["shapes-resnet8"] = Entry("cifar10-resnet8", shapes_dense, shapes_gated, about)
     return entries
 
 

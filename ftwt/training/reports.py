@@ -9,6 +9,7 @@ import torch
 from ftwt import data, networks, storage
 from ftwt.data import Batches, Dataset
 from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
 from ftwt.macs import Plan, dense_macs
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
@@ -62,7 +63,7 @@ def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str,
     else:
         result["dense_accuracy"] = measured.accuracy
     if run.is_dir():
-        storage.write_atomically(run / "eval.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_atomically(run / "eval.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 

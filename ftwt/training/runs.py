@@ -26,6 +26,7 @@ from ftwt import networks, specs, storage
 from ftwt.attach import attach
 from ftwt.data import Batches, Dataset, holdout
 from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch, State, fit, start
 from ftwt.training.recipes import Recipe
@@ -43,8 +44,8 @@ class Watch:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("ftwt", "torch", "torchvision"):
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("ftwt", "torchvision"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -83,7 +84,7 @@ def train_run(
         FtwtError: `out` holds a run already or another one's state, `init` does not fit, or the
             loss is not finite.
     """
-    _claim(out, resume)
+    check_free(out, resume)
     torch.manual_seed(recipe.settings.seed)
     network = networks.build(recipe.network, num_classes=len(dataset.classes))
     start_weights = _starting_weights(init)
@@ -100,7 +101,7 @@ def train_run(
     training, held = holdout(dataset.train, seed=recipe.settings.seed)
     batches = Batches(
         training,
-        recipe.batch_size,
+        min(recipe.batch_size, len(training)),
         mean=dataset.mean,
         std=dataset.std,
         augment=recipe.augment,
@@ -130,6 +131,7 @@ def train_run(
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
     }
+    make_folder(out)
     if resume:
         _restore(out, state, record)
     elif init is not None and len(plain) == len(start_weights):
@@ -163,7 +165,8 @@ def _starting_weights(init: Path | None) -> dict[str, Tensor]:
     return {} if init is None else storage.read(storage.model_file(init))[0]
 
 
-def _claim(out: Path, resume: bool) -> None:
+def check_free(out: Path, resume: bool = False) -> None:
+    """Raise FtwtError unless `out` is new or empty, or holds a run to resume."""
     if resume:
         if not (out / "resume.pt").is_file():
             raise FtwtError(
@@ -178,6 +181,10 @@ def _claim(out: Path, resume: bool) -> None:
             f"train: {out} is not empty and may hold another run; nothing was changed, "
             "give a new folder, or --resume to go on with that run"
         )
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder, or raise FtwtError where nothing can be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".writable"
@@ -208,7 +215,7 @@ def _append_metrics(out: Path, row: Epoch) -> None:
     # An epoch that is run again after an interruption replaces its line.
     lines = file.read_text().splitlines()[: row.epoch] if file.is_file() else []
     lines.append(json.dumps(values))
-    storage.write_atomically(file, ("\n".join(lines) + "\n").encode())
+    write_atomically(file, ("\n".join(lines) + "\n").encode())
 
 
 def _keep(out: Path, state: State, record: dict[str, Any]) -> None:
@@ -227,7 +234,7 @@ def _keep(out: Path, state: State, record: dict[str, Any]) -> None:
     }
     buffer = io.BytesIO()
     torch.save(kept, buffer)
-    storage.write_atomically(out / "resume.pt", buffer.getvalue())
+    write_atomically(out / "resume.pt", buffer.getvalue())
 
 
 def _restore(out: Path, state: State, record: dict[str, Any]) -> None:
@@ -259,7 +266,7 @@ def _restore(out: Path, state: State, record: dict[str, Any]) -> None:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    storage.write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def _device_name(device: torch.device | str) -> str:

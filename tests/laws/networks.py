@@ -128,6 +128,10 @@ class Network(nn.Module):
         return self.head(self.blocks(x))
 
 
+_KINDS = (
+    "conv", "grouped", "depthwise", "functional", "residual", "projected", "branches", "split",
+    "excite", "pool", "dropout",
+)  # fmt: skip
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Identity, nn.Sigmoid)
 
 
@@ -143,8 +147,7 @@ def networks(draw: Callable, *, most: int = 4) -> nn.Module:
         stride = draw(st.sampled_from([1, 2])) if strides < 2 else 1
         strides += stride - 1
         wider = channels + 2 * draw(st.integers(0, 2))
-        kind = draw(st.sampled_from("conv grouped depthwise functional residual projected "
-                                    "branches split excite pool dropout".split()))  # fmt: skip
+        kind = draw(st.sampled_from(_KINDS))
         act = draw(st.sampled_from(_ACTIVATIONS))
         norm = draw(st.booleans())
         match kind:

@@ -1,0 +1,84 @@
+"""`ftwt demo`."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Json, errors, percent, report
+
+if TYPE_CHECKING:
+    from ftwt.analysis import Curve
+    from ftwt.training.recipes import Recipe
+    from ftwt.training.runs import Watch
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="New folder; by default demo, or the next free demo-2, ...")
+    ] = None,
+    seed: int = 0,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Train on that many images only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train, gate and test a small network on embedded images; writes a page to look at."""
+    from ftwt import demo as whole
+    from ftwt.training.phases import epochs_of
+
+    from .progress import watching
+
+    with ExitStack() as bars:
+
+        def training(label: str, recipe: "Recipe") -> "Watch":
+            bars.close()
+            return bars.enter_context(watching(label, epochs_of(recipe.settings.phases)))
+
+        def line(text: str) -> None:
+            bars.close()
+            errors.print(text, style="bold")
+
+        show = whole.Show(line=line, curve=_print_curve(as_json), training=training)
+        result = whole.run(out or _free("demo"), show, seed=seed, epochs=epochs, limit=limit)
+    report(result, _table(result), as_json=as_json)
+    if not as_json:
+        typer.echo(f"look at {result['page']}")
+
+
+def _free(name: str) -> Path:
+    """The first of name, name-2, name-3, ... that does not exist."""
+    path, count = Path(name), 1
+    while path.exists():
+        count += 1
+        path = Path(f"{name}-{count}")
+    return path
+
+
+def _print_curve(quiet: bool) -> Callable[["Curve"], None]:
+    def show(curve: "Curve") -> None:
+        from rich.table import Table
+
+        table = Table("oracle, mass", "accuracy", "MAC reduction, exact", "paper's convention")
+        for row in curve.rows:
+            cells = (row.accuracy, row.reduction_exact, row.reduction_paper)
+            table.add_row(f"{row.mass:g}", *map(percent, cells))
+        errors.print(table)
+
+    return (lambda curve: None) if quiet else show
+
+
+def _table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        "", "accuracy", "MAC reduction, exact", "paper's convention", "MACs", "training, s"
+    )
+    dense, gated = f"{result['dense_seconds']:.0f}", f"{result['gated_seconds']:.0f}"
+    macs = f"{result['dense_macs']:,}"
+    table.add_row("dense", percent(result["dense_accuracy"]), "", "", macs, dense)
+    reductions = percent(result["reduction_exact"]), percent(result["reduction_paper"])
+    accuracy = percent(result["accuracy"])
+    table.add_row("gated", accuracy, *reductions, f"{result['macs']:,.0f}", gated)
+    return table

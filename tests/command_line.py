@@ -1,0 +1,55 @@
+"""Running the command line as a user does, in this process."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ftwt_cli.app import main
+from PIL import Image
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, Any]:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def ftwt_command(monkeypatch, capsys):
+    """Call the command line with arguments; returns exit status, standard output and error."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ftwt", *map(str, arguments)])
+        # Wide, so that a message stays one line.
+        monkeypatch.setenv("COLUMNS", "1000")
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Answer(status, captured.out, captured.err)
+
+    return call
+
+
+def make_folder(root: Path, *, classes: int = 2, images: int = 20) -> Path:
+    """An image folder of tiny PNG files, whose classes differ in brightness."""
+    for split in ("train", "test"):
+        for label in range(classes):
+            folder = root / split / f"class{label}"
+            folder.mkdir(parents=True)
+            for number in range(images):
+                level = 40 + 170 * label // max(1, classes - 1) + number % 7
+                Image.new("RGB", (32, 32), (level, number * 5 % 256, level // 2)).save(
+                    folder / f"{number:03}.png"
+                )
+    return root
