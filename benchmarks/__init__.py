@@ -1,0 +1,1 @@
+"""Measurements whose records are committed, and the pages made from them."""

@@ -1,0 +1,137 @@
+"""The results page, made from committed records of finished and evaluated runs.
+
+    python -m benchmarks.results add runs/resnet20-mass0.85    # after `ftwt train` and `ftwt eval`
+    python -m benchmarks.results write                         # docs/results.md, README's table
+
+A record holds what `run.json`, `metrics.jsonl` and `eval.json` of a run folder say: command,
+recipe, seed, versions, hours, each epoch, and the test set's accuracy, MACs and layers.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "benchmarks" / "records" / "cifar10-jpeg"
+PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def add(run: Path) -> Path:
+    """Commit-ready record of one run."""
+    record = json.loads((run / "run.json").read_text())
+    record["epochs_log"] = [
+        json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
+    record["test"] = json.loads((run / "eval.json").read_text())
+    path = RECORDS / f"{run.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def records() -> dict[str, dict[str, Any]]:
+    """All records by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Gated runs beside the dense ones that they started from."""
+    lines = [
+        "| network | mass | accuracy dense, % | accuracy gated, % | drop, points "
+        "| MAC reduction exact, % | in the paper's convention, % | epochs dense + gated | hours |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for record in found.values():
+        pruning = record["specification"]["pruning"]
+        if pruning is None:
+            continue
+        dense = found[Path(record["init"]).name]
+        test = record["test"]
+        drop = dense["test"]["accuracy"] - test["accuracy"]
+        lines.append(
+            f"| {record['specification']['network'].removeprefix('cifar10-')} "
+            f"| {pruning['target']['mass']} | {100 * dense['test']['accuracy']:.2f} "
+            f"| {100 * test['accuracy']:.2f} | {100 * drop:.2f} "
+            f"| {100 * test['reduction_exact']:.1f} | {100 * test['reduction_paper']:.1f} "
+            f"| {dense['epochs']} + {record['epochs']} "
+            f"| {dense['hours'] + record['hours']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def layers(record: dict[str, Any]) -> str:
+    """Activity by layer of one gated run."""
+    lines = ["| layer | dense MACs | exact MACs run | filters that run, % |", "|---|---|---|---|"]
+    for layer in record["test"]["layers"]:
+        active = "" if layer["active"] is None else f"{100 * layer['active']:.1f}"
+        macs = f"| {layer['dense_macs']:,} | {layer['macs']:,.0f}"
+        lines.append(f"| {layer['name']} {macs} | {active} |")
+    return "\n".join(lines)
+
+
+def page(found: dict[str, dict[str, Any]]) -> str:
+    """The whole results page."""
+    some = next(iter(found.values()))
+    versions = ", ".join(f"{name} {value}" for name, value in some["versions"].items())
+    parts = [
+        "# Results on CIFAR-10 (JPEG)",
+        "Made by `python -m benchmarks.results write` from the records in "
+        "`benchmarks/records/cifar10-jpeg/`; do not edit.",
+        "CIFAR-10 (JPEG) is CIFAR-10 with its images stored as 32x32 JPEG files, which costs "
+        "accuracy against the lossless images: figures compare with each other only, not with "
+        "published ones. Start: ResNet weights trained on lossless CIFAR-10; then dense "
+        "fine-tuning, then gates by the paper's method (decoupled, heatmap mass, global max "
+        "pooling, softmax), gates frozen after half of the epochs, one seed.",
+        "Accuracy is that of the 10,000 test images, looked at once, after training; the epoch "
+        "was chosen by 5,000 images held out of training. The given starting weights have seen "
+        "the held-out images (in lossless form), so accuracy on those is flattered and is not "
+        "reported here. Exact MACs count what has to run, gates included; the paper's convention "
+        "leaves out gates and counts masks of the previous layer only. Training ran in bfloat16 "
+        "on the forward pass, evaluation in float32. Hours are wall-clock hours on one thread of a "
+        "machine that did other work at the same time.",
+        table(found),
+        f"Versions: {versions}. Seed {some['seed']}.",
+        "## Commands",
+        "```\n" + "\n".join(" ".join(record["command"]) for record in found.values()) + "\n"
+        "ftwt eval RUN --data imagefolder:data/cifar10-jpeg    # for each run\n```",
+        "## Activity by layer",
+    ]
+    for name, record in found.items():
+        if record["specification"]["pruning"] is not None:
+            parts += [f"### {name}", layers(record)]
+    return "\n\n".join(parts) + "\n"
+
+
+def readme(found: dict[str, dict[str, Any]], text: str) -> str:
+    """README with its results table made anew."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{table(found)}\n{END}{tail}"
+
+
+def write() -> None:
+    """Write the page and README's table."""
+    found = records()
+    PAGE.write_text(page(found))
+    README.write_text(readme(found, README.read_text()))
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("add", help="record a run").add_argument("run", type=Path, nargs="+")
+    commands.add_parser("write", help="write docs/results.md and README's table")
+    options = parser.parse_args()
+    if options.command == "add":
+        for run in options.run:
+            print(add(run))
+    else:
+        write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Every Python block of README and docs runs; pages made from records are up to date."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import results
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_blocks_run_one_after_the_other(page, capsys):
+    torch.manual_seed(0)
+    scope: dict[str, object] = {"__name__": page.stem}
+    for block in BLOCK.findall(page.read_text()):
+        exec(compile(block, str(page), "exec"), scope)
+    assert scope["ftwt"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_results_are_made_from_the_records():
+    found = results.records()
+    assert results.PAGE.read_text() == results.page(found)
+    assert results.README.read_text() == results.readme(found, results.README.read_text())
+
+
+def test_records_are_whole_and_belong_together():
+    for name, record in results.records().items():
+        assert record["status"] == "finished", name
+        assert len(record["epochs_log"]) == record["epochs"]
+        assert record["test"]["images"] == 10_000
+        total = sum(layer["dense_macs"] for layer in record["test"]["layers"])
+        assert total in (0, record["test"]["dense_macs"])
+        if record["specification"]["pruning"] is not None:
+            assert Path(record["init"]).name in results.records()
