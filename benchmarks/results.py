@@ -64,11 +64,20 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 def layers(record: dict[str, Any]) -> str:
     """Activity by layer of one gated run."""
-    lines = ["| layer | dense MACs | exact MACs run | filters that run, % |", "|---|---|---|---|"]
+    lines = [
+        "| layer | dense MACs | exact MACs run | gate MACs | filters | that run, % "
+        "| always | for some images | never |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for layer in record["test"]["layers"]:
-        active = "" if layer["active"] is None else f"{100 * layer['active']:.1f}"
-        macs = f"| {layer['dense_macs']:,} | {layer['macs']:,.0f}"
-        lines.append(f"| {layer['name']} {macs} | {active} |")
+        cells = [layer["name"], f"{layer['dense_macs']:,}", f"{layer['macs']:,.0f}"]
+        if layer["filters"] is None:
+            cells += [""] * 6
+        else:
+            cells += [f"{layer['gate_macs']:,.0f}", str(layer["filters"])]
+            cells += [f"{100 * layer['mean_share']:.1f}"]
+            cells += [str(layer[kind]) for kind in ("always", "sometimes", "never")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

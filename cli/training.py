@@ -84,7 +84,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
-    from ftwt.training.reports import evaluate_run
+    from ftwt.analysis import evaluate_run
 
     _set_threads(threads)
     result = evaluate_run(run, data, limit=limit)
@@ -98,7 +98,8 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
     dense = result["dense_accuracy"]
     table.add_row("accuracy", percent(result["accuracy"]))
     table.add_row("accuracy of the dense start", percent(dense) if dense is not None else "unknown")
-    table.add_row("accuracy with every filter on", percent(result["all_on_accuracy"]))
+    if result["all_on_accuracy"] is not None:
+        table.add_row("accuracy with every filter on", percent(result["all_on_accuracy"]))
     table.add_row("MACs, plain network", f"{result['dense_macs']:,}")
     table.add_row("MACs, mean over images", f"{result['macs']:,.0f}")
     table.add_row("MAC reduction, exact", percent(result["reduction_exact"]))

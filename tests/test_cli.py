@@ -99,8 +99,10 @@ def test_eval(ftwt_command, run, folder):  # noqa: F811
     assert 0 < value["reduction_exact"] < value["reduction_paper"] < 1
     assert value["images"] == 40
     assert value["reduction_exact"] == 1 - value["macs"] / value["dense_macs"]
-    layers = sum(layer["macs"] for layer in value["layers"])
-    assert layers < value["macs"] < layers + 94_256
+    parts = sum(layer["macs"] + layer["gate_macs"] for layer in value["layers"])
+    assert value["macs"] == pytest.approx(parts)
+    for layer in value["layers"][:-1]:
+        assert layer["always"] + layer["sometimes"] + layer["never"] == layer["filters"]
     assert json.loads((run / "eval.json").read_text()) == value
     assert (
         "MAC reduction, exact" in ftwt_command("eval", run, "--data", f"imagefolder:{folder}").out

@@ -15,6 +15,7 @@ from ftwt.analysis.heatmap_plot import heatmap_grid
 from ftwt.analysis.heatmaps import Heatmaps, heatmaps
 from ftwt.analysis.layer_plots import activity_by_layer, macs_by_layer
 from ftwt.analysis.report import Findings, write_report
+from ftwt.analysis.tested import evaluate_run
 from ftwt.analysis.tradeoff_plot import tradeoff
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "activity_by_layer",
     "cost_histogram",
     "drawing",
+    "evaluate_run",
     "heatmap_grid",
     "heatmaps",
     "macs_by_layer",

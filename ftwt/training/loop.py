@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ftwt.errors import FtwtError
 from ftwt.gates.untrained import Oracle
+from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Objective
 from ftwt.macs import Plan
 from ftwt.model import Gated
@@ -222,8 +223,6 @@ def _train_epoch(
 
 def objective_of(phase: Phase, objective: Objective) -> Objective:
     """The losses that have something to train in a phase."""
-    from ftwt.losses.gate_bce import GateBCE
-
     if phase.trains("gates"):
         return objective
     kept = tuple(term for term in objective.terms if not isinstance(term[1], GateBCE))

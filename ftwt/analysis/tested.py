@@ -1,0 +1,137 @@
+"""What a finished run is worth: accuracy and cost on the test set, once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftwt import data, networks, storage
+from ftwt.analysis.activity import Activity, activity
+from ftwt.data import Batches, Dataset
+from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
+from ftwt.macs import dense_macs
+from ftwt.model import Gated
+from ftwt.training.evaluation import evaluate
+from ftwt.training.runs import versions
+
+_BATCH = 500
+
+
+def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str, Any]:
+    """Evaluate a saved model on a data set's test images; writes `eval.json` into a run folder.
+
+    `dense_accuracy` is that of the plain network that the gated training started from, None where
+    the run does not hold it; `all_on_accuracy` that of the gated weights with every filter on.
+    Accuracies and reductions are fractions, these of the plain network's MACs.
+
+    Args:
+        run: a run folder, or a file that `ftwt.save` wrote.
+        name: the data set, as for `data.load`.
+        limit: use at most so many test images.
+
+    Raises:
+        FtwtError: no model there, or the data's classes are not the model's.
+    """
+    file = storage.model_file(run)
+    model, card = storage.load(file)
+    dataset = data.load(name)
+    if len(dataset.classes) != card.num_classes:
+        raise FtwtError(
+            f"eval: {run} knows {card.num_classes} classes, {name} has {len(dataset.classes)}; "
+            "give the data that it was trained on"
+        )
+    batches = _test_batches(dataset, card, limit)
+    if isinstance(model, Gated):
+        measured = _gated(model, card, batches, file.parent / "dense.safetensors")
+    else:
+        measured = _plain(model, batches, dataset.image_size)
+    result = {
+        "run": str(run),
+        "data": name,
+        **measured,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+    }
+    if run.is_dir():
+        write_atomically(run / "eval.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Batches:
+    """Test images, with the pixel statistics that the model was trained with."""
+    images = dataset.test
+    if limit is not None:
+        images = images.select(torch.arange(min(limit, len(images))))
+    mean, std = card.mean or dataset.mean, card.std or dataset.std
+    return Batches(images, _BATCH, mean=mean, std=std)  # type: ignore[arg-type]
+
+
+def _plain(model: nn.Module, batches: Batches, side: int) -> dict[str, Any]:
+    macs = dense_macs(model, torch.zeros(1, 3, side, side))
+    seen = evaluate(model, batches, dense_macs=macs)
+    return {
+        "images": seen.images,
+        "accuracy": seen.accuracy,
+        "dense_accuracy": seen.accuracy,
+        "all_on_accuracy": seen.accuracy,
+        "dense_macs": macs,
+        "macs": seen.macs,
+        "paper_macs": seen.paper_macs,
+        "reduction_exact": seen.reduction_exact,
+        "reduction_paper": seen.reduction_paper,
+        "layers": [],
+    }
+
+
+def _gated(model: Gated, card: storage.Card, batches: Batches, start: Path) -> dict[str, Any]:
+    seen = activity(model, batches)
+    dense = evaluate(storage.load(start)[0], batches).accuracy if start.is_file() else None
+    return {
+        "images": seen.images,
+        "accuracy": seen.accuracy,
+        "dense_accuracy": dense,
+        "all_on_accuracy": _all_on_accuracy(model, card, batches),
+        "dense_macs": seen.dense_macs,
+        "macs": seen.mean_macs,
+        "paper_macs": seen.mean_paper_macs,
+        "reduction_exact": seen.reduction_exact,
+        "reduction_paper": seen.reduction_paper,
+        "layers": layer_rows(seen),
+    }
+
+
+def layer_rows(seen: Activity) -> list[dict[str, Any]]:
+    """Cost and activity of each layer; what concerns a gate is None where there is none."""
+    sites = {site.name: site for site in seen.sites}
+    rows = []
+    for layer in seen.layers:
+        site = sites.get(layer.name)
+        rows.append(
+            {
+                "name": layer.name,
+                "dense_macs": layer.dense_macs,
+                "macs": layer.mean_macs,
+                "gate_macs": layer.mean_gate_macs,
+                "filters": site.filters if site else None,
+                "mean_share": site.mean_share if site else None,
+                "always": site.core_filters if site else None,
+                "sometimes": site.sometimes_filters if site else None,
+                "never": site.never_filters if site else None,
+            }
+        )
+    return rows
+
+
+def _all_on_accuracy(model: Gated, card: storage.Card, batches: Batches) -> float | None:
+    """Accuracy of the same weights with every filter on."""
+    if card.network is None:
+        return None
+    plain = networks.build(card.network, num_classes=card.num_classes)
+    weights = {
+        name: value for name, value in model.state_dict().items() if not name.startswith("gates.")
+    }
+    plain.load_state_dict(weights)
+    return evaluate(plain, batches).accuracy
