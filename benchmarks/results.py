@@ -40,9 +40,9 @@ def records() -> dict[str, dict[str, Any]]:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Gated runs beside the dense ones that they started from."""
     lines = [
-        "| network | mass | accuracy dense, % | accuracy gated, % | drop, points "
+        "| network | mass | gate's normalisation | accuracy dense, % | accuracy gated, % | drop, points "
         "| MAC reduction exact, % | in the paper's convention, % | epochs dense + gated | hours |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in found.values():
         pruning = record["specification"]["pruning"]
@@ -53,7 +53,8 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         drop = dense["test"]["accuracy"] - test["accuracy"]
         lines.append(
             f"| {record['specification']['network'].removeprefix('cifar10-')} "
-            f"| {pruning['target']['mass']} | {100 * dense['test']['accuracy']:.2f} "
+            f"| {pruning['target']['mass']} | {pruning['gate']['normalize']} "
+            f"| {100 * dense['test']['accuracy']:.2f} "
             f"| {100 * test['accuracy']:.2f} | {100 * drop:.2f} "
             f"| {100 * test['reduction_exact']:.1f} | {100 * test['reduction_paper']:.1f} "
             f"| {dense['epochs']} + {record['epochs']} "

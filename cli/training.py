@@ -39,6 +39,10 @@ def train(
     ] = None,
     mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None,
     coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
+    normalize: Annotated[
+        str,
+        typer.Option(help="What gates do to pooled inputs: softmax (the paper's), layer, none."),
+    ] = "softmax",
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     limit: Annotated[
         int | None, typer.Option(help="Train on that many images, a fixed subset.")
@@ -58,7 +62,7 @@ def train(
     from .progress import watching
 
     _set_threads(threads)
-    choices = Choices(mass, coupling, epochs, seed)  # type: ignore[arg-type]
+    choices = Choices(mass, coupling, normalize, epochs, seed)  # type: ignore[arg-type]
     made = make_recipe(recipe, choices, dense=dense)
     dataset = datasets.load(data, limit=limit, seed=0)
     with watching(out.name, epochs_of(made.settings.phases)) as watch:

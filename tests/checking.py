@@ -8,7 +8,7 @@ from beartype import BeartypeConf, FrozenDict, beartype
 _CHECKED_BY_FTWT = (
     Literal["max", "mean", "l2"],
     Literal["max", "mean"],
-    Literal["softmax", "none"],
+    Literal["softmax", "layer", "none"],
     Literal["below", "reach"],
     Literal["decoupled", "joint"],
 )

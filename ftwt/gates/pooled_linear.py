@@ -16,6 +16,10 @@ class PooledLinear:
 
     The paper pools by the maximum, its published code by the mean. The linear layer is the
     paper's 1x1 convolution on a 1x1 map.
+
+    A softmax over C channels leaves values around 1 / C that vary little between images, so in
+    short trainings the bias decides and every image gets the same filters. `normalize="layer"`
+    (zero mean and unit variance over channels, without parameters) is better conditioned.
     """
 
     pool: Pool = "max"
@@ -29,7 +33,7 @@ class PooledLinear:
         return _PooledLinear(self, site)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
-        """Count live * C_out; a dead channel's softmax share is a constant times a row sum."""
+        """Count live * C_out; dead channels all normalise to one value, times a row sum."""
         return live * site.out_channels
 
 

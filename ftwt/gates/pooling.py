@@ -5,11 +5,12 @@ from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 
 Pool = Literal["max", "mean"]
-Normalize = Literal["softmax", "none"]
+Normalize = Literal["softmax", "layer", "none"]
 
 POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "max": lambda features: features.flatten(2).amax(2),
@@ -18,6 +19,7 @@ POOLS: Mapping[str, Callable[[Tensor], Tensor]] = {
 NORMALIZERS: Mapping[str, Callable[[Tensor], Tensor]] = {
     # float32 also under autocast: a softmax over hundreds of channels underflows in half precision.
     "softmax": lambda pooled: pooled.float().softmax(1),
+    "layer": lambda pooled: F.layer_norm(pooled.float(), pooled.shape[1:]),
     "none": lambda pooled: pooled.float(),
 }
 

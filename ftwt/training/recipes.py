@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
 from ftwt.errors import FtwtError
+from ftwt.gates.pooling import Normalize
 from ftwt.losses import Objective
 from ftwt.model import Coupling, Pruning
 from ftwt.training.loop import Settings
@@ -35,6 +36,7 @@ class Choices:
 
     mass: float | None = None
     coupling: Coupling = "decoupled"
+    normalize: Normalize = "softmax"
     epochs: int | None = None
     seed: int = 0
 
@@ -69,7 +71,7 @@ def paper_gated(network: str, choices: Choices) -> Recipe:
         network,
         settings,
         losses.CrossEntropy() + losses.GateBCE(),
-        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.9)), choices.coupling),
+        _pruning(choices, mass=0.9),
     )
 
 
@@ -100,7 +102,7 @@ def short_gated(network: str, choices: Choices) -> Recipe:
         network,
         settings,
         losses.CrossEntropy() + losses.GateBCE(),
-        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.9)), choices.coupling),
+        _pruning(choices, mass=0.9),
     )
 
 
@@ -130,7 +132,7 @@ def shapes_gated(network: str, choices: Choices) -> Recipe:
         network,
         settings,
         losses.CrossEntropy() + losses.GateBCE(),
-        Pruning(gates.PooledLinear(), targets.HeatmapMass(_mass(choices, 0.85)), choices.coupling),
+        _pruning(choices, mass=0.85),
         batch_size=64,
     )
 
@@ -142,8 +144,11 @@ def _halves(epochs: int) -> tuple[Phase, ...]:
     return (Phase("gates", first),) if frozen is None else (Phase("gates", first), frozen)
 
 
-def _mass(choices: Choices, default: float) -> float:
-    return default if choices.mass is None else choices.mass
+def _pruning(choices: Choices, *, mass: float) -> Pruning:
+    """The paper's gate and target, with what the user chose instead."""
+    gate = gates.PooledLinear(normalize=choices.normalize)
+    target = targets.HeatmapMass(mass if choices.mass is None else choices.mass)
+    return Pruning(gate, target, choices.coupling)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ TRAINABLE_GATES = (
     gates.PooledLinear(),
     gates.PooledLinear(pool="mean"),
     gates.PooledLinear(normalize="none"),
+    gates.PooledLinear(normalize="layer"),
     gates.Bottleneck(2),
     gates.Bottleneck(4, pool="mean", normalize="none"),
 )
