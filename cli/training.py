@@ -41,7 +41,9 @@ def train(
     coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
     normalize: Annotated[
         str,
-        typer.Option(help="What gates do to pooled inputs: softmax (the paper's), layer, none."),
+        typer.Option(
+            help="What gates do to pooled inputs: softmax (the paper's) or layer or none."
+        ),
     ] = "softmax",
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     limit: Annotated[
