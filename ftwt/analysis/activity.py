@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftwt.analysis.inspection import Loader, check_gated, evaluating, first
+from ftwt.analysis.inspection import Loader, check_gated, first
 from ftwt.model import Gated
+from ftwt.training.evaluation import evaluating
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftwt.analysis.inspection import check_gated, check_site, evaluating
+from ftwt.analysis.inspection import check_gated, check_site
 from ftwt.model import Gated
+from ftwt.training.evaluation import evaluating
 
 
 def heatmap(features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B H W"]:

@@ -1,29 +1,14 @@
-"""What all measurements share: evaluation mode, batches of a loader, and checks of their input."""
+"""What all measurements share: batches of a loader, and checks of their input."""
 
 import difflib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
 
 Loader = Iterable[tuple[Tensor, Tensor]]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without a graph; afterwards every module is back in its own mode."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tensor, Tensor]]:

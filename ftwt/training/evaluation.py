@@ -1,6 +1,7 @@
 """Accuracy and cost over a data set."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -41,26 +42,20 @@ def evaluate(
         dense_macs: MACs of a plain network for one sample, to report; 0 if not given.
     """
     device = next(model.parameters()).device
-    training = {module: module.training for module in model.modules()}
-    model.eval()
     correct, macs, paper = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(3))
     images = 0
-    try:
-        with torch.inference_mode():
-            for inputs, labels in batches:
-                inputs, labels = inputs.to(device), labels.to(device)
-                if isinstance(model, Gated):
-                    trace = model.trace(inputs, targets=False)
-                    output = trace.output
-                    macs += trace.macs.sum()
-                    paper += trace.paper_macs.sum()
-                else:
-                    output = model(inputs)
-                correct += (output.argmax(1) == labels).sum()
-                images += len(labels)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(model):
+        for inputs, labels in batches:
+            inputs, labels = inputs.to(device), labels.to(device)
+            if isinstance(model, Gated):
+                trace = model.trace(inputs, targets=False)
+                output = trace.output
+                macs += trace.macs.sum()
+                paper += trace.paper_macs.sum()
+            else:
+                output = model(inputs)
+            correct += (output.argmax(1) == labels).sum()
+            images += len(labels)
     if images == 0:
         raise FtwtError("evaluate: the loader gave no images; give at least one batch")
     if isinstance(model, Gated):
@@ -70,3 +65,16 @@ def evaluate(
         )
     dense = dense_macs or 0
     return Evaluation(correct.item() / images, images, dense, float(dense), float(dense))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without a graph; afterwards every module is back in its own mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
