@@ -10,7 +10,7 @@ from .output import Json, percent, report
 Data = Annotated[
     str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
 
 def recipes(as_json: Json = False) -> None:
@@ -85,7 +85,9 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder or a saved model.")],
     data: Data,
-    limit: Annotated[int | None, typer.Option(help="Evaluate only so many test images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate only so many test images.", min=1)
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:

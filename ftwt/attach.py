@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gates.untrained import Fixed
 from ftwt.liveness import Liveness
 from ftwt.macs import plan
 from ftwt.model import Anatomy, Gated, Pruning, SiteGate, compile_graph, insert_gates
@@ -57,6 +58,7 @@ def attach(
     traced = trace(network, example, leaves)
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
+    _check_fixed(pruning, [site.name for site in sites])
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
     liveness = Liveness(traced, {site.output.name: site.name for site in sites})
@@ -73,3 +75,14 @@ def attach(
     model = Gated(traced.root, gates, run, pruning, anatomy)
     device = next((one.device for one in network.parameters()), None)
     return model.to(device) if device is not None else model
+
+
+def _check_fixed(pruning: Pruning, sites: list[str]) -> None:
+    """Masks for sites that do not exist would be left out without a word."""
+    if isinstance(pruning.gate, Fixed):
+        unknown = [name for name in pruning.gate.masks if name not in sites]
+        if unknown:
+            raise FtwtError(
+                f"attach: gates.Fixed has a mask for {unknown[0]!r}, which is no site; "
+                f"the sites are {', '.join(sites)}"
+            )

@@ -182,6 +182,8 @@ def test_bad_input(model):
     fixed = gates.Fixed({"conv1": [True] * 8})
     refused(net, "the mask for 'conv1' has 8 channels, but the site has 16 filters",
             pruning=ftwt.Pruning(fixed))  # fmt: skip
+    stray = ftwt.Pruning(gates.Fixed({"conv9": [True] * 16}))
+    refused(net, "has a mask for 'conv9', which is no site; the sites are conv1", pruning=stray)
     with pytest.raises(ftwt.FtwtError, match="MACs are counted for samples of shape"):
         _ = model.trace(torch.zeros(1, 3, 64, 64)).macs
     rows = gates.Fixed({"conv1": torch.ones(2, 16, dtype=torch.bool)})

@@ -158,6 +158,14 @@ def test_mass_out_of_range(train, tmp_path, mass):
     assert not (tmp_path / "new").exists()
 
 
+def test_other_numbers_out_of_range(train):
+    refused(train("--epochs", 0), "epochs=0; give 1 or more")
+    refused(train("--seed", -1), "seed=-1")
+    refused(train("--limit", 0), "limit=0")
+    refused(train("--device", "nowhere"), "device 'nowhere' cannot be used")
+    assert train("--threads", 0).status == 2
+
+
 def test_unknown_coupling(train):
     refused(train("--coupling", "loose"), "coupling='loose' is unknown; use 'decoupled' or 'joint'")
 

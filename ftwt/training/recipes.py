@@ -40,6 +40,12 @@ class Choices:
     epochs: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise FtwtError(f"recipe: epochs={self.epochs}; give 1 or more")
+        if self.seed < 0:
+            raise FtwtError(f"recipe: seed={self.seed}; give 0 or a positive number")
+
 
 Make = Callable[[str, Choices], Recipe]
 

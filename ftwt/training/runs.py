@@ -85,6 +85,7 @@ def train_run(
             loss is not finite.
     """
     check_free(out, resume)
+    check_device(device)
     torch.manual_seed(recipe.settings.seed)
     network = networks.build(recipe.network, num_classes=len(dataset.classes))
     start_weights = _starting_weights(init)
@@ -181,6 +182,18 @@ def check_free(out: Path, resume: bool = False) -> None:
             f"train: {out} is not empty and may hold another run; nothing was changed, "
             "give a new folder, or --resume to go on with that run"
         )
+
+
+def check_device(device: torch.device | str) -> None:
+    """Raise FtwtError unless torch can put a tensor on the device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise FtwtError(
+            f"train: device {str(device)!r} cannot be used ({reason}); give cpu, or cuda on a "
+            "machine with a GPU"
+        ) from None
 
 
 def make_folder(out: Path) -> None:
