@@ -20,7 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ftwt import operations
+from ftwt import calls, operations
 from ftwt.gates.interface import Gate, SiteShape
 from ftwt.liveness import Evaluator, Live, Liveness, Masks
 from ftwt.sites import Candidate, is_convolution, shape_of
@@ -275,7 +275,7 @@ def _layer(
     node: fx.Node, name: str, dense: int, traced: Traced, liveness: Liveness, site: SiteShape | None
 ) -> Layer:
     module = traced.module(node)
-    source = operations.source(node)
+    source = calls.source(node)
     given = traced.shape(source) if source is not None else None
     made = traced.shape(node)
     kind = operations.describe(node, module)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from ftwt import operations
+from ftwt import calls
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate, SiteShape
@@ -128,7 +128,8 @@ class Gated(nn.Module):
         self.pruning = pruning
         self.anatomy = anatomy
         self._run = run
-        self.train(network.training)
+        # Not train(): a batch norm that was put into eval mode stays there.
+        self.training = network.training
 
     def forward(self, *inputs: Tensor) -> Any:
         """Return what the plain network would, with the filters that do not run at zero."""
@@ -194,7 +195,7 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
         recorder = graph.placeholder("ftwt_recorder")
     for site in sites:
         # What the convolution reads now: masked already, if it comes from an earlier site.
-        source = operations.source(new_nodes[site.convolution])
+        source = calls.source(new_nodes[site.convolution])
         features = new_nodes[site.output]
         with graph.inserting_after(features):
             masked = graph.call_module(

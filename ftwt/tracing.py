@@ -1,17 +1,23 @@
 """From a network to its traced graph, with the shape of every tensor in it."""
 
 import copy
+import linecache
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ftwt import tracer
 from ftwt.errors import FtwtError
 
 # Shapes are taken from a batch of two, so that an operation that mixes samples shows itself.
 PROBE_BATCH = 2
+# The frames of a traceback that are not the network's own code.
+_NOT_THE_USERS = (Path(torch.__file__).parent, Path(__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class Traced:
     values: dict[str, Any]
     # By node name: MACs for one sample, as torch's own flop counter sees them (its count / 2).
     macs: dict[str, int]
+    # By name of a node that works in place: the earlier nodes whose tensors it changes.
+    changed: dict[str, tuple[str, ...]]
+    # Names of modules that stay in eval mode, as tracing decided what they do.
+    frozen: tuple[str, ...]
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, if it calls one."""
@@ -37,40 +47,51 @@ class Traced:
         return self.shapes.get(node.name)
 
 
-class _Tracer(fx.Tracer):
-    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()
-        self._leaves = leaves
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        from torchvision.ops import StochasticDepth
-
-        # StochasticDepth reads `self.training`, which tracing through it would freeze.
-        return isinstance(m, (StochasticDepth, *self._leaves)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
-
-
 class _Probe(fx.Interpreter):
-    """Runs the graph once and notes shapes, values and MACs."""
+    """Runs the graph once and notes shapes, values, MACs and what is changed in place."""
 
     def __init__(self, root: nn.Module, graph: fx.Graph, counter: FlopCounterMode) -> None:
         super().__init__(root, graph=graph)
         self.shapes: dict[str, torch.Size] = {}
         self.values: dict[str, Any] = {}
         self.macs: dict[str, int] = {}
+        self.changed: dict[str, tuple[str, ...]] = {}
         self._counter = counter
+        self._versions: dict[str, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         before = self._counter.get_total_flops()
         result = super().run_node(n)
         flops = self._counter.get_total_flops() - before
         self.macs[n.name] = flops // 2 // PROBE_BATCH
+        self._note_changes(n)
+        self._versions[n.name] = _versions(result)
         if isinstance(result, Tensor):
             self.shapes[n.name] = result.shape
         elif not _holds_tensor(result):
             self.values[n.name] = result
         return result
+
+    def _note_changes(self, node: fx.Node) -> None:
+        """Which tensors, still to be read later, are not what they were before `node` ran.
+
+        Views share one version counter with their base, so that all of them show.
+        """
+        changed = []
+        for other, value in self.env.items():
+            now = _versions(value)
+            if now != self._versions[other.name]:
+                self._versions[other.name] = now
+                changed.append(other.name)
+        if changed:
+            self.changed[node.name] = tuple(changed)
+
+
+def _versions(value: Any) -> tuple[int, ...]:
+    """How often each tensor in a node's result was changed in place."""
+    if isinstance(value, (list, tuple)):
+        return tuple(version for item in value for version in _versions(item))
+    return (value._version,) if isinstance(value, Tensor) else ()
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -93,12 +114,10 @@ def trace(
     modes = {name: module.training for name, module in root.named_modules()}
     root.eval()
     try:
-        graph = _Tracer(leaves).trace(root)
+        drawn = tracer.draw(root, leaves)
     except Exception as error:
-        raise FtwtError(
-            f"attach: {type(network).__name__} does not trace with torch.fx ({_line(error)}); "
-            "give the modules that branch on values as leaves=(Module, ...)"
-        ) from error
+        raise FtwtError(_untraceable(type(network).__name__, error)) from error
+    graph = drawn.graph
     examples = example if isinstance(example, tuple) else (example,)
     wanted = [node.target for node in graph.nodes if node.op == "placeholder"]
     if len(examples) > len(wanted):
@@ -106,6 +125,13 @@ def trace(
             f"attach: example has {len(examples)} tensors, but {type(network).__name__} takes "
             f"{len(wanted)} ({', '.join(map(str, wanted))}); give one tensor for each"
         )
+    device = next((one.device for one in root.parameters()), None)
+    for one in examples:
+        if device is not None and one.device != device:
+            raise FtwtError(
+                f"attach: the example is on {one.device}, but {type(network).__name__} is on "
+                f"{device}; move one of them with .to(device)"
+            )
     probe_inputs = [torch.cat([one[:1]] * PROBE_BATCH) for one in examples]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe = _Probe(root, graph, counter)
@@ -119,7 +145,37 @@ def trace(
             ) from error
     for name, module in root.named_modules():
         module.training = modes[name]
-    return Traced(root=root, graph=graph, shapes=probe.shapes, values=probe.values, macs=probe.macs)
+    return Traced(
+        root=root,
+        graph=graph,
+        shapes=probe.shapes,
+        values=probe.values,
+        macs=probe.macs,
+        changed=probe.changed,
+        frozen=drawn.frozen,
+    )
+
+
+def _untraceable(network: str, error: Exception) -> str:
+    """What to say of a network that does not trace: the line, and the module to leave alone."""
+    where, module = "", "Module"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if any(Path(file).is_relative_to(folder) for folder in _NOT_THE_USERS):
+            continue
+        source = linecache.getline(file, line).strip()
+        where = f" at {file}:{line}" + (f" `{source}`" if source else "")
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, nn.Module):
+            module = type(owner).__name__
+    if module in (network, "Module"):
+        advice = (
+            "move what branches on values into a module of its own, and give its type as "
+            "leaves=(Module,)"
+        )
+    else:
+        advice = f"give leaves=({module},) to attach, which then does not look inside it"
+    return f"attach: {network} does not trace with torch.fx{where} ({_line(error)}); {advice}"
 
 
 def _line(error: Exception) -> str:
