@@ -11,7 +11,6 @@ import multiprocessing
 import statistics
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,10 @@ the analysis calls dead is zero, at every node; a training step is finite.
 - **tight**: of the channels at convolution inputs that are truly zero, the share that the analysis
   found; the median is {median:.1f} %. Random masks keep {kept:.0f} % of the filters. "Truly" is
   zero in each of {draws} draws of images, biases, batch norms and signs of filters: in a single
-  draw a ReLU also answers zeros by accident, which no analysis of a graph can know. Batch norms never have
-  the bias of zero of a new one. Images are {sides} pixels wide, the smallest of a few sizes that
-  the network takes. Where few channels are truly zero (sums of many branches), accidents that
-  survive all draws weigh much.
+  draw a ReLU also answers zeros by accident, which no analysis of a graph can know. Batch norms
+  never have the bias of zero of a new one. Images are {sides} pixels wide, the smallest of a few
+  sizes that the network takes. Where few channels are truly zero (sums of many branches),
+  accidents that survive all draws weigh much.
 
 | network | sites | size | dense MACs | gates % | reach % | tight % | truly zero |
 |---|---|---|---|---|---|---|---|
@@ -84,11 +83,11 @@ def _measure(names: list[str], processes: int) -> dict[str, Any]:
     from tests.laws import zoo
 
     started = time.perf_counter()
-    # A new process for each: one network's memory is given back before the next comes.
+    # A new process now and then gives the memory of large networks back.
     context = multiprocessing.get_context("spawn")
     rows = []
-    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=8) as pool:
-        for row in pool.map(_examine, names or zoo.names()):
+    with context.Pool(processes, maxtasksperchild=8) as pool:
+        for row in pool.imap(_examine, names or zoo.names()):
             rows.append(row)
             print(row["network"], row.get("failed", f"{row.get('seconds')} s"), flush=True)
     return {

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ftwt import calls
 from ftwt.errors import FtwtError
+from ftwt.explain import Explanation, explain
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate, SiteShape
 from ftwt.gates.pooled_linear import PooledLinear
@@ -164,6 +165,13 @@ class Gated(nn.Module):
     def gate_macs(self) -> int:
         """MACs of all gates for one sample with every channel live."""
         return self.anatomy.plan.gate_macs
+
+    def explain(self) -> Explanation:
+        """Sites, convolutions that are left out and why, and what the analysis does not know.
+
+        The answer prints as text, one fact a line.
+        """
+        return explain(self.anatomy)
 
     def gate_parameters(self) -> list[nn.Parameter]:
         """Parameters of the gates."""

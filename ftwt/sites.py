@@ -1,6 +1,7 @@
 """Finding sites: each convolution with the batch norm and activation that follow it."""
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +14,8 @@ from ftwt.errors import FtwtError
 from ftwt.gates.interface import SiteShape
 from ftwt.tracing import Traced
 
-Where: TypeAlias = Callable[[str, nn.Module | None], bool]
+# By name and module (None for a functional convolution), or the names themselves.
+Where: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
 
 _CONV_FUNCTIONS = {F.conv2d, torch.conv2d}
 
@@ -47,7 +49,7 @@ def candidates(traced: Traced) -> list[Candidate]:
     for node in traced.graph.nodes:
         if not is_convolution(node, traced):
             continue
-        base = str(node.target) if node.op == "call_module" else node.name
+        base = name_of(node, traced)
         uses[base] = uses.get(base, 0) + 1
         # A module that is called twice is two sites, each with its own gate.
         name = base if uses[base] == 1 else f"{base}@{uses[base]}"
@@ -57,11 +59,21 @@ def candidates(traced: Traced) -> list[Candidate]:
     return found
 
 
+def name_of(node: fx.Node, traced: Traced) -> str:
+    """The module that a node calls, or the convolution module whose forward it is from."""
+    if node.op == "call_module":
+        return str(node.target)
+    inside = list(node.meta.get("nn_module_stack", {}).values())
+    if inside and isinstance(traced.root.get_submodule(inside[-1][0]), nn.Conv2d):
+        return str(inside[-1][0])
+    return node.name
+
+
 def choose(found: list[Candidate], where: Where | None, network: str) -> list[Candidate]:
     """The candidates that become sites.
 
     Raises:
-        FtwtError: none is chosen, or the network has no convolution.
+        FtwtError: none is chosen, a name is unknown, or the network has no convolution.
     """
     if not found:
         raise FtwtError(
@@ -72,11 +84,27 @@ def choose(found: list[Candidate], where: Where | None, network: str) -> list[Ca
         chosen = [one for one in found if one.left_out is None]
         hint = "give where=lambda name, module: ... that picks some of"
     else:
-        chosen = [one for one in found if where(one.name, one.module)]
+        if callable(where):
+            chosen = [one for one in found if where(one.name, one.module)]
+        else:
+            _check_names(where, found, network)
+            chosen = [one for one in found if one.name in where]
         hint = "where= matched nothing; the candidates are"
     if not chosen:
         raise FtwtError(f"attach: no site in {network}; {hint} {_listed(found)}")
     return chosen
+
+
+def _check_names(names: Collection[str], found: list[Candidate], network: str) -> None:
+    if isinstance(names, str):
+        raise FtwtError(f"attach: where={names!r} is one string; give a list of names")
+    known = [one.name for one in found]
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known)
+            hint = f"did you mean {', '.join(nearest)}?" if nearest else "the candidates are"
+            rest = "" if nearest else f" {_listed(found)}"
+            raise FtwtError(f"attach: {network} has no convolution {name!r}; {hint}{rest}")
 
 
 def _listed(found: list[Candidate], most: int = 40) -> str:

@@ -3,12 +3,14 @@
 import copy
 import linecache
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ftwt import tracer
@@ -132,17 +134,24 @@ def trace(
                 f"attach: the example is on {one.device}, but {type(network).__name__} is on "
                 f"{device}; move one of them with .to(device)"
             )
-    probe_inputs = [torch.cat([one[:1]] * PROBE_BATCH) for one in examples]
+    probe_inputs = [_noise(one) for one in examples]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         probe = _Probe(root, graph, counter)
         try:
-            probe.run(*probe_inputs)
+            traced = _seeded(probe.run, probe_inputs)
         except Exception as error:
             shapes = ", ".join(str(tuple(one.shape)) for one in examples)
             raise FtwtError(
                 f"attach: {type(network).__name__} does not run on example of shape {shapes} "
                 f"({_line(error)}); give one input of the shape and device that the network takes"
             ) from error
+    with torch.no_grad():
+        if not _equal(_seeded(root, probe_inputs), traced):
+            raise FtwtError(
+                f"attach: {type(network).__name__} answers something else when traced by torch.fx; "
+                "it may read under an old name what `x += y` changed in place: write "
+                "x.add_(y), or give the module as leaves=(Module,)"
+            )
     for name, module in root.named_modules():
         module.training = modes[name]
     return Traced(
@@ -153,6 +162,33 @@ def trace(
         macs=probe.macs,
         changed=probe.changed,
         frozen=drawn.frozen,
+    )
+
+
+def _noise(example: Tensor) -> Tensor:
+    """Random inputs for the probe, as an example of zeros hides much; integers stay."""
+    batch = torch.cat([example[:1]] * PROBE_BATCH)
+    if not batch.is_floating_point() or batch.is_meta:
+        return batch
+    noise = torch.randn(batch.shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(batch)
+
+
+def _seeded(run: Callable[..., Any], inputs: list[Tensor]) -> Any:
+    """Run on copies, as a network may change its inputs, with the same random numbers each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return run(*[one.clone() for one in inputs])
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Whether two outputs of a network are the same; tensors without data are not compared."""
+    pairs = zip(tree_leaves(one), tree_leaves(two), strict=True)
+    return all(
+        first.shape == second.shape
+        and (first.is_meta or torch.allclose(first, second, rtol=1e-4, equal_nan=True))
+        for first, second in pairs
+        if isinstance(first, Tensor) and isinstance(second, Tensor)
     )
 
 
