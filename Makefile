@@ -9,11 +9,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test zoo check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
+	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.* (about 20 minutes)"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
 	@echo "make clean   remove .venv, caches and build products; results stay"
@@ -24,6 +25,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+zoo: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -8,8 +8,13 @@ from .output import Json, report
 
 Network = Annotated[str, typer.Argument(help="For example cifar10-resnet56, torchvision:resnet50.")]
 
+Size = Annotated[
+    int | None,
+    typer.Option(min=1, help="Side of the image in pixels; the network's own if left out."),
+]
 
-def macs(network: Network, as_json: Json = False) -> None:
+
+def macs(network: Network, size: Size = None, as_json: Json = False) -> None:
     """Cost of a plain network and of the paper's gates on it, layer by layer."""
     from ftwt import macs as counting
     from ftwt import networks
@@ -17,12 +22,13 @@ def macs(network: Network, as_json: Json = False) -> None:
     from ftwt.model import Pruning
 
     plain = networks.build(network)
-    model = attach(plain, Pruning(), example=networks.example(network))
+    example = networks.example(network, size=size)
+    model = attach(plain, Pruning(), example=example)
     table = counting.table(model)
     parameters = sum(parameter.numel() for parameter in plain.parameters())
     value = {
         "network": network,
-        "input": list(networks.example(network).shape[1:]),
+        "input": list(example.shape[1:]),
         "dense_macs": model.dense_macs,
         "gate_macs": model.gate_macs,
         "parameters": parameters,
@@ -31,15 +37,17 @@ def macs(network: Network, as_json: Json = False) -> None:
     report(value, table.rich(f"{network}, {parameters:,} parameters"), as_json=as_json)
 
 
-def sites(network: Network, as_json: Json = False) -> None:
+def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
     """Sites of a network, and why other convolutions are left out."""
+    from rich.console import Group
     from rich.table import Table
 
     from ftwt import networks
     from ftwt.attach import attach
     from ftwt.model import Pruning
 
-    model = attach(networks.build(network), Pruning(), example=networks.example(network))
+    example = networks.example(network, size=size)
+    model = attach(networks.build(network), Pruning(), example=example)
     rows = [
         {"name": one.name, "site": one.left_out is None, "left_out": one.left_out}
         for one in model.anatomy.candidates
@@ -47,4 +55,14 @@ def sites(network: Network, as_json: Json = False) -> None:
     table = Table("convolution", "site", "why not")
     for one in model.anatomy.candidates:
         table.add_row(one.name, "no" if one.left_out else "yes", one.left_out or "")
-    report({"network": network, "sites": rows}, table, as_json=as_json)
+    found = model.explain()
+    notes = [f"unknown operation: {name}, {times} times" for name, times in found.unknown]
+    notes += [f"eval mode for good: {name}" for name in found.frozen]
+    value = {
+        "network": network,
+        "input": list(example.shape[1:]),
+        "sites": rows,
+        "unknown": [{"operation": name, "times": times} for name, times in found.unknown],
+        "frozen": list(found.frozen),
+    }
+    report(value, Group(table, *notes), as_json=as_json)

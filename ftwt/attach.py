@@ -29,7 +29,8 @@ def attach(
         network: any network that torch.fx traces.
         pruning: gate, target and coupling.
         example: an input, or a tuple of inputs; MACs are counted for its shape.
-        where: picks sites by name and module from all convolutions, instead of the default.
+        where: picks sites from all convolutions, instead of the default: a function of name and
+            module (None for a functional convolution), or a list of names.
         leaves: module types that are not traced into.
 
     Raises:

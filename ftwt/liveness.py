@@ -4,140 +4,28 @@ Each tensor of a traced graph gets an expression over the sites' masks. Where no
 everything counts as live: unknown is always safe, never wrong.
 
 Operations that only move elements (views, slices, concatenations, padding, shuffles) need no rule
-of their own. They are run on a tensor of labels that name the channel each element came from, and
-the answer is read off the result.
+of their own: see `ftwt.labels`.
 """
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
-from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, fx
 
-from ftwt import operations
+from ftwt import calls, labels, operations
+from ftwt.live import All, Concat, Evaluator, Intersection, Live, Masks, OfSite, Reorder, Union
+from ftwt.operations import Kind
 from ftwt.tracing import PROBE_BATCH, Traced
 
-Masks: TypeAlias = Mapping[str, Shaped[Tensor, "B _"]]
+__all__ = [
+    "All", "Concat", "Evaluator", "Intersection", "Live", "Liveness", "Masks", "OfSite", "Reorder",
+    "Union",
+]  # fmt: skip
 
-
-@dataclass(frozen=True, eq=False)
-class All:
-    """Every channel is live."""
-
-    width: int
-
-
-@dataclass(frozen=True, eq=False)
-class OfSite:
-    """The filters that a site's mask keeps."""
-
-    site: str
-    width: int
-
-
-@dataclass(frozen=True, eq=False)
-class Union:
-    """Live in any part, as after an addition."""
-
-    parts: tuple["Live", ...]
-
-    @property
-    def width(self) -> int:
-        """Number of channels."""
-        return self.parts[0].width
-
-
-@dataclass(frozen=True, eq=False)
-class Intersection:
-    """Live in all parts, as after a multiplication."""
-
-    parts: tuple["Live", ...]
-
-    @property
-    def width(self) -> int:
-        """Number of channels."""
-        return self.parts[0].width
-
-
-@dataclass(frozen=True, eq=False)
-class Concat:
-    """The parts' channels one after the other."""
-
-    parts: tuple["Live", ...]
-
-    @property
-    def width(self) -> int:
-        """Number of channels."""
-        return sum(part.width for part in self.parts)
-
-
-@dataclass(frozen=True, eq=False)
-class Reorder:
-    """Channel i is channel index[i] - 1 of the source; index 0 is a channel of zeros."""
-
-    source: "Live"
-    index: tuple[int, ...]
-
-    @property
-    def width(self) -> int:
-        """Number of channels."""
-        return len(self.index)
-
-
-Live: TypeAlias = All | OfSite | Union | Intersection | Concat | Reorder
-
-
-class Evaluator:
-    """Evaluates expressions for one batch of masks; each shared part once.
-
-    Masks are bool, or float weights in [0, 1]. A union is then a + b - ab and an intersection ab,
-    which are the same on 0 and 1 and let a gradient through.
-    """
-
-    def __init__(self, masks: Masks, like: Shaped[Tensor, "B ..."]) -> None:
-        self._masks, self._like = masks, like
-        # By identity, which expressions compare by.
-        self._done: dict[Live, Tensor] = {}
-
-    def __call__(self, live: Live) -> Bool[Tensor, "B C"] | Float[Tensor, "B C"]:
-        """Return the live channels of each sample."""
-        if live not in self._done:
-            self._done[live] = self._evaluate(live)
-        return self._done[live]
-
-    def _evaluate(self, live: Live) -> Tensor:
-        match live:
-            case OfSite():
-                return self._masks[live.site]
-            case All():
-                return self._like.new_ones((self._like.shape[0], live.width))
-            case Union():
-                return _fold(_either, (self(part) for part in live.parts))
-            case Intersection():
-                return _fold(_both, (self(part) for part in live.parts))
-            case Concat():
-                return torch.cat([self(part) for part in live.parts], 1)
-            case Reorder():
-                padded = torch.nn.functional.pad(self(live.source), (1, 0))
-                return padded[:, torch.tensor(live.index, device=padded.device)]
-
-
-def _either(one: Tensor, two: Tensor) -> Tensor:
-    return one | two if one.dtype == torch.bool else one + two - one * two
-
-
-def _both(one: Tensor, two: Tensor) -> Tensor:
-    return one & two if one.dtype == torch.bool else one * two
-
-
-def _fold(combine: Callable[[Tensor, Tensor], Tensor], tensors: Iterable[Tensor]) -> Tensor:
-    first, *rest = tensors
-    for tensor in rest:
-        first = combine(first, tensor)
-    return first
+# A reduction over more parts than this counts as all live: its expression would cost too much.
+_MOST_PARTS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,23 +36,38 @@ class _Value:
     labels: Tensor | None = None
 
 
+# None is "all live"; a tuple is an operation with several results.
+_Known: TypeAlias = _Value | tuple["_Value | None", ...] | None
+
+
 class Liveness:
     """The live channels of every tensor of a graph whose sites' outputs are masked."""
 
     def __init__(self, traced: Traced, masked: Mapping[str, str]) -> None:
         """`masked` maps the node name of each site's output to the site's name."""
         self._traced = traced
-        self._values: dict[str, _Value | tuple[_Value | None, ...] | None] = {}
+        self._values: dict[str, _Known] = {}
+        # By node name: operations without a rule, where something was known of their inputs.
         self.unknown: dict[str, str] = {}
         for node in traced.graph.nodes:
             value = self._infer(node)
             shape = traced.shape(node)
+            for name in traced.changed.get(node.name, ()):
+                self._values[name] = self._after_change(name, node, value)
             if node.name in masked and shape is not None:
-                value = _Value(OfSite(masked[node.name], shape[1]))
+                own = OfSite(masked[node.name], shape[1])
+                # A depthwise convolution's filter without a bias is silent if its input is.
+                if isinstance(value, _Value) and value.labels is None:
+                    value = _Value(Intersection((own, value.live)))
+                else:
+                    value = _Value(own)
             self._values[node.name] = value
 
     def channels(self, node: fx.Node, dim: int = 1) -> Live:
-        """Live channels of a node's tensor along `dim`, of as many as the tensor has there."""
+        """Live channels of a node's tensor along `dim`, of as many as the tensor has there.
+
+        They hold at any time, also after an operation that changes the tensor in place.
+        """
         shape = self._traced.shape(node)
         if shape is None:
             raise ValueError(f"{node.name} is not a tensor")
@@ -172,36 +75,56 @@ class Liveness:
         if isinstance(value, _Value):
             if value.labels is None and dim % len(shape) == 1:
                 return value.live
-            labels = self._labels(value, shape, value.live.width)
-            index = _constant_labels(labels.movedim(dim, 1), value.live.width)
+            where = _labels(value, shape)
+            index = labels.channel_index(where, value.live.width, dim)
             if index is not None:
                 return Reorder(value.live, index)
         return All(shape[dim])
 
-    def _infer(self, node: fx.Node) -> _Value | tuple[_Value | None, ...] | None:
+    def _infer(self, node: fx.Node) -> _Known:
         kind = operations.kind_of(node, self._traced.module(node))
-        if kind is operations.Kind.MOVE:
+        if kind is Kind.MOVE:
             return self._moved(node)
         tensors = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
         known = [self._single(arg) for arg in tensors]
-        source = operations.source(node)
+        source = calls.source(node)
         shape = self._traced.shape(source) if source is not None else None
         if source is not None and shape is not None:
-            if kind is operations.Kind.ELEMENTWISE:
+            if kind is Kind.ELEMENTWISE:
                 return self._kept(node, source, elementwise=True)
-            if kind is operations.Kind.SPATIAL:
+            if kind is Kind.SPATIAL:
                 return self._kept(node, source)
-            if kind is operations.Kind.REDUCE and operations.reduces_space(node, len(shape)):
-                return self._kept(node, source)
-        if kind is operations.Kind.UNION:
-            operands = operations.operands(node)
+            if kind is Kind.REDUCE:
+                if calls.reduces_space(node, len(shape)):
+                    return self._kept(node, source)
+                return self._reduced(node, source)
+            if kind is Kind.DEPTHWISE:
+                return self._spread(node, source)
+        if kind is Kind.UNION:
+            operands = calls.operands(node)
             if all(isinstance(arg, fx.Node) and arg in tensors for arg in operands):
-                return self._combined(node, tensors, known, union=True)
-        if kind is operations.Kind.INTERSECTION:
-            return self._combined(node, tensors, known, union=False)
+                return self._united(node, tensors, known)
+        if kind is Kind.INTERSECTION:
+            return self._intersected(node, tensors, known)
         made = node.name in self._traced.shapes or node.name not in self._traced.values
-        if kind is operations.Kind.UNKNOWN and made and any(value is not None for value in known):
+        told = any(isinstance(self._values.get(arg.name), _Value) for arg in node.all_input_nodes)
+        if kind is Kind.UNKNOWN and made and told:
             self.unknown[node.name] = operations.describe(node, self._traced.module(node))
+        return None
+
+    def _after_change(self, name: str, node: fx.Node, new: _Known) -> _Known:
+        """What is known of an earlier tensor that `node` changed in place, then and before."""
+        old = self._values[name]
+        if not isinstance(old, _Value):
+            return None
+        kind = operations.kind_of(node, self._traced.module(node))
+        # Zeros stay, in whichever view of the changed tensor.
+        if kind in (Kind.ELEMENTWISE, Kind.INTERSECTION):
+            return old
+        source = calls.source(node)
+        mine = source is not None and source.name == name and isinstance(new, _Value)
+        if mine and isinstance(new, _Value) and old.labels is None and new.labels is None:
+            return _Value(_union([old.live, new.live]))
         return None
 
     def _single(self, node: fx.Node) -> _Value | None:
@@ -217,37 +140,64 @@ class Liveness:
             return value if before[:2] == after[:2] else None
         return value if elementwise and before == after else None
 
-    def _combined(
-        self, node: fx.Node, tensors: list[fx.Node], known: list[_Value | None], *, union: bool
-    ) -> _Value | None:
-        shape = self._traced.shape(node)
-        if shape is None:
+    def _spread(self, node: fx.Node, source: fx.Node) -> _Value | None:
+        """A depthwise convolution: each input channel makes as many in a row of the output."""
+        value = self._single(source)
+        before, after = self._traced.shape(source), self._traced.shape(node)
+        if value is None or value.labels is not None or before is None or after is None:
             return None
-        parts: list[Live] = []
-        for source, value in zip(tensors, known, strict=True):
-            if value is None:
-                if union:
-                    return None
-                continue
-            given = self._traced.shape(source)
-            if given is None or value.labels is not None or len(given) != len(shape):
-                if union:
-                    return None
-                continue
-            # A single channel that is broadcast over all of them.
-            stretched = given[1] == 1 != shape[1]
-            live = Reorder(value.live, (1,) * shape[1]) if stretched else value.live
-            parts.append(live)
-        if not parts:
-            return None
-        # The same expression is the same object: nothing is compared by value, which would walk
-        # deep networks' expressions again and again.
-        unique = tuple(dict.fromkeys(parts))
-        if len(unique) == 1:
-            return _Value(unique[0])
-        return _Value(Union(unique) if union else Intersection(unique))
+        each = after[1] // before[1]
+        if each == 1:
+            return value
+        return _Value(Reorder(value.live, tuple(1 + i // each for i in range(after[1]))))
 
-    def _moved(self, node: fx.Node) -> _Value | tuple[_Value | None, ...] | None:
+    def _reduced(self, node: fx.Node, source: fx.Node) -> _Value | None:
+        """A sum over one dimension: live where any of its parts is."""
+        value, shape = self._single(source), self._traced.shape(source)
+        dim, keep = calls.reduced_dimension(node)
+        if value is None or shape is None or dim is None or dim % len(shape) == 0:
+            return None
+        if shape[dim] > _MOST_PARTS:
+            return None
+        parts = []
+        for part in _labels(value, shape).unbind(dim):
+            one = _normal(value.live, part.unsqueeze(dim) if keep else part)
+            if one is None or one.labels is not None:
+                return None
+            parts.append(one.live)
+        return _Value(_union(parts))
+
+    def _united(
+        self, node: fx.Node, tensors: list[fx.Node], known: list[_Value | None]
+    ) -> _Value | None:
+        parts = [self._stretched(node, *pair) for pair in zip(tensors, known, strict=True)]
+        live = [part for part in parts if part is not None]
+        return _Value(_union(live)) if live and len(live) == len(parts) else None
+
+    def _intersected(
+        self, node: fx.Node, tensors: list[fx.Node], known: list[_Value | None]
+    ) -> _Value | None:
+        pairs = list(zip(tensors, known, strict=True))
+        parts = [self._stretched(node, *pair) for pair in pairs]
+        live = tuple(dict.fromkeys(part for part in parts if part is not None))
+        if live:
+            return _Value(live[0] if len(live) == 1 else Intersection(live))
+        # Not channel by channel, but each factor's zeros stay.
+        shape = self._traced.shape(node)
+        whole = [value for arg, value in pairs if value and self._traced.shape(arg) == shape]
+        return whole[0] if whole else None
+
+    def _stretched(self, node: fx.Node, source: fx.Node, value: _Value | None) -> Live | None:
+        """The channels of an operand, as broadcasting spreads them over the result."""
+        shape, given = self._traced.shape(node), self._traced.shape(source)
+        if value is None or value.labels is not None or shape is None or given is None:
+            return None
+        if len(given) != len(shape):
+            return None
+        # A single channel that is broadcast over all of them.
+        return Reorder(value.live, (1,) * shape[1]) if given[1] == 1 != shape[1] else value.live
+
+    def _moved(self, node: fx.Node) -> _Known:
         """Run an operation that only moves elements on labels of where they come from."""
         if node.target is operator.getitem:
             source, item = node.args[0], node.args[1]
@@ -257,48 +207,33 @@ class Liveness:
         inputs = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
         if not any(self._single(arg) for arg in inputs):
             return None
-        lives: list[Live] = []
-        labels: dict[str, Tensor] = {}
-        widths = 0
-        total = 0
+        values: dict[str, tuple[_Value, Any]] = {}
         for arg in inputs:
             shape = self._traced.shape(arg)
             if shape is None or len(shape) < 2 or shape[0] != PROBE_BATCH:
                 return None
-            value = self._single(arg) or _Value(All(shape[1]))
-            total += value.live.width
-            lives.append(value.live)
-        for arg, live in zip(inputs, lives, strict=True):
-            value = self._single(arg) or _Value(live)
-            shape = self._traced.shape(arg)
-            assert shape is not None
-            own = self._labels(value, shape, total)
-            labels[arg.name] = torch.where(own > 0, own + widths, own)
-            widths += live.width
+            values[arg.name] = self._single(arg) or _Value(All(shape[1])), shape
+        lives = tuple(value.live for value, _ in values.values())
+        whole = lives[0] if len(lives) == 1 else Concat(lives)
+        given: dict[str, Tensor] = {}
+        shift = 0
+        for name, (value, shape) in values.items():
+            own = value.live.width
+            given[name] = labels.rebased(_labels(value, shape), own, whole.width, shift)
+            shift += own
         try:
-            result = self._run(node, labels)
+            result = self._run(node, given)
         except Exception:
             # An operation that does not take labels is just unknown.
+            self.unknown[node.name] = operations.describe(node, self._traced.module(node))
             return None
-        whole = lives[0] if len(lives) == 1 else Concat(tuple(lives))
         if isinstance(result, (tuple, list)):
             return tuple(_normal(whole, part) for part in result)
         return _normal(whole, result)
 
-    def _labels(self, value: _Value, shape: torch.Size, total: int) -> Tensor:
-        """Label 1 + channel + sample * total for each element; 0 means always zero."""
-        sample = torch.arange(PROBE_BATCH, dtype=torch.float64).view(-1, *[1] * (len(shape) - 1))
-        if value.labels is not None:
-            width = value.live.width
-            channel = torch.where(value.labels > 0, value.labels - sample * width, value.labels)
-            return torch.where(channel > 0, channel + sample * total, channel)
-        channel = torch.arange(1, shape[1] + 1, dtype=torch.float64)
-        channel = channel.view(1, -1, *[1] * (len(shape) - 2))
-        return (channel + sample * total).expand(shape)
-
-    def _run(self, node: fx.Node, labels: Mapping[str, Tensor]) -> Any:
+    def _run(self, node: fx.Node, given: Mapping[str, Tensor]) -> Any:
         def fill(arg: fx.Node) -> Any:
-            return labels[arg.name] if arg.name in labels else self._traced.values[arg.name]
+            return given[arg.name] if arg.name in given else self._traced.values[arg.name]
 
         args = fx.node.map_arg(node.args, fill)
         kwargs = fx.node.map_arg(node.kwargs, fill)
@@ -312,28 +247,25 @@ class Liveness:
         return node.target(*args, **kwargs)
 
 
-def _normal(live: Live, labels: Tensor) -> _Value | None:
+def _labels(value: _Value, shape: Any) -> Tensor:
+    if value.labels is not None:
+        return value.labels
+    return labels.of_channels(shape, value.live.width)
+
+
+def _normal(live: Live, moved: Tensor) -> _Value | None:
     """Prefer a plain expression over dim 1; give up where samples were mixed."""
-    if labels.dim() < 2 or labels.shape[0] != PROBE_BATCH:
+    if not labels.keeps_samples_apart(moved, live.width):
         return None
-    index = _constant_labels(labels, live.width)
-    if index is not None:
-        plain = index == tuple(range(1, live.width + 1))
-        return _Value(live if plain else Reorder(live, index))
-    mine = torch.arange(PROBE_BATCH).view(-1, *[1] * (labels.dim() - 1)) * live.width
-    inside = (labels == 0) | ((labels > mine) & (labels <= mine + live.width))
-    return _Value(live, labels) if bool(inside.all()) else None
+    index = labels.channel_index(moved, live.width)
+    if index is None:
+        return _Value(live, moved)
+    plain = index == tuple(range(1, live.width + 1))
+    return _Value(live if plain else Reorder(live, index))
 
 
-def _constant_labels(labels: Tensor, width: int) -> tuple[int, ...] | None:
-    """The channel that each place of dim 1 comes from, if it is one, the same in each sample."""
-    flat = labels.reshape(labels.shape[0], labels.shape[1], -1)
-    if flat.shape[2] == 0:
-        return None
-    first = flat[:, :, 0]
-    if not bool((flat == first[:, :, None]).all()):
-        return None
-    sample = torch.arange(labels.shape[0])[:, None] * width
-    channel = torch.where(first > 0, first - sample, first)
-    same = bool((channel == channel[0]).all()) and bool((channel[0] <= width).all())
-    return tuple(int(i) for i in channel[0]) if same and bool((channel[0] >= 0).all()) else None
+def _union(parts: list[Live]) -> Live:
+    # The same expression is the same object: nothing is compared by value, which would walk deep
+    # networks' expressions again and again.
+    unique = tuple(dict.fromkeys(parts))
+    return unique[0] if len(unique) == 1 else Union(unique)

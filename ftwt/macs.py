@@ -20,10 +20,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ftwt import operations
+from ftwt import calls, operations
 from ftwt.gates.interface import Gate, SiteShape
 from ftwt.liveness import Evaluator, Live, Liveness, Masks
-from ftwt.sites import Candidate, is_convolution, shape_of
+from ftwt.sites import Candidate, is_convolution, name_of, shape_of
 from ftwt.tracing import Traced, trace
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate)
         if not dense:
             continue
         site = by_node.get(node.name)
-        name = site.name if site is not None else _name(node)
+        name = site.name if site is not None else name_of(node, traced)
         if any(layer.name == name for layer in layers):
             name = node.name
         shape = shape_of(site, traced) if site is not None else None
@@ -275,7 +275,7 @@ def _layer(
     node: fx.Node, name: str, dense: int, traced: Traced, liveness: Liveness, site: SiteShape | None
 ) -> Layer:
     module = traced.module(node)
-    source = operations.source(node)
+    source = calls.source(node)
     given = traced.shape(source) if source is not None else None
     made = traced.shape(node)
     kind = operations.describe(node, module)
@@ -302,10 +302,6 @@ def _groups(node: fx.Node, module: nn.Module | None) -> int:
     groups = node.args[6] if len(node.args) > 6 else node.kwargs.get("groups", 1)
     assert isinstance(groups, int)
     return groups
-
-
-def _name(node: fx.Node) -> str:
-    return str(node.target) if node.op == "call_module" else node.name
 
 
 def _site_before(

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from ftwt import operations
+from ftwt import calls
 from ftwt.errors import FtwtError
+from ftwt.explain import Explanation, explain
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate, SiteShape
 from ftwt.gates.pooled_linear import PooledLinear
@@ -128,7 +129,8 @@ class Gated(nn.Module):
         self.pruning = pruning
         self.anatomy = anatomy
         self._run = run
-        self.train(network.training)
+        # Not train(): a batch norm that was put into eval mode stays there.
+        self.training = network.training
 
     def forward(self, *inputs: Tensor) -> Any:
         """Return what the plain network would, with the filters that do not run at zero."""
@@ -164,6 +166,13 @@ class Gated(nn.Module):
         """MACs of all gates for one sample with every channel live."""
         return self.anatomy.plan.gate_macs
 
+    def explain(self) -> Explanation:
+        """Sites, convolutions that are left out and why, and what the analysis does not know.
+
+        The answer prints as text, one fact a line.
+        """
+        return explain(self.anatomy)
+
     def gate_parameters(self) -> list[nn.Parameter]:
         """Parameters of the gates."""
         return list(self.gates.parameters())
@@ -194,7 +203,7 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
         recorder = graph.placeholder("ftwt_recorder")
     for site in sites:
         # What the convolution reads now: masked already, if it comes from an earlier site.
-        source = operations.source(new_nodes[site.convolution])
+        source = calls.source(new_nodes[site.convolution])
         features = new_nodes[site.output]
         with graph.inserting_after(features):
             masked = graph.call_module(

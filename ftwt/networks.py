@@ -93,9 +93,9 @@ def image_size(name: str) -> int:
     return 299 if model == "inception_v3" else 224
 
 
-def example(name: str) -> Float[Tensor, "1 3 size size"]:
-    """One black image of the network's size, to trace it with."""
-    size = image_size(name)
+def example(name: str, *, size: int | None = None) -> Float[Tensor, "1 3 size size"]:
+    """One black image of the network's size, or of `size` pixels, to trace it with."""
+    size = size or image_size(name)
     return torch.zeros(1, 3, size, size)
 
 

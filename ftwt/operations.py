@@ -5,7 +5,8 @@ name of a class as a string.
 """
 
 import operator
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from operator import getitem
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
+
+from ftwt import calls
 
 
 class Kind(Enum):
@@ -24,6 +27,7 @@ class Kind(Enum):
     REDUCE = auto()  # SPATIAL, if only spatial dimensions are reduced
     UNION = auto()  # zero where all operands are zero
     INTERSECTION = auto()  # zero where any operand is zero
+    DEPTHWISE = auto()  # zero where the one input channel is: depthwise convolution, no bias
     FRESH = auto()  # known to make every channel live
     UNKNOWN = auto()
 
@@ -49,6 +53,7 @@ _POOLS = (
 )  # fmt: skip
 _ELEMENTWISE_MODULES = (
     *_ZERO_ACTIVATIONS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
+    nn.LocalResponseNorm, nn.RMSNorm,
 )  # fmt: skip
 _SPATIAL_MODULES = (
     *_POOLS, nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d,
@@ -56,54 +61,75 @@ _SPATIAL_MODULES = (
 _MOVE_MODULES = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
     nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d,
-    nn.ReplicationPad1d, nn.ReplicationPad2d,
+    nn.ReplicationPad1d, nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d, nn.Unfold,
 )  # fmt: skip
 _FRESH_MODULES = (
     *CONVOLUTIONS, *BATCH_NORMS, *_OTHER_ACTIVATIONS, nn.Linear, nn.LayerNorm, nn.GroupNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.MultiheadAttention,
     nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Softmax, nn.LogSoftmax,
 )  # fmt: skip
 
 _ACTIVATION_FUNCTIONS = {
     F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish,
-    F.hardswish, F.tanh, F.softsign, torch.relu, torch.relu_, torch.tanh,
+    F.hardswish, F.tanh, F.softsign, F.prelu, F.rrelu, F.tanhshrink, F.hardshrink, F.softshrink,
+    F.leaky_relu_, F.elu_, F.celu_, F.selu_, torch.relu, torch.relu_, torch.tanh, torch.tanh_,
+    torch.prelu, torch.selu, torch.celu,
 }  # fmt: skip
-_OTHER_ACTIVATION_FUNCTIONS = {F.sigmoid, F.hardsigmoid, F.softplus, torch.sigmoid}
+_OTHER_ACTIVATION_FUNCTIONS = {
+    F.sigmoid, F.hardsigmoid, F.softplus, F.logsigmoid, torch.sigmoid, torch.sigmoid_,
+}  # fmt: skip
+_ACTIVATIONS = {
+    *_ACTIVATION_FUNCTIONS, *_OTHER_ACTIVATION_FUNCTIONS, F.hardtanh, F.hardtanh_,
+}  # fmt: skip
+_ACTIVATION_METHODS = {"relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_"}
 _FUNCTIONS: dict[Any, Kind] = (
     dict.fromkeys(
         [
             getitem, torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze,
             torch.unsqueeze, torch.chunk, torch.split, torch.tensor_split, torch.unbind,
             torch.cat, torch.concat, torch.stack, torch.movedim, torch.swapaxes, torch.narrow,
-            torch.flip, torch.roll, torch.unflatten, torch.clone, torch.index_select, F.pad,
+            torch.flip, torch.roll, torch.unflatten, torch.clone, torch.index_select,
+            torch.detach, torch.tile, torch.repeat_interleave, torch.swapdims,
+            torch.moveaxis, torch.hstack, torch.functional.split, torch.select, torch.diagonal,
+            F.unfold, F.pad,
             F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle,
         ],
         Kind.MOVE,
     )
     | dict.fromkeys(
         [
-            *_ACTIVATION_FUNCTIONS, F.dropout, F.dropout2d, torch.abs, torch.neg, operator.neg,
-            torch.square, torch.sign, operator.truediv, torch.div, torch.true_divide,
+            *_ACTIVATION_FUNCTIONS, F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.dropout,
+            torch.abs, torch.neg, operator.neg, operator.pos, operator.abs, torch.square,
+            torch.sign, torch.sin, torch.tan, torch.asin, torch.atan, torch.sinh, torch.erf,
+            torch.expm1, torch.log1p, torch.sqrt, torch.floor, torch.round, torch.ceil,
+            torch.trunc, torch.nan_to_num, F.normalize, F.local_response_norm, F.rms_norm,
         ],
         Kind.ELEMENTWISE,
     )
     | dict.fromkeys(
         [
             F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
-            F.max_pool1d, F.avg_pool1d, F.adaptive_avg_pool1d, F.lp_pool2d, torch.max_pool2d,
-            F.interpolate,
+            F.max_pool1d, F.avg_pool1d, F.adaptive_avg_pool1d, F.adaptive_max_pool1d, F.max_pool3d,
+            F.avg_pool3d, F.adaptive_avg_pool3d, F.adaptive_max_pool3d, F.lp_pool1d, F.lp_pool2d,
+            torch.max_pool1d, torch.max_pool2d, torch.adaptive_avg_pool1d, F.interpolate,
+            F.upsample,
         ],
         Kind.SPATIAL,
     )
-    | dict.fromkeys([torch.mean, torch.sum, torch.amax], Kind.REDUCE)
+    | dict.fromkeys([torch.mean, torch.sum, torch.amax, torch.amin], Kind.REDUCE)
     | dict.fromkeys(
         [operator.add, operator.iadd, operator.sub, operator.isub, torch.add, torch.sub,
-         torch.maximum, torch.minimum],
+         torch.subtract, torch.maximum, torch.minimum, torch.hypot],
         Kind.UNION,
     )
     | dict.fromkeys([operator.mul, operator.imul, torch.mul, torch.multiply], Kind.INTERSECTION)
     | dict.fromkeys(
         [F.conv1d, F.conv2d, F.conv3d, torch.conv2d, F.linear, F.batch_norm, F.layer_norm,
-         F.group_norm, F.softmax, torch.softmax, *_OTHER_ACTIVATION_FUNCTIONS],
+         F.group_norm, F.instance_norm, F.conv_transpose1d, F.conv_transpose2d,
+         F.conv_transpose3d, F.softmax, torch.softmax, F.log_softmax, torch.log_softmax,
+         F.scaled_dot_product_attention, torch.matmul, torch.bmm, torch.einsum, operator.matmul,
+         torch.cos, torch.cosh, torch.exp, torch.log, torch.cumsum, torch.batch_norm, torch.std,
+         torch.var, *_OTHER_ACTIVATION_FUNCTIONS],
         Kind.FRESH,
     )
 )  # fmt: skip
@@ -112,22 +138,31 @@ _METHODS: dict[str, Kind] = (
         [
             "view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "chunk",
             "split", "tensor_split", "unbind", "contiguous", "expand", "narrow", "clone",
-            "movedim", "swapaxes", "flip", "roll", "unflatten", "detach", "repeat", "expand_as",
+            "movedim", "moveaxis", "swapaxes", "swapdims", "flip", "roll", "unflatten", "detach",
+            "repeat", "repeat_interleave", "tile", "expand_as", "view_as", "reshape_as",
+            "index_select", "select", "unfold", "diagonal", "broadcast_to",
         ],
         Kind.MOVE,
     )
     | dict.fromkeys(
         [
-            "relu", "relu_", "tanh", "tanh_", "float", "half", "bfloat16", "to", "type_as", "abs",
-            "neg", "square", "div", "div_", "type",
+            "relu", "relu_", "tanh", "tanh_", "prelu", "hardshrink", "float", "double", "half",
+            "bfloat16", "to", "type_as", "type", "cpu", "cuda", "requires_grad_", "abs", "abs_",
+            "neg", "neg_", "square", "square_", "sign", "sin", "tan", "sinh", "erf", "expm1",
+            "log1p", "sqrt", "floor", "round", "ceil", "trunc", "nan_to_num",
         ],
         Kind.ELEMENTWISE,
     )
-    | dict.fromkeys(["mean", "sum", "amax"], Kind.REDUCE)
-    | dict.fromkeys(["add", "add_", "sub", "sub_"], Kind.UNION)
-    | dict.fromkeys(["mul", "mul_"], Kind.INTERSECTION)
-    | dict.fromkeys(["sigmoid", "sigmoid_", "softmax"], Kind.FRESH)
-    | dict.fromkeys(["size", "dim", "numel"], Kind.FRESH)
+    | dict.fromkeys(["mean", "sum", "amax", "amin"], Kind.REDUCE)
+    | dict.fromkeys(["add", "add_", "sub", "sub_", "subtract", "maximum", "minimum"], Kind.UNION)
+    | dict.fromkeys(["mul", "mul_", "multiply", "multiply_"], Kind.INTERSECTION)
+    | dict.fromkeys(
+        [
+            "sigmoid", "sigmoid_", "softmax", "log_softmax", "matmul", "bmm", "cos", "exp",
+            "cumsum", "std", "var", "size", "dim", "numel",
+        ],
+        Kind.FRESH,
+    )
 )  # fmt: skip
 
 
@@ -136,21 +171,50 @@ def kind_of(node: fx.Node, module: nn.Module | None) -> Kind:
     if node.op == "call_module":
         return _module_kind(module)
     if node.op == "call_function":
-        kind = _FUNCTIONS.get(node.target, Kind.UNKNOWN)
-        if node.target is F.pad and not _pads_zeros(node):
+        if node.target in _CONDITIONAL_FUNCTIONS:
+            return Kind.ELEMENTWISE if _CONDITIONAL_FUNCTIONS[node.target](node) else Kind.UNKNOWN
+        if node.target is F.pad and not calls.pads_zeros(node):
             return Kind.UNKNOWN
-        return kind
+        return _foreign_kind(node.target) or _FUNCTIONS.get(node.target, Kind.UNKNOWN)
     if node.op == "call_method":
-        return _METHODS.get(str(node.target), Kind.UNKNOWN)
+        name = str(node.target)
+        if name in _CONDITIONAL_METHODS:
+            return Kind.ELEMENTWISE if _CONDITIONAL_METHODS[name](node) else Kind.UNKNOWN
+        return _METHODS.get(name, Kind.UNKNOWN)
     return Kind.FRESH
+
+
+def _foreign_kind(target: Any) -> Kind | None:
+    """Functions of torchvision and timm, which are only there if they are imported."""
+    vision = sys.modules.get("torchvision.ops")
+    timm = timm_layers()
+    known = [vision.stochastic_depth] if vision is not None else []
+    known += [timm.drop_path] if timm is not None else []
+    return Kind.ELEMENTWISE if target in known else None
+
+
+def timm_layers() -> Any:
+    """The layers of timm, if the network's user has imported timm; None otherwise."""
+    return sys.modules.get("timm.layers")
 
 
 def _module_kind(module: nn.Module | None) -> Kind:
     from torchvision.ops import StochasticDepth
 
+    timm = timm_layers()
+    if timm is not None and isinstance(module, (timm.DropPath, timm.DropBlock2d)):
+        return Kind.ELEMENTWISE
     match module:
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if (
+            module.groups == module.in_channels and module.bias is None
+        ):
+            return Kind.DEPTHWISE
         case nn.Hardtanh() if module.min_val <= 0 <= module.max_val:
             return Kind.ELEMENTWISE
+        case nn.Threshold() if module.value == 0 or module.threshold < 0:
+            return Kind.ELEMENTWISE
+        case nn.ConstantPad1d() | nn.ConstantPad2d() | nn.ConstantPad3d() if module.value == 0:
+            return Kind.MOVE
         case StochasticDepth():
             return Kind.ELEMENTWISE
         case _ if isinstance(module, _ELEMENTWISE_MODULES):
@@ -170,8 +234,8 @@ def is_activation(node: fx.Node, module: nn.Module | None) -> bool:
     if node.op == "call_module":
         return isinstance(module, (*_ZERO_ACTIVATIONS, *_OTHER_ACTIVATIONS, nn.Hardtanh))
     if node.op == "call_function":
-        return node.target in _ACTIVATION_FUNCTIONS | _OTHER_ACTIVATION_FUNCTIONS
-    return node.op == "call_method" and node.target in {"relu", "relu_", "sigmoid", "tanh"}
+        return node.target in _ACTIVATIONS
+    return node.op == "call_method" and node.target in _ACTIVATION_METHODS
 
 
 def is_call(node: fx.Node, module: nn.Module | None, types: tuple[type, ...],
@@ -182,29 +246,18 @@ def is_call(node: fx.Node, module: nn.Module | None, types: tuple[type, ...],
     return node.op == "call_function" and node.target in functions
 
 
-def source(node: fx.Node) -> fx.Node | None:
-    """The tensor that an operation of one tensor works on."""
-    first = node.args[0] if node.args else node.kwargs.get("input")
-    return first if isinstance(first, fx.Node) else None
-
-
-def operands(node: fx.Node) -> tuple[Any, ...]:
-    """The two sides of a binary operation."""
-    named = [node.kwargs[name] for name in ("input", "other") if name in node.kwargs]
-    return (*node.args[:2], *named)
-
-
-def reduces_space(node: fx.Node, rank: int) -> bool:
-    """Whether a reduction of a tensor of `rank` dimensions leaves batch and channels alone."""
-    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    listed: list[Any] = list(dims) if isinstance(dims, (list, tuple)) else [dims]
-    return all(isinstance(dim, int) and dim % rank >= 2 for dim in listed)
-
-
-def _pads_zeros(node: fx.Node) -> bool:
-    mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
-    value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value")
-    return bool(mode != "constant" or value in (None, 0, 0.0))
+# Functions that keep zero at zero for some arguments only.
+_CONDITIONAL_FUNCTIONS: Mapping[Any, Callable[[fx.Node], bool]] = (
+    dict.fromkeys([operator.truediv, operator.itruediv, torch.div, torch.divide,
+                   torch.true_divide], calls.divides_by_number)
+    | dict.fromkeys([operator.pow, torch.pow], calls.positive_power)
+    | dict.fromkeys([F.hardtanh, F.hardtanh_, torch.clamp, torch.clip], calls.zero_in_range)
+)  # fmt: skip
+_CONDITIONAL_METHODS: Mapping[str, Callable[[fx.Node], bool]] = (
+    dict.fromkeys(["div", "div_", "divide", "true_divide"], calls.divides_by_number)
+    | dict.fromkeys(["pow", "pow_"], calls.positive_power)
+    | dict.fromkeys(["clamp", "clamp_", "clip", "clip_"], calls.zero_in_range)
+)
 
 
 def describe(node: fx.Node, module: nn.Module | None) -> str:

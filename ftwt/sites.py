@@ -1,6 +1,7 @@
 """Finding sites: each convolution with the batch norm and activation that follow it."""
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,12 +9,13 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt import operations
+from ftwt import calls, operations
 from ftwt.errors import FtwtError
 from ftwt.gates.interface import SiteShape
 from ftwt.tracing import Traced
 
-Where: TypeAlias = Callable[[str, nn.Module | None], bool]
+# By name and module (None for a functional convolution), or the names themselves.
+Where: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
 
 _CONV_FUNCTIONS = {F.conv2d, torch.conv2d}
 
@@ -47,7 +49,7 @@ def candidates(traced: Traced) -> list[Candidate]:
     for node in traced.graph.nodes:
         if not is_convolution(node, traced):
             continue
-        base = str(node.target) if node.op == "call_module" else node.name
+        base = name_of(node, traced)
         uses[base] = uses.get(base, 0) + 1
         # A module that is called twice is two sites, each with its own gate.
         name = base if uses[base] == 1 else f"{base}@{uses[base]}"
@@ -57,11 +59,21 @@ def candidates(traced: Traced) -> list[Candidate]:
     return found
 
 
+def name_of(node: fx.Node, traced: Traced) -> str:
+    """The module that a node calls, or the convolution module whose forward it is from."""
+    if node.op == "call_module":
+        return str(node.target)
+    inside = list(node.meta.get("nn_module_stack", {}).values())
+    if inside and isinstance(traced.root.get_submodule(inside[-1][0]), nn.Conv2d):
+        return str(inside[-1][0])
+    return node.name
+
+
 def choose(found: list[Candidate], where: Where | None, network: str) -> list[Candidate]:
     """The candidates that become sites.
 
     Raises:
-        FtwtError: none is chosen, or the network has no convolution.
+        FtwtError: none is chosen, a name is unknown, or the network has no convolution.
     """
     if not found:
         raise FtwtError(
@@ -72,11 +84,27 @@ def choose(found: list[Candidate], where: Where | None, network: str) -> list[Ca
         chosen = [one for one in found if one.left_out is None]
         hint = "give where=lambda name, module: ... that picks some of"
     else:
-        chosen = [one for one in found if where(one.name, one.module)]
+        if callable(where):
+            chosen = [one for one in found if where(one.name, one.module)]
+        else:
+            _check_names(where, found, network)
+            chosen = [one for one in found if one.name in where]
         hint = "where= matched nothing; the candidates are"
     if not chosen:
         raise FtwtError(f"attach: no site in {network}; {hint} {_listed(found)}")
     return chosen
+
+
+def _check_names(names: Collection[str], found: list[Candidate], network: str) -> None:
+    if isinstance(names, str):
+        raise FtwtError(f"attach: where={names!r} is one string; give a list of names")
+    known = [one.name for one in found]
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known)
+            hint = f"did you mean {', '.join(nearest)}?" if nearest else "the candidates are"
+            rest = "" if nearest else f" {_listed(found)}"
+            raise FtwtError(f"attach: {network} has no convolution {name!r}; {hint}{rest}")
 
 
 def _listed(found: list[Candidate], most: int = 40) -> str:
@@ -87,7 +115,7 @@ def _listed(found: list[Candidate], most: int = 40) -> str:
 
 def shape_of(site: Candidate, traced: Traced) -> SiteShape:
     """Channels into and out of a site."""
-    source = operations.source(site.convolution)
+    source = calls.source(site.convolution)
     inputs = traced.shape(source) if source is not None else None
     outputs = traced.shape(site.output)
     assert inputs is not None
@@ -98,21 +126,24 @@ def shape_of(site: Candidate, traced: Traced) -> SiteShape:
 def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
     """The last node of convolution, optional batch norm, optional activation."""
     last = node
-    following = _only_user(last)
+    following = _only_user(last, traced)
     if following is not None and operations.is_call(
         following, traced.module(following), operations.BATCH_NORMS, {F.batch_norm}
     ):
         last = following
-        following = _only_user(last)
+        following = _only_user(last, traced)
     if following is not None and operations.is_activation(following, traced.module(following)):
         last = following
     return last
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
+def _only_user(node: fx.Node, traced: Traced) -> fx.Node | None:
+    """The one operation that reads a node, past modules that do nothing."""
     users = list(node.users)
-    if len(users) != 1 or operations.source(users[0]) is not node:
+    if len(users) != 1 or calls.source(users[0]) is not node:
         return None
+    if isinstance(traced.module(users[0]), nn.Identity):
+        return _only_user(users[0], traced)
     return users[0]
 
 
@@ -134,37 +165,45 @@ def _computes(node: fx.Node, traced: Traced) -> bool:
 
 
 def _is_shortcut(node: fx.Node, output: fx.Node, traced: Traced) -> bool:
-    """Whether the site's output is added to a branch that starts at the same tensor."""
-    source = operations.source(node)
-    for user in output.users:
-        if operations.kind_of(user, traced.module(user)) is not operations.Kind.UNION:
-            continue
-        for branch in operations.operands(user):
-            if not isinstance(branch, fx.Node) or branch is output:
-                continue
-            chain = list(_ancestors(branch))
-            deeper = sum(is_convolution(one, traced) for one in [branch, *chain])
-            own = sum(is_convolution(one, traced) for one in [output, *_ancestors(output)])
-            # A stem is added too, as the identity of the first block, but the branch starts at it.
-            if source in chain and output not in chain and deeper > own:
-                return True
-    return False
+    """Whether the site's output is added to a deeper branch that starts at the same tensor."""
+    source = calls.source(node)
+    if source is None:
+        return False
+    passed = [output]
+    # Modules that do nothing are looked through: users may come after them.
+    for one in passed:
+        passed += [user for user in one.users if isinstance(traced.module(user), nn.Identity)]
+    users = [user for one in passed for user in one.users]
+    sums = [
+        user
+        for user in users
+        if operations.kind_of(user, traced.module(user)) is operations.Kind.UNION
+    ]
+    if not sums:
+        return False
+    depths = _depths(source, traced)
+    # A stem is added too, as the identity of the first block, but the branch starts at it.
+    mine = {*passed, *_descendants(output)}
+    branches = [one for user in sums for one in calls.operands(user) if isinstance(one, fx.Node)]
+    return any(one not in mine and depths.get(one, 0) > 1 for one in branches)
 
 
-def _ancestors(node: fx.Node) -> Iterator[fx.Node]:
-    yield from _reach(node, lambda one: one.all_input_nodes)
+def _depths(source: fx.Node, traced: Traced) -> dict[fx.Node, int]:
+    """Convolutions on the longest way from `source` to each node that depends on it."""
+    depths = {source: 0}
+    for node in traced.graph.nodes:
+        before = [depths[one] for one in node.all_input_nodes if one in depths]
+        if before and node is not source:
+            depths[node] = max(before) + is_convolution(node, traced)
+    return depths
 
 
 def _descendants(node: fx.Node) -> Iterator[fx.Node]:
-    yield from _reach(node, lambda one: list(one.users))
-
-
-def _reach(node: fx.Node, step: Callable[[fx.Node], list[fx.Node]]) -> Iterator[fx.Node]:
     seen: set[fx.Node] = set()
-    waiting = step(node)
+    waiting = list(node.users)
     while waiting:
         one = waiting.pop()
         if one not in seen:
             seen.add(one)
             yield one
-            waiting = waiting + step(one)
+            waiting.extend(one.users)

@@ -49,7 +49,11 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
 
 
 def load(
-    path: Path | str, network: nn.Module | None = None, *, device: torch.device | str = "cpu"
+    path: Path | str,
+    network: nn.Module | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    leaves: tuple[type[nn.Module], ...] = (),
 ) -> tuple[nn.Module, Card]:
     """Rebuild the model that `save` wrote, in eval mode.
 
@@ -57,6 +61,7 @@ def load(
         path: the file, or a run folder that holds `model.safetensors`.
         network: the plain network, where it is none of `ftwt.networks`.
         device: where to put it.
+        leaves: as they were given to `attach`.
 
     Raises:
         FtwtError: no such file, a truncated or foreign file, or weights that do not fit.
@@ -80,13 +85,13 @@ def load(
         network = networks.build(about["network"], num_classes=about["num_classes"])
     model = network
     if "pruning" in about:
-        sites = set(about["sites"])
         example = tuple(torch.zeros(1, *shape) for shape in about["shapes"])
         model = attach(
             network,
             specs.from_json(about["pruning"]),
             example=example,
-            where=lambda name, _: name in sites,
+            where=about["sites"],
+            leaves=leaves,
         )
     load_weights(model, weights, source=str(file))
     names = Card.__dataclass_fields__

@@ -7,6 +7,7 @@ from tests import checking  # noqa: F401 - the import hook finds it by name
 # Not `ftwt.backbones`, whose forward functions torch.fx calls with proxies.
 _CHECKED = [
     "ftwt.gates",
+    "ftwt.live",
     "ftwt.liveness",
     "ftwt.losses",
     "ftwt.macs",

@@ -49,6 +49,7 @@ class _Bottleneck(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
-        with torch.autocast(inputs.device.type, enabled=False):
+        kind = inputs.device.type if not inputs.is_meta else "cpu"
+        with torch.autocast(kind, enabled=False):
             logits: Tensor = self.layers(pooled.to(next(self.parameters()).dtype))
         return logits

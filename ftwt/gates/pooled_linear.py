@@ -46,6 +46,8 @@ class _PooledLinear(nn.Module):
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
         # Outside autocast: rounding logits to half precision would flip masks near zero.
-        with torch.autocast(inputs.device.type, enabled=False):
+        # Tensors without data (meta) have no autocast to leave.
+        kind = inputs.device.type if not inputs.is_meta else "cpu"
+        with torch.autocast(kind, enabled=False):
             logits: Tensor = self.linear(pooled.to(self.linear.weight.dtype))
         return logits

@@ -1,0 +1,128 @@
+"""Expressions for the live channels of a tensor, and their values for a batch of masks."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+Masks: TypeAlias = Mapping[str, Shaped[Tensor, "B _"]]
+
+
+@dataclass(frozen=True, eq=False)
+class All:
+    """Every channel is live."""
+
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class OfSite:
+    """The filters that a site's mask keeps."""
+
+    site: str
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class Union:
+    """Live in any part, as after an addition."""
+
+    parts: tuple["Live", ...]
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self.parts[0].width
+
+
+@dataclass(frozen=True, eq=False)
+class Intersection:
+    """Live in all parts, as after a multiplication."""
+
+    parts: tuple["Live", ...]
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self.parts[0].width
+
+
+@dataclass(frozen=True, eq=False)
+class Concat:
+    """The parts' channels one after the other."""
+
+    parts: tuple["Live", ...]
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return sum(part.width for part in self.parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Reorder:
+    """Channel i is channel index[i] - 1 of the source; index 0 is a channel of zeros."""
+
+    source: "Live"
+    index: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return len(self.index)
+
+
+Live: TypeAlias = All | OfSite | Union | Intersection | Concat | Reorder
+
+
+class Evaluator:
+    """Evaluates expressions for one batch of masks; each shared part once.
+
+    Masks are bool, or float weights in [0, 1]. A union is then a + b - ab and an intersection ab,
+    which are the same on 0 and 1 and let a gradient through.
+    """
+
+    def __init__(self, masks: Masks, like: Shaped[Tensor, "B ..."]) -> None:
+        self._masks, self._like = masks, like
+        # By identity, which expressions compare by.
+        self._done: dict[Live, Tensor] = {}
+
+    def __call__(self, live: Live) -> Bool[Tensor, "B C"] | Float[Tensor, "B C"]:
+        """Return the live channels of each sample."""
+        if live not in self._done:
+            self._done[live] = self._evaluate(live)
+        return self._done[live]
+
+    def _evaluate(self, live: Live) -> Tensor:
+        match live:
+            case OfSite():
+                return self._masks[live.site]
+            case All():
+                return self._like.new_ones((self._like.shape[0], live.width))
+            case Union():
+                return _fold(_either, (self(part) for part in live.parts))
+            case Intersection():
+                return _fold(_both, (self(part) for part in live.parts))
+            case Concat():
+                return torch.cat([self(part) for part in live.parts], 1)
+            case Reorder():
+                padded = torch.nn.functional.pad(self(live.source), (1, 0))
+                return padded[:, torch.tensor(live.index, device=padded.device)]
+
+
+def _either(one: Tensor, two: Tensor) -> Tensor:
+    return one | two if one.dtype == torch.bool else one + two - one * two
+
+
+def _both(one: Tensor, two: Tensor) -> Tensor:
+    return one & two if one.dtype == torch.bool else one * two
+
+
+def _fold(combine: Callable[[Tensor, Tensor], Tensor], tensors: Iterable[Tensor]) -> Tensor:
+    first, *rest = tensors
+    for tensor in rest:
+        first = combine(first, tensor)
+    return first
