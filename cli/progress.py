@@ -25,7 +25,9 @@ def watching(label: str, epochs: int) -> Iterator["Watch"]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True) as progress:
+    # Without a terminal a bar would only leave empty lines; the epochs' lines stay.
+    quiet = not errors.is_terminal
+    with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
         task = progress.add_task(label, total=None)
         done = 0
 

@@ -10,6 +10,9 @@ from .output import Json, percent, report
 Data = Annotated[
     str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
 ]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Side in pixels that images of a folder are brought to.", min=1)
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
 
@@ -49,7 +52,8 @@ def train(
     limit: Annotated[
         int | None, typer.Option(help="Train on that many images, a fixed subset.")
     ] = None,
-    seed: int = 0,
+    image_size: ImageSize = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Threads = None,
@@ -64,9 +68,13 @@ def train(
     from .progress import watching
 
     _set_threads(threads)
+    if dense and (mass is not None or coupling != "decoupled" or normalize != "softmax"):
+        raise typer.BadParameter("--mass, --coupling and --normalize are for gated training")
     choices = Choices(mass, coupling, normalize, epochs, seed)  # type: ignore[arg-type]
     made = make_recipe(recipe, choices, dense=dense)
-    dataset = datasets.load(data, limit=limit, seed=0)
+    runs.check_free(out, resume)
+    runs.check_device(device)
+    dataset = datasets.load(data, size=image_size, limit=limit, seed=0)
     with watching(out.name, epochs_of(made.settings.phases)) as watch:
         _, record = runs.train_run(
             made, dataset, out,
@@ -88,6 +96,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="Evaluate only so many test images.", min=1)
     ] = None,
+    image_size: ImageSize = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +104,7 @@ def evaluate(
     from ftwt.analysis import evaluate_run
 
     _set_threads(threads)
-    result = evaluate_run(run, data, limit=limit)
+    result = evaluate_run(run, data, size=image_size, limit=limit)
     report(result, _evaluation_table(result), as_json=as_json)
 
 

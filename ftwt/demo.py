@@ -71,7 +71,7 @@ def run(
         name=RECIPE,
         watch=show.training("dense", dense_recipe),
     )
-    _, held = data.holdout(dataset.train, seed=seed)
+    _, held = data.holdout(dataset.train)
     validation = data.Batches(held, 500, mean=dataset.mean, std=dataset.std)
     show.line("asking an oracle what perfect gates would save, without training")
     side = dataset.image_size

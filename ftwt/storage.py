@@ -73,12 +73,17 @@ def load(
             f"load: {file} holds weights alone, not a model saved by ftwt; "
             "give it as --init, or load it into a network with load_weights"
         )
-    about = json.loads(metadata["ftwt"])
+    try:
+        about = json.loads(metadata["ftwt"])
+    except json.JSONDecodeError:
+        about = {}
     if about.get("format") != _FORMAT:
         raise FtwtError(
             f"load: {file} has format {about.get('format')!r}, this ftwt reads {_FORMAT}; "
             "use the version that wrote it"
         )
+    if not {"network", "num_classes"} <= set(about):
+        raise FtwtError(f"load: {file} does not say which network it holds; save it again")
     if network is None:
         if about["network"] is None:
             raise FtwtError(f"load: {file} holds a network of your own; give it as network=")

@@ -188,7 +188,7 @@ def test_an_output_folder_that_holds_a_run_is_left_alone(train, run):
     before = {path: path.read_bytes() for path in run.iterdir()}
     refused(train(out=run), "not empty and may hold another run; nothing was changed")
     assert {path: path.read_bytes() for path in run.iterdir()} == before
-    refused(train("--resume", out=run), "holds no state to resume")
+    refused(train("--resume", out=run), "is finished, there is nothing to resume")
 
 
 def test_bad_weights(train, weights, tmp_path):

@@ -10,6 +10,7 @@ from torch import nn
 from ftwt import data, networks, storage
 from ftwt.analysis.activity import Activity, activity
 from ftwt.data import Batches, Dataset
+from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 from ftwt.files import write_atomically
 from ftwt.macs import dense_macs
@@ -20,8 +21,12 @@ from ftwt.training.runs import versions
 _BATCH = 500
 
 
-def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str, Any]:
-    """Evaluate a saved model on a data set's test images; writes `eval.json` into a run folder.
+def evaluate_run(
+    run: Path, name: str, *, size: int | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Evaluate a saved model on a data set's test images.
+
+    Writes `eval.json` into a run folder, unless `limit` leaves images out.
 
     `dense_accuracy` is that of the plain network that the gated training started from, None where
     the run does not hold it; `all_on_accuracy` that of the gated weights with every filter on.
@@ -30,18 +35,24 @@ def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str,
     Args:
         run: a run folder, or a file that `ftwt.save` wrote.
         name: the data set, as for `data.load`.
-        limit: use at most so many test images.
+        size: side in pixels that images are brought to, as for `data.load`.
+        limit: use at most so many test images, spread evenly over the classes.
 
     Raises:
         FtwtError: no model there, or the data's classes are not the model's.
     """
     file = storage.model_file(run)
     model, card = storage.load(file)
-    dataset = data.load(name)
+    dataset = data.load(name, size=size)
     if len(dataset.classes) != card.num_classes:
         raise FtwtError(
             f"eval: {run} knows {card.num_classes} classes, {name} has {len(dataset.classes)}; "
             "give the data that it was trained on"
+        )
+    if card.classes and card.classes != dataset.classes:
+        raise FtwtError(
+            f"eval: {run} knows the classes {', '.join(card.classes[:5])}, {name} has "
+            f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
         )
     batches = _test_batches(dataset, card, limit)
     if isinstance(model, Gated):
@@ -55,7 +66,7 @@ def evaluate_run(run: Path, name: str, *, limit: int | None = None) -> dict[str,
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }
-    if run.is_dir():
+    if run.is_dir() and limit is None:
         write_atomically(run / "eval.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
 
@@ -64,7 +75,8 @@ def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Ba
     """Test images, with the pixel statistics that the model was trained with."""
     images = dataset.test
     if limit is not None:
-        images = images.select(torch.arange(min(limit, len(images))))
+        # Files lie class by class: the first so many would be of one class.
+        images = images.select(balanced_prefix(images.labels, min(limit, len(images))))
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     return Batches(images, _BATCH, mean=mean, std=std)  # type: ignore[arg-type]
 

@@ -26,7 +26,8 @@ def _norm(order: float) -> Callable[[Tensor], Tensor]:
         # One pass and no |features| in memory; float32 whatever the input, so that bfloat16
         # features are ranked by the same rule.
         flat = features.flatten(2)
-        scores: Tensor = torch.linalg.vector_norm(flat, order, dim=2, dtype=torch.float32)
+        kind = torch.promote_types(flat.dtype, torch.float32)
+        scores: Tensor = torch.linalg.vector_norm(flat, order, dim=2, dtype=kind)
         return scores
 
     return norm

@@ -43,8 +43,8 @@ class Choices:
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
             raise FtwtError(f"recipe: epochs={self.epochs}; give 1 or more")
-        if self.seed < 0:
-            raise FtwtError(f"recipe: seed={self.seed}; give 0 or a positive number")
+        if not 0 <= self.seed < 2**63:
+            raise FtwtError(f"recipe: seed={self.seed}; give a number from 0 to 2**63 - 1")
 
 
 Make = Callable[[str, Choices], Recipe]

@@ -99,7 +99,8 @@ def train_run(
         if len(plain) < len(start_weights):
             storage.load_weights(model, start_weights, source=str(init))
     model.to(device)
-    training, held = holdout(dataset.train, seed=recipe.settings.seed)
+    # The same images for every seed: a run may start from one of another seed.
+    training, held = holdout(dataset.train)
     batches = Batches(
         training,
         min(recipe.batch_size, len(training)),
@@ -133,7 +134,8 @@ def train_run(
         "threads": torch.get_num_threads(),
     }
     make_folder(out)
-    if resume:
+    # A run that was stopped in its first epoch has no state yet and starts over.
+    if resume and (out / "resume.pt").is_file():
         _restore(out, state, record)
     elif init is not None and len(plain) == len(start_weights):
         storage.save(network, out / "dense.safetensors", card)
@@ -169,10 +171,14 @@ def _starting_weights(init: Path | None) -> dict[str, Tensor]:
 def check_free(out: Path, resume: bool = False) -> None:
     """Raise FtwtError unless `out` is new or empty, or holds a run to resume."""
     if resume:
-        if not (out / "resume.pt").is_file():
+        if not (out / "run.json").is_file():
             raise FtwtError(
-                f"train: {out} holds no state to resume (resume.pt); "
-                "leave out --resume and give a new folder"
+                f"train: {out} holds no run to resume; leave out --resume, or give a run's folder"
+            )
+        if json.loads((out / "run.json").read_text()).get("status") == "finished":
+            raise FtwtError(
+                f"train: the run in {out} is finished, there is nothing to resume; "
+                "give a new folder for another run"
             )
         return
     if out.is_file():
@@ -260,6 +266,8 @@ def _restore(out: Path, state: State, record: dict[str, Any]) -> None:
             f"train: {file} cannot be read ({type(error).__name__}); it may be truncated, "
             "start again in a new folder"
         ) from None
+    if not isinstance(kept, dict) or not {"specification", "data", "model"} <= set(kept):
+        raise FtwtError(f"train: {file} is no state of a training; start again in a new folder")
     for name in ("specification", "data"):
         was, now = json.loads(kept[name]), record[name]
         if was != json.loads(json.dumps(now)):
