@@ -7,7 +7,7 @@ from ftwt.gates.untrained import Fixed
 from ftwt.liveness import Liveness
 from ftwt.macs import plan
 from ftwt.model import Anatomy, Gated, Pruning, SiteGate, compile_graph, insert_gates
-from ftwt.sites import Where, candidates, choose, shape_of
+from ftwt.sites import Candidate, Where, candidates, choose, shape_of
 from ftwt.tracing import trace
 
 
@@ -51,14 +51,10 @@ def attach(
         )
     if not isinstance(network, nn.Module):
         raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
-    if hasattr(network, "gates"):
-        raise FtwtError(
-            f"attach: {type(network).__name__} has an attribute named 'gates', which is where "
-            "ftwt keeps its own; rename it"
-        )
     traced = trace(network, example, leaves)
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
+    _check_names(traced.root, sites)
     _check_fixed(pruning, [site.name for site in sites])
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
@@ -87,3 +83,16 @@ def _check_fixed(pruning: Pruning, sites: list[str]) -> None:
                 f"attach: gates.Fixed has a mask for {unknown[0]!r}, which is no site; "
                 f"the sites are {', '.join(sites)}"
             )
+
+
+def _check_names(network: nn.Module, sites: list[Candidate]) -> None:
+    """A gated network has the plain one's modules and its own names in one place."""
+    own = {name for name in vars(Gated) if not name.startswith("_")} | {"gates", "pruning"}
+    held = {name for name, _ in network.named_children()} | set(vars(network))
+    taken = sorted((own | {"anatomy"}) & held - {"forward"})
+    taken += [site.key for site in sites if hasattr(nn.ModuleDict, site.key)]
+    if taken:
+        raise FtwtError(
+            f"attach: {type(network).__name__} has an attribute named {taken[0]!r}, a name that "
+            "the gated network needs for itself; rename it"
+        )

@@ -125,6 +125,10 @@ class Gated(nn.Module):
         for name, buffer in network.named_buffers(recurse=False):
             kept = name not in network._non_persistent_buffers_set
             self.register_buffer(name, buffer, persistent=kept)
+        # Tensors that the network holds as plain attributes, and constants of its forward.
+        for name, value in vars(network).items():
+            if isinstance(value, Tensor):
+                self.register_buffer(name, value, persistent=False)
         self.gates = gates
         self.pruning = pruning
         self.anatomy = anatomy

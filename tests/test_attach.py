@@ -192,6 +192,34 @@ def test_bad_input(model):
         static(images())
 
 
+class Named(nn.Module):
+    """Plain tensors and constants in forward, and a convolution of a chosen name."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.mean, self.last = torch.ones(1, 3, 1, 1), nn.Conv2d(8, 4, 3)
+        self.add_module(name, nn.Conv2d(3, 8, 3))
+        self.first = name
+
+    def forward(self, x):
+        first = getattr(self, self.first)
+        return self.last(torch.relu(first((x - self.mean) * torch.tensor(2.0)))).mean((2, 3))
+
+
+def test_plain_tensors_and_constants_of_a_network_come_along():
+    torch.manual_seed(0)
+    network = Named("conv").eval()
+    pruning = ftwt.Pruning(gates.Fixed({}))
+    model = ftwt.attach(network, pruning, example=EXAMPLE, where=lambda *_: True)
+    assert torch.allclose(model(images()), network(images()))
+    assert set(model.state_dict()) == set(network.state_dict())
+
+
+@pytest.mark.parametrize("name", ["trace", "sites", "gates", "keys", "anatomy"])
+def test_names_that_the_gated_network_needs(name):
+    refused(Named(name), f"has an attribute named '{name}'", where=lambda *_: True)
+
+
 def test_losses_say_what_they_need(model):
     trace = model.trace(images(), targets=False)
     with pytest.raises(ftwt.FtwtError, match="the trace holds no targets"):
