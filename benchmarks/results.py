@@ -58,10 +58,17 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             f"| {100 * dense['test']['accuracy']:.2f} "
             f"| {100 * test['accuracy']:.2f} | {100 * drop:.2f} "
             f"| {100 * test['reduction_exact']:.1f} | {100 * test['reduction_paper']:.1f} "
-            f"| {100 * _dynamic(test['layers']):.0f} | {dense['epochs']} + {record['epochs']} "
+            f"| {100 * _dynamic(test['layers']):.0f} "
+            f"| {dense['epochs']} + {record['epochs']}{_subset(record, dense)} "
             f"| {dense['hours'] + record['hours']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _subset(record: dict[str, Any], dense: dict[str, Any]) -> str:
+    """How many images a gated run trained on, where these were not all of them."""
+    images = record["data"]["train_images"]
+    return "" if images == dense["data"]["train_images"] else f" on {images:,} images"
 
 
 def _dynamic(layers: list[dict[str, Any]]) -> float:
