@@ -1,0 +1,1 @@
+"""Running only what the masks keep."""
