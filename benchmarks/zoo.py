@@ -1,4 +1,4 @@
-"""Every network of the zoo: `python -m benchmarks.zoo` writes docs/zoo.json and docs/zoo.md.
+"""Every network of the zoo: `python -m benchmarks.zoo` writes its record and docs/zoo.md.
 
 Each network runs in one of `--processes` processes and has to pass everything that
 `tests.laws.zoo.examine` asserts. One that does not is listed with its reason, and the exit status
@@ -14,12 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).parent.parent
 _ABOUT = """\
 # The zoo
 
 The {networks} convolutional classification networks of torchvision {torchvision} and the
 {timm_networks} of timm {timm} that `ftwt` is checked on, with random weights. Written by
-`make zoo` from `zoo.json` (torch {torch}, {processes} processes, {minutes:.0f} minutes).
+`make zoo` from `benchmarks/records/zoo.json`
+(torch {torch}, {processes} processes, {minutes:.0f} minutes).
 
 For each network, on its default sites: with every mask on the output is the plain network's (1e-5
 relative) and the exact MACs are those of torch's flop counter; with random masks every channel that
@@ -59,16 +61,17 @@ def main() -> int:
     """Examine the networks that are asked for, and write the record and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="networks; all of them by default")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to")
+    parser.add_argument("--record", type=Path, default=_ROOT / "benchmarks/records/zoo.json")
+    parser.add_argument("--page", type=Path, default=_ROOT / "docs/zoo.md")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--page-only", action="store_true", help="write zoo.md from zoo.json again")
+    parser.add_argument("--page-only", action="store_true", help="from the record as it is")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    record = options.out / "zoo.json"
+    record = options.record
     if not options.page_only:
+        record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(_measure(options.names, options.processes), indent=1) + "\n")
     value = json.loads(record.read_text())
-    (options.out / "zoo.md").write_text(_page(value))
+    options.page.write_text(_page(value))
     failed = [row for row in value["networks"] if "failed" in row]
     for row in failed:
         print(f"{row['network']}: {row['failed']}")
