@@ -1,5 +1,9 @@
 """`attach`: from a plain network to a gated one."""
 
+import inspect
+from collections.abc import Collection
+from typing import Any
+
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
@@ -34,8 +38,8 @@ def attach(
         leaves: module types that are not traced into.
 
     Raises:
-        FtwtError: the network does not trace, does not take the example, has no convolution or no
-            site, or has gates already.
+        FtwtError: the network cannot be copied, does not trace, does not take the example, has no
+            convolution or no site, or has gates already; or an argument is of another type.
 
     Example:
         >>> import torch
@@ -51,6 +55,7 @@ def attach(
         )
     if not isinstance(network, nn.Module):
         raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
+    _check_options(pruning, where, leaves)
     traced = trace(network, example, leaves)
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
@@ -72,6 +77,34 @@ def attach(
     model = Gated(traced.root, gates, run, pruning, anatomy)
     device = next((one.device for one in network.parameters()), None)
     return model.to(device) if device is not None else model
+
+
+def _check_options(pruning: Any, where: Any, leaves: Any) -> None:
+    """Wrong types, which would fail much later."""
+    if not isinstance(pruning, Pruning):
+        came = "the class Pruning itself" if pruning is Pruning else repr(pruning)
+        raise FtwtError(f"attach: pruning is {came}; give an instance, such as ftwt.Pruning()")
+    if not isinstance(leaves, tuple) or not all(isinstance(one, type) for one in leaves):
+        raise FtwtError(
+            f"attach: leaves={leaves!r} is no tuple of module types; give leaves=(Module,)"
+        )
+    if where is None or isinstance(where, Collection):
+        return
+    if not callable(where):
+        raise FtwtError(
+            f"attach: where={where!r} picks nothing; give a function of name and module, or a "
+            "list of names"
+        )
+    try:
+        inspect.signature(where).bind("conv", None)
+    except TypeError as error:
+        raise FtwtError(
+            f"attach: where= is called with a name and a module, which its function does not take "
+            f"({error}); write where=lambda name, module: ..."
+        ) from None
+    except ValueError:
+        # Built-in functions may not tell what they take.
+        return
 
 
 def _check_fixed(pruning: Pruning, sites: list[str]) -> None:

@@ -44,6 +44,14 @@ class Pruning:
             raise FtwtError(
                 f"Pruning: coupling={self.coupling!r} is unknown; use 'decoupled' or 'joint'"
             )
+        for name, kind in (("gate", Gate), ("target", Target), ("estimator", Estimator)):
+            part = getattr(self, name)
+            # A class has its instances' methods, too.
+            if isinstance(part, type) or not isinstance(part, kind):
+                raise FtwtError(
+                    f"Pruning: {name}={part!r} is no {name}; give an instance, such as "
+                    f"{name}={getattr(Pruning(), name)!r}"
+                )
 
 
 class Recorder:

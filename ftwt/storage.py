@@ -44,6 +44,13 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
         about["sites"] = list(model.sites)
         about["shapes"] = [list(shape) for shape in model.anatomy.expected]
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    # Tied weights are written under each of their names: the format has no way to say the same.
+    seen: set[int] = set()
+    for name, value in weights.items():
+        storage = value.untyped_storage().data_ptr()
+        if storage in seen:
+            weights[name] = value.clone()
+        seen.add(storage)
     payload = safetensors.torch.save(weights, metadata={"ftwt": json.dumps(about)})
     write_atomically(Path(path), payload)
 

@@ -62,6 +62,25 @@ def test_tables_for_people(ftwt_command):  # noqa: F811
     assert "shortcut of a residual block" in sites
 
 
+def test_sites_and_macs_of_any_network(ftwt_command):  # noqa: F811
+    name = "torchvision:googlenet"
+    value = ftwt_command("sites", name, "--size", 64, "--json").json()
+    assert value["input"] == [3, 64, 64]
+    assert {row["site"] for row in value["sites"]} == {True}
+    assert value["unknown"] == []
+    value = ftwt_command("sites", "torchvision:resnet18", "--size", 64, "--json").json()
+    reasons = {row["name"]: row["left_out"] for row in value["sites"]}
+    assert reasons["conv1"] is None
+    assert reasons["layer2.0.downsample.0"] == "is the shortcut of a residual block"
+    whole = ftwt_command("macs", "torchvision:resnet18", "--json").json()
+    small = ftwt_command("macs", "torchvision:resnet18", "--size", 112, "--json").json()
+    assert whole["dense_macs"] == 1_814_073_344
+    assert small["dense_macs"] < whole["dense_macs"] / 3
+    pytest.importorskip("timm")
+    value = ftwt_command("macs", "timm:mobilenetv3_small_050", "--size", 64, "--json").json()
+    assert value["dense_macs"] > 0
+
+
 def test_help_does_not_wait_for_torch_and_import_is_light():
     """Imports decide: --help takes about 0.2 s, and `import torch` alone over a second."""
     code = (
