@@ -298,7 +298,7 @@ def _reduces_all_space(node: fx.Node) -> bool:
 
 def is_sum(node: fx.Node) -> bool:
     """Whether a node adds two tensors."""
-    return target_of(node) in _ADDITIONS and node.kwargs.get("alpha", 1) == 1
+    return bool(target_of(node) in _ADDITIONS and node.kwargs.get("alpha", 1) == 1)
 
 
 def is_product(node: fx.Node) -> bool:
