@@ -38,4 +38,5 @@ class _Estimated(nn.Module):
 
 def thresholds(model: Gated) -> dict[str, float]:
     """What each site's logits have to be above, now."""
-    return {}
+    gates = (model.gates[site.key] for site in model.anatomy.sites)
+    return {gate.site.name: vars(gate).get("threshold", 0.0) for gate in gates}

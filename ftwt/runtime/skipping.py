@@ -35,7 +35,7 @@ def skip(model: Gated, *, backend: str | None = None) -> "Skipping":
         FtwtError: no gated model, training mode, or a gate that cannot run beforehand.
     """
     check_model(model)
-    return Skipping(model, backend_named(backend))
+    return Skipping(model, backend_named(backend or "native"))
 
 
 class Skipping:

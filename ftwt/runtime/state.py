@@ -49,6 +49,7 @@ class State:
         thresholds: of gates, by site; 0 where none is given.
         executed: where to note the MACs that gates, convolutions and linear layers execute, (B,)
             int64 for each; None not to count.
+        times: where to note each step's milliseconds; None not to measure.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class State:
         device: torch.device,
         thresholds: Mapping[str, float],
         executed: dict[Step, Tensor] | None = None,
+        times: dict[Step, float] | None = None,
     ) -> None:
         self.batch = batch
         self.values: dict[Value | Other, Any] = {}
         self.masks: dict[str, Tensor] = {}
         self.thresholds = thresholds
         self.executed = executed
+        self.times = times
         nothing = torch.empty((batch, 0), dtype=torch.bool, device=device)
         self._evaluate = Evaluator(self.masks, nothing)
         self._rows: dict[Live, Rows] = {}

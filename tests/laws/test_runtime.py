@@ -8,10 +8,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
 from ftwt import gates, runtime
+from ftwt.runtime import native
 from tests.laws.components import TRAINABLE_GATES
 from tests.laws.networks import images, networks, random_masks
 
-BACKENDS = ("dense", "torch")
+BACKENDS = ("dense", "torch", *(("native",) if native.available() else ()))
+SKIPPING = BACKENDS[1:]
 SHARES = (-1.0, 0.3, 0.7, 1.0)
 seeds = st.integers(0, 2**16)
 
@@ -45,10 +47,11 @@ def test_outputs_are_the_masked_networks(backend, network, batch, seed, share):
     assert torch.equal(fast(batch), fast(batch.clone()))
 
 
+@pytest.mark.parametrize("backend", SKIPPING)
 @given(networks(), images(most=9), seeds, st.sampled_from(SHARES))
-def test_what_is_executed_is_what_is_counted(network, batch, seed, share):
+def test_what_is_executed_is_what_is_counted(backend, network, batch, seed, share):
     model = with_masks(network, batch, seed, share)
-    audit = runtime.skip(model, backend="torch").audit(batch)
+    audit = runtime.skip(model, backend=backend).audit(batch)
     trace = model.trace(batch, targets=False)
     assert audit.dense == ()
     assert audit.differing == ()
@@ -65,19 +68,21 @@ def test_torchs_own_counter_sees_the_same(network, batch, seed, share):
     assert counter.get_total_flops() // 2 == fast.audit(batch).macs.sum()
 
 
+@pytest.mark.parametrize("backend", SKIPPING)
 @pytest.mark.parametrize("gate", TRAINABLE_GATES, ids=repr)
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(networks(most=3), images(most=4))
-def test_gates_decide_the_same(gate, network, batch):
+def test_gates_decide_the_same(gate, backend, network, batch):
     model = attached(network, batch, gate)
     with torch.no_grad():
         trace = model.trace(batch, targets=False)
     # A logit next to zero may round to either side; then masks, and all after, may differ.
     clear = all(bool((site.logits.abs() > 1e-5).all()) for site in trace.sites.values())
-    audit = runtime.skip(model, backend="torch").audit(batch)
+    fast = runtime.skip(model, backend=backend)
+    audit = fast.audit(batch)
     assert audit.differing == ()
     if clear:
-        assert close(runtime.skip(model, backend="torch")(batch), trace.output)
+        assert close(fast(batch), trace.output)
         assert torch.equal(audit.macs, trace.macs)
 
 
