@@ -3,9 +3,9 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +222,23 @@ def _countable() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def probed(
+    traced: Traced, root: nn.Module, examples: Sequence[Tensor], counter: FlopCounterMode
+) -> Traced:
+    """The same graph on inputs of another size; `root` holds the same modules, in eval mode."""
+    probe = _Probe(root, traced.graph, counter)
+    with _countable():
+        _seeded(probe.run, [_noise(one) for one in examples])
+    return replace(
+        traced,
+        root=root,
+        shapes=probe.shapes,
+        values=probe.values,
+        macs=probe.macs,
+        changed=probe.changed,
+    )
 
 
 def _noise(example: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""A part of a program that one call of the library runs."""
+
+import ctypes
+import weakref
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.runtime import program
+from ftwt.runtime.native import structs
+from ftwt.runtime.native.library import check, instruction_set, load
+from ftwt.runtime.native.support import supports
+from ftwt.runtime.native.translate import Translation
+from ftwt.runtime.program import Step, Value
+
+
+class Segment:
+    """Consecutive steps, prepared for one batch size.
+
+    Weights are read where they are or copied here: after a change of weights make a new segment.
+    Several Python threads may run one segment at once; each then has memory of its own.
+
+    Attributes:
+        needs: names of the sites whose masks come from outside.
+        makes: names of the sites that are gated inside.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        batch: int,
+    ) -> None:
+        for step in steps:
+            if not supports(step):
+                name = getattr(step, "name", None) or getattr(step, "site", "?")
+                raise FtwtError(
+                    f"native.Segment: step {name!r} ({type(step).__name__}) is not supported; "
+                    "ask native.supports(step) first"
+                )
+        if batch < 1:
+            raise FtwtError(f"native.Segment: batch={batch}; give 1 or more samples")
+        self._translation = Translation(steps, inputs, outputs, batch)
+        self._set = instruction_set()
+        self._idle: dict[int, list[_Plan]] = {}
+        self.needs = tuple(self._translation.given)
+        self.makes = tuple(self._translation.made)
+
+    def run(
+        self,
+        values: Mapping[Value, Tensor],
+        masks: Mapping[str, Tensor],
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        executed: MutableMapping[Step, Tensor] | None = None,
+        times: MutableMapping[Step, float] | None = None,
+    ) -> tuple[dict[Value, Tensor], dict[str, Tensor]]:
+        """Return the outputs, dead channels zero, and the masks that the gates inside decided.
+
+        `values` holds float32 tensors (B, *value.shape) for the inputs, dead channels zero;
+        `masks` bool tensors (B, C) for `needs`; `thresholds` logits by site, 0 where not named.
+        `executed` is filled with the MACs that ran, int64 (B,), of each gate, convolution and
+        linear layer; `times` with each step's milliseconds.
+        """
+        translation, batch = self._translation, self._translation.batch
+        read = [
+            _checked(values.get(value), (batch, *value.shape), torch.float32, value.name)
+            for value in translation.inputs
+        ]
+        given = [
+            _checked(masks.get(site), (batch, translation.widths[site]), torch.bool, site)
+            for site in self.needs
+        ]
+        made = {
+            site: torch.empty(batch, translation.widths[site], dtype=torch.bool)
+            for site in self.makes
+        }
+        outputs = {value: torch.empty(batch, *value.shape) for value in translation.outputs}
+        count = len(translation.steps)
+        limits = (ctypes.c_float * count)()
+        if thresholds:
+            for i, step in enumerate(translation.steps):
+                if isinstance(step, program.Gate):
+                    limits[i] = thresholds.get(step.site, 0.0)
+        counts = torch.zeros(count, batch, dtype=torch.int64) if executed is not None else None
+        spent = (ctypes.c_int64 * count)() if times is not None else None
+        threads = torch.get_num_threads()
+        plan = self._take(threads)
+        try:
+            plan.run(
+                _tensors(read),
+                _tensors(outputs.values()),
+                _tensors(given),
+                _tensors(made.values()),
+                limits,
+                counts.data_ptr() if counts is not None else None,
+                spent,
+                threads,
+            )
+        finally:
+            self._idle[threads].append(plan)
+        if executed is not None and counts is not None:
+            counting = (program.Gate, program.Conv, program.Linear)
+            for step, macs in zip(translation.steps, counts, strict=True):
+                if isinstance(step, counting):
+                    executed[step] = macs
+        if times is not None and spent is not None:
+            times.update(zip(translation.steps, (ns / 1e6 for ns in spent), strict=True))
+        return outputs, made
+
+    def _take(self, threads: int) -> "_Plan":
+        """A plan that nobody else uses; popping from a list is atomic."""
+        try:
+            return self._idle.setdefault(threads, []).pop()
+        except IndexError:
+            return _Plan(self._translation, self._set, threads)
+
+
+class _Plan:
+    """The library's side of a segment, with memory for one run at a time."""
+
+    def __init__(self, translation: Translation, instructions: str | None, threads: int) -> None:
+        library = load()
+        assert library is not None, "supports() said so"
+        assert instructions is not None
+        handle = ctypes.c_void_p()
+        check(
+            library.ftwt_prepare(
+                ctypes.byref(translation.struct), instructions.encode(), threads, handle
+            ),
+            "native.Segment",
+        )
+        # What the handle points into must outlive it.
+        self._translation, self._library, self._handle = translation, library, handle
+        self._release = weakref.finalize(self, _release, library, handle, translation)
+
+    def run(self, *arguments: object) -> None:
+        """Call ftwt_run."""
+        check(self._library.ftwt_run(self._handle, *arguments), "native.Segment.run")
+
+
+def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Translation) -> None:
+    library.ftwt_release(handle)
+
+
+def _tensors(tensors: Iterable[Tensor]) -> ctypes.Array[structs.Tensor]:
+    rows = [structs.Tensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    array: ctypes.Array[structs.Tensor] = (structs.Tensor * max(1, len(rows)))(*rows)
+    return array
+
+
+def _checked(
+    tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, name: str
+) -> Tensor:
+    if tensor is None:
+        raise FtwtError(f"native.Segment.run: nothing was given for {name!r}")
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape or tensor.device.type != "cpu":
+        raise FtwtError(
+            f"native.Segment.run: {name!r} is {tensor.dtype} {tuple(tensor.shape)} on "
+            f"{tensor.device}; this segment takes {dtype} {shape} on the CPU"
+        )
+    return tensor.detach().contiguous()

@@ -1,0 +1,101 @@
+/* Convolution of live inputs into active filters. */
+
+/* Stores P vectors of F filters from vector `first` on, after the activation. */
+static void
+finish(const ftwt_layout *layout, int activation, const float *result, int filters, int vectors,
+       int first, float *const *to) {
+    for (int f = 0; f < filters; f++) {
+        for (int p = 0; p < vectors; p++) {
+            vec v = activate(load(result + (f * vectors + p) * LANES), activation);
+            float *place = to[f] + layout->place[first + p];
+            uint32_t valid = layout->valid[first + p];
+            if (valid == (uint32_t)((1ull << LANES) - 1))
+                store(place, v);
+            else
+                store_packed(place, v, valid);
+        }
+    }
+}
+
+/* Panels from..to of some filters, into whole planes. */
+static void
+make_panels(const ftwt_layout *layout, int activation, micro_work *micro_work, int filters,
+            int from, int to, float *const *planes) {
+    float result[MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
+    const float *input = micro_work->input;
+    micro_work->result = result;
+    for (int panel = from; panel < to; panel++) {
+        int first = panel * layout->panel;
+        int vectors = layout->vectors - first < layout->panel ? layout->vectors - first : layout->panel;
+        micro_work->input = input + first * LANES;
+        run_micro(micro_work, filters, vectors);
+        finish(layout, activation, result, filters, vectors, first, planes);
+    }
+    micro_work->input = input;
+}
+
+static void pool_plane(
+    const ftwt_window *window, int kind, const float *from, int height, int width, float *to,
+    int out_height, int out_width
+);
+
+static int64_t positions_of(const ftwt_layout *layout, int from, int to, int64_t all) {
+    int64_t first = from * layout->panel, last = (int64_t)to * layout->panel;
+    int64_t begin = first < layout->vectors ? layout->place[first] : all;
+    return (last < layout->vectors ? layout->place[last] : all) - begin;
+}
+
+static void
+convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
+    const ftwt_step *step = work->step;
+    const ftwt_layout *layout = work->layout;
+    const ftwt_value *in = &plan->program.value[step->source[0]];
+    const ftwt_value *out = &plan->program.value[step->output];
+    const int per_group = in->channels / step->groups;
+    const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
+    const int64_t row = (int64_t)per_group * layout->taps;
+    for (int64_t item = from; item < to; item++) {
+        const ftwt_block *block = &work->block[item / work->pieces];
+        int piece = (int)(item % work->pieces), sample = block->sample;
+        int begin = (int)((int64_t)layout->panels * piece / work->pieces);
+        int end = (int)((int64_t)layout->panels * (piece + 1) / work->pieces);
+        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+        const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
+        micro_work micro_work = {
+            .plane = layout->plane,
+            .channel = live->list + block->first_input,
+            .shift = layout->shift,
+            .inputs = block->inputs,
+            .taps = layout->taps,
+        };
+        if (layout->kind == LAYOUT_PLAIN) {
+            micro_work.input = ftwt_plane(plan, step->source[0], sample, 0);
+            micro_work.order = micro_work.channel;
+        } else {
+            micro_work.input = work->packed + sample * plan->packed_sample +
+                               block->first_input * layout->plane;
+            micro_work.order = plan->counting;
+        }
+        float *planes[MOST_FILTERS];
+        for (int f = 0; f < block->filters; f++) {
+            /* Channels are counted over all groups, weights within one. */
+            micro_work.weight[f] =
+                step->weight + filters[f] * row - (int64_t)block->group * row;
+            micro_work.bias[f] = step->bias[filters[f]];
+            planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
+                                   : ftwt_plane(plan, step->output, sample, filters[f]);
+        }
+        make_panels(layout, step->activation, &micro_work, block->filters, begin, end, planes);
+        if (step->pool)
+            for (int f = 0; f < block->filters; f++)
+                pool_plane(
+                    &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
+                    ftwt_plane(plan, step->output, sample, filters[f]), out->height, out->width
+                );
+        ftwt_count(
+            work, sample,
+            (int64_t)block->filters * block->inputs * layout->taps *
+                positions_of(layout, begin, end, middle)
+        );
+    }
+}

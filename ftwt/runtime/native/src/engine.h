@@ -1,0 +1,115 @@
+/* What the engine and the kernels of each instruction set share. */
+#ifndef FTWT_ENGINE_H
+#define FTWT_ENGINE_H
+
+#include "program.h"
+
+enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
+
+/* How a convolution's inputs are laid out for its kernel, and where its results go.
+ *
+ * A kernel makes `vectors` vectors of consecutive positions. Tap t of position q is the float at
+ * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
+ * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
+ */
+enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS };
+
+typedef struct {
+    int32_t kind, taps;
+    int64_t plane;          /* floats from plane to plane */
+    int32_t width, height;  /* of a padded plane (of each phase, with strides) */
+    int32_t phases[2];      /* down and across */
+    int32_t shift[MOST_TAPS];
+    int32_t vectors, panel, panels; /* `panels` of up to `panel` vectors */
+    uint32_t *valid;        /* for each vector the lanes that stay */
+    int32_t *place;         /* for each vector where the first of them goes */
+} ftwt_layout;
+
+/* The live channels of one sample. */
+typedef struct {
+    uint8_t *flag;   /* (width) */
+    int32_t *list;   /* the channels in order */
+    int32_t count;
+} ftwt_live;
+
+/* Some filters of one sample, with the inputs of their group. */
+typedef struct {
+    int32_t sample, first, filters, first_input, inputs, group;
+} ftwt_block;
+
+/* What one thread owns. */
+typedef struct {
+    float *plane;  /* a padded plane, then MOST_FILTERS output planes */
+    float *vector; /* four vectors over channels */
+} ftwt_scratch;
+
+typedef struct {
+    const ftwt_step *step;
+    const ftwt_layout *layout;
+    int32_t number;
+    float threshold;
+    int64_t *executed; /* (B) or null */
+    float *packed;     /* live inputs of all samples, laid out */
+    float *pooled;     /* of a gate: (B, C_in) */
+    ftwt_block *block; /* of a convolution */
+    int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
+} ftwt_work;
+
+struct ftwt_plan {
+    ftwt_program program;
+    const struct ftwt_kernels *kernels;
+    ftwt_layout *layout; /* by step */
+    float *arena;
+    float **start;       /* of each value */
+    ftwt_live *live;     /* by set, then sample */
+    ftwt_scratch *scratch;
+    ftwt_block *block;
+    float *packed, *pooled;
+    int64_t scratch_plane; /* where output planes begin in a scratch */
+    int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
+    int32_t *counting;     /* 0, 1, 2, ... */
+    int64_t packed_sample; /* floats of one sample */
+    int32_t threads;
+    void *memory[16];
+    int32_t memories;
+};
+
+/* A range of items of one phase, for one thread. Items are independent of each other. */
+typedef void ftwt_phase(
+    struct ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
+);
+
+typedef struct ftwt_kernels {
+    const char *name;
+    int32_t lanes;
+    int (*supported)(void);
+    /* Fills in a convolution's layout; zero on success. */
+    int (*arrange)(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step);
+    /* The most filters that a kernel makes at once, of so many vectors each. */
+    int32_t filters[MOST_VECTORS + 1];
+    int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
+    ftwt_phase *gate_pool, *gate_decide, *pack, *convolve, *depthwise, *linear, *planes;
+} ftwt_kernels;
+
+extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;
+
+static inline float *ftwt_plane(const struct ftwt_plan *plan, int value, int sample, int channel) {
+    const ftwt_value *v = &plan->program.value[value];
+    int64_t size = (int64_t)v->height * v->width;
+    return plan->start[value] + ((int64_t)sample * v->channels + channel) * size;
+}
+
+static inline const ftwt_live *ftwt_live_of(const struct ftwt_plan *plan, int set, int sample) {
+    return &plan->live[(int64_t)set * plan->program.batch + sample];
+}
+
+static inline const ftwt_live *
+ftwt_live_in(const struct ftwt_plan *plan, int value, int sample) {
+    return ftwt_live_of(plan, plan->program.value[value].set, sample);
+}
+
+static inline void ftwt_count(const ftwt_work *work, int sample, int64_t macs) {
+    if (work->executed) __atomic_fetch_add(&work->executed[sample], macs, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,200 @@
+/* Gates and linear layers: rows of live inputs, added up over vectors of outputs. */
+
+/* to[0..OUTPUTS) = bias + sum over live inputs of x * row */
+INLINE void add_rows_of(
+    const int P, const float *rows, int64_t stride, const float *bias, const float *x,
+    const ftwt_live *live, float *to
+) {
+    vec one[ROW_VECTORS], two[ROW_VECTORS];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) one[p] = load(bias + p * LANES), two[p] = splat(0);
+    int j = 0;
+    for (; j + 1 < live->count; j += 2) {
+        const float *row1 = rows + live->list[j] * stride;
+        const float *row2 = rows + live->list[j + 1] * stride;
+        const float x1 = x[live->list[j]], x2 = x[live->list[j + 1]];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            one[p] += load(row1 + p * LANES) * x1;
+            two[p] += load(row2 + p * LANES) * x2;
+        }
+    }
+    if (j < live->count) {
+        const float *row = rows + live->list[j] * stride;
+        const float x1 = x[live->list[j]];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) one[p] += load(row + p * LANES) * x1;
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) store(to + p * LANES, one[p] + two[p]);
+}
+
+/* `count` outputs, a multiple of LANES. */
+static void add_rows(
+    const float *rows, int64_t stride, const float *bias, const float *x,
+    const ftwt_live *live, float *to, int count
+) {
+    int o = 0;
+    for (; o + ROW_VECTORS * LANES <= count; o += ROW_VECTORS * LANES)
+        add_rows_of(ROW_VECTORS, rows + o, stride, bias + o, x, live, to + o);
+    for (; o + 2 * LANES <= count; o += 2 * LANES)
+        add_rows_of(2, rows + o, stride, bias + o, x, live, to + o);
+    for (; o < count; o += LANES)
+        add_rows_of(1, rows + o, stride, bias + o, x, live, to + o);
+}
+
+static float max_over(const float *from, int64_t count) {
+    if (count < LANES) {
+        float max = from[0];
+        for (int64_t i = 1; i < count; i++)
+            max = from[i] > max || from[i] != from[i] ? from[i] : max;
+        return max;
+    }
+    vec max = load(from);
+    int64_t i = LANES;
+    for (; i + LANES <= count; i += LANES) max = larger(load(from + i), max);
+    /* The last vector begins early: a maximum may see a position twice. */
+    return max_of(larger(load(from + count - LANES), max));
+}
+
+static float mean_over(const float *from, int64_t count) {
+    vec one = splat(0), two = splat(0);
+    int64_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES)
+        one += load(from + i), two += load(from + i + LANES);
+    for (; i + LANES <= count; i += LANES) one += load(from + i);
+    float sum = sum_of(one + two);
+    for (; i < count; i++) sum += from[i];
+    return sum / (float)count;
+}
+
+static void
+gate_pool(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
+    (void)scratch;
+    int value = work->step->source[0];
+    const ftwt_value *in = &plan->program.value[value];
+    int64_t chunks = (in->channels + POOL_CHANNELS - 1) / POOL_CHANNELS;
+    int64_t size = (int64_t)in->height * in->width;
+    for (int64_t item = from; item < to; item++) {
+        int sample = (int)(item / chunks), first = (int)(item % chunks) * POOL_CHANNELS;
+        const ftwt_live *live = ftwt_live_in(plan, value, sample);
+        float *pooled = work->pooled + (int64_t)sample * in->channels;
+        for (int j = first; j < live->count && j < first + POOL_CHANNELS; j++) {
+            const float *plane = ftwt_plane(plan, value, sample, live->list[j]);
+            pooled[live->list[j]] =
+                work->step->pool == POOL_MAX ? max_over(plane, size) : mean_over(plane, size);
+        }
+    }
+}
+
+/* Normalises the live channels' `x` into `to`, and returns what a dead channel's zero becomes. */
+static float
+normalize(int kind, const float *x, const ftwt_live *live, int channels, float *packed, float *to) {
+    const int n = live->count, dead = channels - n;
+    if (kind == NORM_NONE || n == 0) {
+        for (int j = 0; j < n; j++) to[live->list[j]] = x[live->list[j]];
+        return kind == NORM_SOFTMAX ? 1.0f / (float)channels : 0;
+    }
+    for (int j = 0; j < n; j++) packed[j] = x[live->list[j]];
+    if (kind == NORM_SOFTMAX) {
+        float max = max_over(packed, n);
+        if (dead && max < 0) max = 0;
+        vec sums = splat(0);
+        int j = 0;
+        for (; j + LANES <= n; j += LANES) {
+            vec e = exponential(load(packed + j) - max);
+            sums += e;
+            store(packed + j, e);
+        }
+        float sum = 0;
+        if (j < n) {
+            store_some(packed + j, exponential(load_some(packed + j, n - j) - max), n - j);
+            for (int k = j; k < n; k++) sum += packed[k];
+        }
+        float zero = exponential(splat(-max))[0];
+        float scale = 1.0f / (sum + sum_of(sums) + (float)dead * zero);
+        for (int k = 0; k < n; k++) to[live->list[k]] = packed[k] * scale;
+        return dead ? zero * scale : 0;
+    }
+    double sum = 0, squares = 0;
+    for (int j = 0; j < n; j++) sum += packed[j];
+    double mean = sum / channels;
+    for (int j = 0; j < n; j++) squares += (packed[j] - mean) * (packed[j] - mean);
+    double variance = (squares + dead * mean * mean) / channels;
+    float scale = (float)(1.0 / __builtin_sqrt(variance + 1e-5));
+    for (int j = 0; j < n; j++) to[live->list[j]] = (packed[j] - (float)mean) * scale;
+    return dead ? (float)-mean * scale : 0;
+}
+
+/* An item is a sample's range of ROW_OUTPUTS outputs; each normalises for itself. */
+static void gate_decide(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
+) {
+    const ftwt_step *step = work->step;
+    const ftwt_value *in = &plan->program.value[step->source[0]];
+    const int outputs = plan->program.set[step->made].width;
+    const int first_outputs = step->rank ? step->rank : outputs;
+    const int64_t stride = (first_outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
+    const int64_t last_stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
+    const int64_t chunks = (outputs + ROW_OUTPUTS - 1) / ROW_OUTPUTS;
+    /* Each part of the scratch has room for `vectors` floats. */
+    float *x = scratch->vector, *start = x + plan->scratch_vector;
+    float *logits = start + plan->scratch_vector, *hidden = logits + plan->scratch_vector;
+    int normalized = -1;
+    for (int64_t item = from; item < to; item++) {
+        int sample = (int)(item / chunks), first = (int)(item % chunks) * ROW_OUTPUTS;
+        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+        if (sample != normalized) {
+            const float *pooled = work->pooled + (int64_t)sample * in->channels;
+            float less = normalize(step->normalize, pooled, live, in->channels, logits, x);
+            for (int o = 0; o < stride; o++) start[o] = step->bias[o] + less * step->rows[o];
+            for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
+            normalized = sample;
+            if (step->rank) {
+                add_rows(step->weight, stride, start, x, live, hidden, (int)stride);
+                for (int r = 0; r < step->rank; r += LANES)
+                    store(hidden + r, at_least(load(hidden + r), 0));
+            }
+        }
+        int count = (int)(last_stride - first < ROW_OUTPUTS ? last_stride - first : ROW_OUTPUTS);
+        if (step->rank) {
+            ftwt_live all = {.list = plan->counting, .count = step->rank};
+            add_rows(step->weight2 + first, last_stride, step->bias2 + first, hidden, &all,
+                     logits, count);
+        } else {
+            add_rows(step->weight + first, stride, start + first, x, live, logits, count);
+        }
+        uint8_t *flag = ftwt_live_of(plan, step->made, sample)->flag + first;
+        if (count > outputs - first) count = outputs - first;
+        for (int o = 0; o < count; o++) flag[o] = logits[o] > work->threshold;
+        if (step->rank)
+            ftwt_count(work, sample,
+                       (first ? 0 : (int64_t)live->count * step->rank) +
+                           (int64_t)step->rank * count);
+        else
+            ftwt_count(work, sample, (int64_t)live->count * count);
+    }
+}
+
+static void
+linear(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
+    const ftwt_step *step = work->step;
+    const int outputs = plan->program.value[step->output].channels;
+    const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
+    const int64_t chunks = (outputs + ROW_OUTPUTS - 1) / ROW_OUTPUTS;
+    float *sums = scratch->vector;
+    for (int64_t item = from; item < to; item++) {
+        int sample = (int)(item / chunks), first = (int)(item % chunks) * ROW_OUTPUTS;
+        const ftwt_live *live = ftwt_live_of(plan, step->reads, sample);
+        int count = (int)(stride - first < ROW_OUTPUTS ? stride - first : ROW_OUTPUTS);
+        add_rows(
+            step->weight + first, stride, step->bias + first,
+            ftwt_plane(plan, step->source[0], sample, 0), live, sums, count
+        );
+        for (int o = 0; o < count; o += LANES)
+            store(sums + o, activate(load(sums + o), step->activation));
+        if (count > outputs - first) count = outputs - first;
+        memcpy(ftwt_plane(plan, step->output, sample, first), sums, (size_t)count * sizeof *sums);
+        ftwt_count(work, sample, (int64_t)live->count * count);
+    }
+}

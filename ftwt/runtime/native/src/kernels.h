@@ -1,0 +1,37 @@
+/* All kernels, for the instruction set of the including file: LANES, REGISTERS, NAME, TABLE_NAME. */
+#include "engine.h"
+
+#include <stdlib.h>
+
+#include "vector.h"
+
+/* Channels of one item. */
+enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUTPUTS = 128 };
+
+#include "micro.h"
+
+#include "layout.h"
+
+#include "convolve.h"
+#include "depthwise.h"
+#include "gate.h"
+#include "planes.h"
+
+const ftwt_kernels TABLE_NAME = {
+    .name = NAME,
+    .lanes = LANES,
+    .supported = supported,
+    .arrange = arrange,
+    .filters = FILTERS,
+    .plane_channels = CHUNK,
+    .pack_channels = PACK_CHANNELS,
+    .pool_channels = POOL_CHANNELS,
+    .row_outputs = ROW_OUTPUTS,
+    .gate_pool = gate_pool,
+    .gate_decide = gate_decide,
+    .pack = pack,
+    .convolve = convolve,
+    .depthwise = depthwise,
+    .linear = linear,
+    .planes = planes,
+};

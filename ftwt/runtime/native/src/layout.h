@@ -1,0 +1,178 @@
+/* Choosing a convolution's layout, and copying planes into it. */
+
+static int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
+
+static void split_panels(ftwt_layout *layout, int positions) {
+    layout->vectors = (positions + LANES - 1) / LANES;
+    layout->panels = (layout->vectors + BEST_VECTORS - 1) / BEST_VECTORS;
+    layout->panel = (layout->vectors + layout->panels - 1) / layout->panels;
+    layout->panels = (layout->vectors + layout->panel - 1) / layout->panel;
+}
+
+/* Results of positions in rows of `width`, of which the first `kept` of each row stay. */
+static int place_results(ftwt_layout *layout, int width, int kept, int rows) {
+    layout->valid = calloc((size_t)layout->vectors, sizeof *layout->valid);
+    layout->place = calloc((size_t)layout->vectors, sizeof *layout->place);
+    if (!layout->valid || !layout->place) return FTWT_MEMORY;
+    int place = 0;
+    for (int v = 0; v < layout->vectors; v++) {
+        layout->place[v] = place;
+        for (int lane = 0; lane < LANES; lane++) {
+            int at = v * LANES + lane;
+            if (at / width < rows && at % width < kept) {
+                layout->valid[v] |= 1u << lane;
+                place++;
+            }
+        }
+    }
+    return FTWT_OK;
+}
+
+static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
+    const ftwt_value *in = &program->value[step->source[0]];
+    const ftwt_window *w = &step->window;
+    int depthwise = step->groups > 1 && step->groups == in->channels;
+    int rows = step->middle[0], columns = step->middle[1], size = in->height * in->width;
+    layout->taps = w->kernel[0] * w->kernel[1];
+    if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;
+    int plain = layout->taps == 1 && w->stride[0] == 1 && w->stride[1] == 1 && !w->padding[0] &&
+                !w->padding[1];
+    /* The last vector reads past its plane; at a border that may be past the tensor. */
+    if (plain && !depthwise && (in->place == PLACE_ARENA || size % LANES == 0)) {
+        layout->kind = LAYOUT_PLAIN;
+        layout->plane = size;
+        split_panels(layout, size);
+        return place_results(layout, columns, columns, rows);
+    }
+    int down = w->stride[0], across = w->stride[1];
+    int reach = w->dilation[1] * (w->kernel[1] - 1);
+    layout->kind = LAYOUT_PADDED;
+    layout->phases[0] = down;
+    layout->phases[1] = across;
+    layout->height = (in->height + 2 * w->padding[0] + down - 1) / down;
+    /* Without strides the zeros left of a row serve as those right of the row before. */
+    if (across == 1 && w->padding[1] <= reach)
+        layout->width = in->width + w->padding[1];
+    else
+        layout->width = (in->width + 2 * w->padding[1] + across - 1) / across;
+    int positions = (rows - 1) * layout->width + columns;
+    if (!depthwise && rows * columns <= 2 * LANES &&
+        (rows * columns + LANES - 1) / LANES < (positions + LANES - 1) / LANES) {
+        layout->kind = LAYOUT_TAPS;
+        split_panels(layout, rows * columns);
+        for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
+        layout->plane = (int64_t)layout->taps * layout->vectors * LANES;
+        return place_results(layout, columns, columns, rows);
+    }
+    split_panels(layout, positions);
+    int most = 0, phase = layout->height * layout->width;
+    for (int t = 0; t < layout->taps; t++) {
+        int y = t / w->kernel[1] * w->dilation[0], x = t % w->kernel[1] * w->dilation[1];
+        layout->shift[t] = (y % down * across + x % across) * phase +
+                           y / down * layout->width + x / across;
+        if (layout->shift[t] > most) most = layout->shift[t];
+    }
+    int64_t need = most + (int64_t)layout->panels * layout->panel * LANES;
+    int64_t all = (int64_t)down * across * phase;
+    layout->plane = round_up(need > all ? need : all, MOST_LANES);
+    return place_results(layout, layout->width, columns, rows);
+}
+
+/* Is any tap in this phase? 1x1 with stride 2 reads one phase of four. */
+static int phase_used(const ftwt_window *w, int axis, int phase) {
+    for (int k = 0; k < w->kernel[axis]; k++)
+        if (k * w->dilation[axis] % w->stride[axis] == phase) return 1;
+    return 0;
+}
+
+static void copy_strided(float *to, const float *from, int count, int stride) {
+    if (stride == 1) {
+        int i = 0;
+        for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
+        if (i < count) store_some(to + i, load_some(from + i, count - i), count - i);
+    } else if (stride == 2) {
+        for (int i = 0; i < count; i++) to[i] = from[2 * i];
+    } else {
+        for (int i = 0; i < count; i++) to[i] = from[(int64_t)i * stride];
+    }
+}
+
+static void zero(float *to, int64_t count) {
+    memset(to, 0, (size_t)count * sizeof *to);
+}
+
+/* Columns `first`, `first + stride`, ... of a row, `count` of them, zeros where there is no row. */
+static void copy_row(float *to, const float *row, int width, int first, int count, int stride) {
+    int skip = first < 0 ? (-first + stride - 1) / stride : 0;
+    int have = first < width ? (width - first + stride - 1) / stride : 0;
+    if (skip > count) skip = count;
+    if (have > count) have = count;
+    if (have < skip) have = skip;
+    for (int i = 0; i < skip; i++) to[i] = 0;
+    copy_strided(to + skip, row + first + (int64_t)skip * stride, have - skip, stride);
+    for (int i = have; i < count; i++) to[i] = 0;
+}
+
+/* `plane` of height x width into the layout. */
+static void lay_out(
+    const ftwt_layout *layout, const ftwt_window *w, const float *plane, int height, int width,
+    const int32_t middle[2], float *to
+) {
+    int rows, columns, sets;
+    if (layout->kind == LAYOUT_TAPS) {
+        rows = middle[0], columns = middle[1], sets = layout->taps;
+    } else {
+        rows = layout->height, columns = layout->width;
+        sets = w->stride[0] * w->stride[1];
+    }
+    for (int set = 0; set < sets; set++) {
+        int down, across;
+        float *next;
+        if (layout->kind == LAYOUT_TAPS) {
+            down = set / w->kernel[1] * w->dilation[0];
+            across = set % w->kernel[1] * w->dilation[1];
+            next = to + layout->shift[set];
+        } else {
+            down = set / w->stride[1], across = set % w->stride[1];
+            next = to + (int64_t)set * rows * columns;
+            if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
+        }
+        for (int y = 0; y < rows; y++, next += columns) {
+            int from = y * w->stride[0] + down - w->padding[0];
+            if (from < 0 || from >= height)
+                for (int i = 0; i < columns; i++) next[i] = 0;
+            else
+                copy_row(
+                    next, plane + (int64_t)from * width, width, across - w->padding[1], columns,
+                    w->stride[1]
+                );
+        }
+        if (layout->kind == LAYOUT_TAPS)
+            zero(next, layout->vectors * LANES - rows * columns);
+    }
+    if (layout->kind == LAYOUT_PADDED) {
+        int64_t used = (int64_t)sets * rows * columns;
+        zero(to + used, layout->plane - used);
+    }
+}
+
+static void
+pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
+    (void)scratch;
+    const ftwt_step *step = work->step;
+    const ftwt_value *in = &plan->program.value[step->source[0]];
+    int64_t chunks = (in->channels + PACK_CHANNELS - 1) / PACK_CHANNELS;
+    for (int64_t item = from; item < to; item++) {
+        int sample = (int)(item / chunks), first = (int)(item % chunks) * PACK_CHANNELS;
+        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+        float *packed = work->packed + sample * plan->packed_sample;
+        for (int j = first; j < live->count && j < first + PACK_CHANNELS; j++)
+            lay_out(
+                work->layout, &step->window,
+                ftwt_plane(plan, step->source[0], sample, live->list[j]), in->height, in->width,
+                step->middle, packed + j * work->layout->plane
+            );
+    }
+}

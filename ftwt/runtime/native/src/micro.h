@@ -1,0 +1,98 @@
+/* The kernels that multiply: F filters times P vectors of positions, in registers. */
+
+typedef struct {
+    const float *input;      /* of the first position */
+    int64_t plane;           /* floats from input to input */
+    const int32_t *order;    /* for each live input its plane */
+    const int32_t *channel;  /* for each live input its place in the weights */
+    const int32_t *shift;
+    int32_t inputs, taps;
+    const float *weight[MOST_FILTERS];
+    float bias[MOST_FILTERS];
+    float *result;           /* F x P vectors */
+} micro_work;
+
+typedef void micro_kernel(const micro_work *work);
+
+/* TAPS 0 reads their number from the work. */
+INLINE void micro(const micro_work *work, const int F, const int P, const int TAPS) {
+    vec sum[MOST_FILTERS][MOST_VECTORS];
+    const float *weight[MOST_FILTERS];
+    const int taps = TAPS ? TAPS : work->taps, inputs = work->inputs;
+    const int64_t plane = work->plane;
+    const float *input = work->input;
+    const int32_t *order = work->order, *channel = work->channel, *shift = work->shift;
+#pragma GCC unroll 8
+    for (int f = 0; f < F; f++) {
+        weight[f] = work->weight[f];
+#pragma GCC unroll 6
+        for (int p = 0; p < P; p++) sum[f][p] = splat(work->bias[f]);
+    }
+    for (int i = 0; i < inputs; i++) {
+        const float *x = input + order[i] * plane;
+        const int64_t at = (int64_t)channel[i] * taps;
+#pragma GCC unroll 9
+        for (int t = 0; t < taps; t++) {
+            const float *tap = TAPS == 1 ? x : x + shift[t];
+            vec in[MOST_VECTORS];
+#pragma GCC unroll 6
+            for (int p = 0; p < P; p++) in[p] = load(tap + p * LANES);
+#pragma GCC unroll 8
+            for (int f = 0; f < F; f++) {
+                const float w = weight[f][at + t];
+#pragma GCC unroll 6
+                for (int p = 0; p < P; p++) sum[f][p] += in[p] * w;
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int f = 0; f < F; f++)
+#pragma GCC unroll 6
+        for (int p = 0; p < P; p++) store(work->result + (f * P + p) * LANES, sum[f][p]);
+}
+
+#define MICRO(F, P, TAPS) \
+    static void micro_##F##_##P##_##TAPS(const micro_work *work) { micro(work, F, P, TAPS); }
+#define MICRO_TAPS(F, P) MICRO(F, P, 0) MICRO(F, P, 1) MICRO(F, P, 9)
+#define MICRO_TO_4(P) MICRO_TAPS(1, P) MICRO_TAPS(2, P) MICRO_TAPS(3, P) MICRO_TAPS(4, P)
+#define MICRO_TO_6(P) MICRO_TO_4(P) MICRO_TAPS(5, P) MICRO_TAPS(6, P)
+#define MICRO_TO_8(P) MICRO_TO_6(P) MICRO_TAPS(7, P) MICRO_TAPS(8, P)
+#define ROW_4(P, T) micro_1_##P##_##T, micro_2_##P##_##T, micro_3_##P##_##T, micro_4_##P##_##T
+#define ROW_6(P, T) ROW_4(P, T), micro_5_##P##_##T, micro_6_##P##_##T
+#define ROW_8(P, T) ROW_6(P, T), micro_7_##P##_##T, micro_8_##P##_##T
+
+#if REGISTERS == 32
+enum { BEST_VECTORS = 6 };
+MICRO_TO_8(1)
+MICRO_TO_8(2)
+MICRO_TO_8(3)
+MICRO_TO_6(4)
+MICRO_TO_4(5)
+MICRO_TAPS(5, 5)
+MICRO_TO_4(6)
+#define FILTERS {0, 8, 8, 8, 6, 5, 4}
+#define TABLE(T) \
+    {{0}, {ROW_8(1, T)}, {ROW_8(2, T)}, {ROW_8(3, T)}, {ROW_6(4, T)}, \
+     {ROW_4(5, T), micro_5_5_##T}, {ROW_4(6, T)}}
+#else
+enum { BEST_VECTORS = 3 };
+MICRO_TO_8(1)
+MICRO_TO_6(2)
+MICRO_TO_4(3)
+#define FILTERS {0, 8, 6, 4, 0, 0, 0}
+#define TABLE(T) {{0}, {ROW_8(1, T)}, {ROW_6(2, T)}, {ROW_4(3, T)}, {0}, {0}, {0}}
+#endif
+
+static const int32_t most_filters[MOST_VECTORS + 1] = FILTERS;
+
+static void run_micro(const micro_work *work, int filters, int vectors) {
+    static micro_kernel *const any[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(0);
+    static micro_kernel *const one[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(1);
+    static micro_kernel *const nine[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(9);
+    if (work->taps == 1)
+        one[vectors][filters - 1](work);
+    else if (work->taps == 9)
+        nine[vectors][filters - 1](work);
+    else
+        any[vectors][filters - 1](work);
+}

@@ -1,0 +1,163 @@
+/* Choosing kernels, layouts and memory for a program. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "engine.h"
+
+static const ftwt_kernels *const known[] = {
+#if defined(__x86_64__)
+    &ftwt_avx512,
+    &ftwt_avx2,
+#endif
+    &ftwt_portable,
+};
+enum { KNOWN = sizeof known / sizeof *known };
+
+/* Kernels read whole vectors, so past the end of what they need. */
+enum { SLACK = 256 };
+
+int64_t ftwt_abi(void) {
+    return (int64_t)sizeof(ftwt_value) + 1000 * (int64_t)sizeof(ftwt_set) +
+           1000000 * (int64_t)sizeof(ftwt_step) + 1000000000 * (int64_t)sizeof(ftwt_program);
+}
+
+const char *ftwt_sets_known(void) {
+    static char names[64];
+    char *end = names;
+    for (int i = 0; i < KNOWN; i++)
+        if (known[i]->supported()) {
+            if (end != names) *end++ = ' ';
+            size_t length = strlen(known[i]->name);
+            memcpy(end, known[i]->name, length + 1);
+            end += length;
+        }
+    return names;
+}
+
+/* Zeroed, aligned to a cache line, released with the plan. */
+static void *allocate(ftwt_plan *plan, int64_t count, int64_t size) {
+    char *memory = calloc((size_t)(count * size) + 64, 1);
+    if (!memory) return 0;
+    plan->memory[plan->memories++] = memory;
+    return memory + (64 - (uintptr_t)memory % 64);
+}
+
+static int64_t most(int64_t one, int64_t two) {
+    return one > two ? one : two;
+}
+
+static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
+    return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
+}
+
+typedef struct {
+    int64_t packed, plane, results, channels, pooled, filters;
+} sizes;
+
+static int arrange_steps(ftwt_plan *plan, sizes *need) {
+    const ftwt_program *p = &plan->program;
+    for (int i = 0; i < p->steps; i++) {
+        const ftwt_step *s = &p->step[i];
+        const int made = p->set[s->made].width;
+        need->channels = most(need->channels, most(made, s->rank));
+        for (int k = 0; k < s->sources; k++)
+            need->channels = most(need->channels, p->value[s->source[k]].channels);
+        if (s->kind == STEP_LINEAR) need->channels = most(need->channels, p->set[s->reads].width);
+        if (s->kind == STEP_GATE)
+            need->pooled = most(need->pooled, p->value[s->source[0]].channels);
+        if (s->kind != STEP_CONV) continue;
+        ftwt_layout *layout = &plan->layout[i];
+        int failed = plan->kernels->arrange(layout, p, s);
+        if (failed) return failed;
+        int64_t middle = (int64_t)s->middle[0] * s->middle[1];
+        int64_t inputs = p->value[s->source[0]].channels;
+        if (is_depthwise(p, s))
+            need->plane = most(need->plane, layout->plane);
+        else if (layout->kind != LAYOUT_PLAIN)
+            need->packed = most(need->packed, layout->plane * inputs);
+        if (s->pool) need->results = most(need->results, middle * MOST_FILTERS);
+        need->filters = most(need->filters, made);
+    }
+    return FTWT_OK;
+}
+
+static int place_sets(ftwt_plan *plan) {
+    const ftwt_program *p = &plan->program;
+    int64_t width = 0;
+    for (int i = 0; i < p->sets; i++) width += p->set[i].width;
+    uint8_t *flag = allocate(plan, width * p->batch, 1);
+    int32_t *list = allocate(plan, (width + 1) * p->batch, sizeof *list);
+    plan->live = allocate(plan, (int64_t)p->sets * p->batch, sizeof *plan->live);
+    if (!flag || !list || !plan->live) return FTWT_MEMORY;
+    for (int i = 0; i < p->sets; i++)
+        for (int sample = 0; sample < p->batch; sample++) {
+            ftwt_live *live = &plan->live[(int64_t)i * p->batch + sample];
+            live->flag = flag, live->list = list;
+            /* A list is written one past its count. */
+            flag += p->set[i].width, list += p->set[i].width + (i + 1 == p->sets);
+            if (p->set[i].kind != SET_ALL) continue;
+            live->count = p->set[i].width;
+            for (int c = 0; c < live->count; c++) live->flag[c] = 1, live->list[c] = c;
+        }
+    return FTWT_OK;
+}
+
+static int place_all(ftwt_plan *plan, const sizes *need) {
+    const ftwt_program *p = &plan->program;
+    plan->arena = allocate(plan, p->arena + SLACK, sizeof(float));
+    plan->start = allocate(plan, p->values, sizeof *plan->start);
+    plan->scratch = allocate(plan, plan->threads, sizeof *plan->scratch);
+    plan->packed_sample = need->packed;
+    plan->packed = allocate(plan, need->packed * p->batch + SLACK, sizeof(float));
+    plan->pooled = allocate(plan, need->pooled * p->batch, sizeof(float));
+    plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
+    plan->counting = allocate(plan, need->channels, sizeof *plan->counting);
+    plan->scratch_plane = need->plane + SLACK;
+    plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
+    int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
+    float *scratch = allocate(plan, one * plan->threads, sizeof(float));
+    if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
+        !plan->block || !plan->counting || !scratch)
+        return FTWT_MEMORY;
+    for (int t = 0; t < plan->threads; t++, scratch += one) {
+        plan->scratch[t].vector = scratch;
+        plan->scratch[t].plane = scratch + 4 * plan->scratch_vector;
+    }
+    for (int c = 0; c < need->channels; c++) plan->counting[c] = c;
+    for (int i = 0; i < p->values; i++) plan->start[i] = plan->arena + p->value[i].offset;
+    return place_sets(plan);
+}
+
+int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan) {
+    *plan = 0;
+    if (threads < 1 || !ftwt_holds(program)) return FTWT_PROGRAM;
+    const ftwt_kernels *kernels = 0;
+    for (int i = 0; i < KNOWN && !kernels; i++)
+        if (strcmp(known[i]->name, set) == 0 && known[i]->supported()) kernels = known[i];
+    if (!kernels) return FTWT_PROGRAM;
+    ftwt_plan *new = calloc(1, sizeof *new);
+    if (!new) return FTWT_MEMORY;
+    new->program = *program;
+    new->kernels = kernels;
+    new->threads = threads;
+    sizes need = {0};
+    new->layout = allocate(new, program->steps, sizeof *new->layout);
+    int failed = new->layout ? arrange_steps(new, &need) : FTWT_MEMORY;
+    if (!failed) failed = place_all(new, &need);
+    if (failed)
+        ftwt_release(new);
+    else
+        *plan = new;
+    return failed;
+}
+
+void ftwt_release(ftwt_plan *plan) {
+    if (!plan) return;
+    for (int i = 0; plan->layout && i < plan->program.steps; i++) {
+        free(plan->layout[i].valid);
+        free(plan->layout[i].place);
+    }
+    for (int i = 0; i < plan->memories; i++) free(plan->memory[i]);
+    free(plan);
+}

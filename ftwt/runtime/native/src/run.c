@@ -1,0 +1,249 @@
+/* Running a prepared program: one phase after the other, each shared out among the threads. */
+#include <string.h>
+#include <time.h>
+
+#include "engine.h"
+#include "live.h"
+#include "team.h"
+
+enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
+
+typedef struct {
+    ftwt_plan *plan;
+    const float *thresholds;
+    int64_t *executed, *nanoseconds;
+    int64_t since;
+    ftwt_barrier barrier;
+    int threads;
+    /* The phase at hand: step, place among its phases, items; those from `fill` on zero planes. */
+    int step, phase, set;
+    ftwt_phase *kernel;
+    ftwt_work work;
+    int64_t next, chunk, items, fill;
+} running;
+
+static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
+    return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
+}
+
+static int64_t chunks(int64_t of, int64_t by) {
+    return (of + by - 1) / by;
+}
+
+/* Groups of filters that one kernel makes; samples side by side, so that a group's weights stay in
+ * the cache from one to the next. */
+static void make_blocks(running *run) {
+    ftwt_plan *plan = run->plan;
+    const ftwt_program *p = &plan->program;
+    const ftwt_step *s = run->work.step;
+    const ftwt_layout *layout = run->work.layout;
+    const int most = plan->kernels->filters[layout->panel];
+    const int per_filters = p->set[s->made].width / s->groups;
+    const int per_inputs = p->value[s->source[0]].channels / s->groups;
+    ftwt_block *block = plan->block;
+    for (int round = 0, more = 1; more; round++) {
+        more = 0;
+        for (int sample = 0; sample < p->batch; sample++) {
+            const ftwt_live *made = ftwt_live_of(plan, s->made, sample);
+            const ftwt_live *live = ftwt_live_in(plan, s->source[0], sample);
+            int filter = 0, input = 0;
+            for (int group = 0; group < s->groups; group++) {
+                int filters = filter, inputs = input;
+                while (filter < made->count && made->list[filter] < (group + 1) * per_filters)
+                    filter++;
+                while (input < live->count && live->list[input] < (group + 1) * per_inputs) input++;
+                int count = filter - filters, blocks = (int)chunks(count, most);
+                more |= round + 1 < blocks;
+                if (round >= blocks) continue;
+                int first = count * round / blocks, last = count * (round + 1) / blocks;
+                *block++ = (ftwt_block){
+                    .sample = sample,
+                    .first = filters + first,
+                    .filters = last - first,
+                    .first_input = inputs,
+                    .inputs = input - inputs,
+                    .group = group,
+                };
+            }
+        }
+    }
+    run->work.block = plan->block;
+    run->work.blocks = (int)(block - plan->block);
+    int want = run->threads > 1 ? PIECES_PER_THREAD * run->threads : 1;
+    int pieces = run->work.blocks ? (int)chunks(want, run->work.blocks) : 1;
+    if (s->pool) pieces = 1; /* pooling needs whole planes */
+    run->work.pieces = pieces < layout->panels ? pieces : layout->panels;
+}
+
+static void fill_table(running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *s = run->work.step;
+    const int width = p->set[s->made].width;
+    for (int sample = 0; sample < p->batch; sample++) {
+        const float *row = s->weight + (int64_t)(sample % s->rank) * width;
+        uint8_t *flag = ftwt_live_of(run->plan, s->made, sample)->flag;
+        for (int c = 0; c < width; c++) flag[c] = row[c] > run->work.threshold;
+    }
+}
+
+static void zero_planes(ftwt_plan *plan, const ftwt_step *step, int64_t from, int64_t to) {
+    const ftwt_value *out = &plan->program.value[step->output];
+    const int64_t size = (int64_t)out->height * out->width;
+    const int64_t parts = chunks(out->channels, FILL_CHANNELS);
+    for (int64_t item = from; item < to; item++) {
+        int sample = (int)(item / parts), first = (int)(item % parts) * FILL_CHANNELS;
+        const uint8_t *made = ftwt_live_of(plan, step->made, sample)->flag;
+        for (int c = first; c < out->channels && c < first + FILL_CHANNELS; c++)
+            if (!made[c])
+                memset(ftwt_plane(plan, step->output, sample, c), 0, (size_t)size * sizeof(float));
+    }
+}
+
+/* Sets up phase `run->phase` of the step; zero if the step has no such phase. */
+static int set_up(running *run) {
+    ftwt_plan *plan = run->plan;
+    const ftwt_program *p = &plan->program;
+    const ftwt_step *s = run->work.step;
+    const ftwt_kernels *kernels = plan->kernels;
+    const int made = p->set[s->made].width, in = p->value[s->source[0]].channels;
+    int64_t each = 0;
+    int last = 1;
+    if (s->kind == STEP_TABLE) {
+        fill_table(run);
+        return 0;
+    }
+    if (s->kind == STEP_GATE) {
+        last = run->phase == 1;
+        run->kernel = last ? kernels->gate_decide : kernels->gate_pool;
+        each = last ? chunks(made, kernels->row_outputs) : chunks(in, kernels->pool_channels);
+    } else if (s->kind == STEP_LINEAR) {
+        run->kernel = kernels->linear;
+        each = chunks(made, kernels->row_outputs);
+    } else if (s->kind != STEP_CONV) {
+        run->kernel = kernels->planes;
+        each = chunks(made, kernels->plane_channels);
+    } else if (is_depthwise(p, s)) {
+        run->kernel = kernels->depthwise;
+        each = chunks(made, kernels->plane_channels);
+    } else {
+        int packs = run->work.layout->kind != LAYOUT_PLAIN;
+        last = run->phase == packs;
+        run->kernel = last ? kernels->convolve : kernels->pack;
+        each = chunks(in, kernels->pack_channels);
+        if (last) make_blocks(run);
+    }
+    run->items = each * p->batch;
+    if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
+        run->items = (int64_t)run->work.blocks * run->work.pieces;
+    run->fill = run->items;
+    if (last && s->fill && s->output >= 0)
+        run->items += chunks(made, FILL_CHANNELS) * p->batch;
+    run->next = 0;
+    run->chunk = run->items / (8 * run->threads);
+    if (run->chunk < 1) run->chunk = 1;
+    run->phase = last ? -1 : run->phase + 1;
+    return 1;
+}
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000ll + time.tv_nsec;
+}
+
+static void note_time(running *run) {
+    int64_t time = now();
+    if (run->step >= 0) run->nanoseconds[run->step] += time - run->since;
+    run->since = time;
+}
+
+/* Moves to the next phase with anything to do; alone. A phase of -1 ends its step. */
+static void advance(void *data) {
+    running *run = data;
+    const ftwt_program *p = &run->plan->program;
+    for (;;) {
+        if (run->phase < 0) {
+            if (run->nanoseconds) note_time(run);
+            run->phase = 0;
+            run->step++;
+        }
+        if (run->step >= p->steps) return;
+        if (run->phase == 0) {
+            for (; run->set < p->sets && p->set[run->set].before <= run->step; run->set++)
+                ftwt_evaluate(run->plan, run->set);
+            run->work.step = &p->step[run->step];
+            run->work.layout = &run->plan->layout[run->step];
+            run->work.threshold = run->thresholds[run->step];
+            run->work.executed =
+                run->executed ? run->executed + (int64_t)run->step * p->batch : 0;
+        }
+        if (set_up(run)) return;
+        run->phase = -1;
+    }
+}
+
+static void take_part(void *data, int thread, int threads) {
+    running *run = data;
+    ftwt_plan *plan = run->plan;
+    if (thread == 0) run->threads = threads;
+    for (;;) {
+        ftwt_meet(&run->barrier, threads, advance, run);
+        if (run->step >= plan->program.steps) return;
+        for (;;) {
+            int64_t from = __atomic_fetch_add(&run->next, run->chunk, __ATOMIC_RELAXED);
+            int64_t to = from + run->chunk;
+            if (from >= run->items) break;
+            if (to > run->items) to = run->items;
+            if (from < run->fill)
+                run->kernel(plan, &run->work, &plan->scratch[thread], from,
+                            to < run->fill ? to : run->fill);
+            if (to > run->fill)
+                zero_planes(plan, run->work.step, (from > run->fill ? from : run->fill) - run->fill,
+                            to - run->fill);
+        }
+    }
+}
+
+static int place_border(
+    ftwt_plan *plan, const ftwt_tensor *inputs, const ftwt_tensor *outputs,
+    const ftwt_tensor *given, const ftwt_tensor *made
+) {
+    const ftwt_program *p = &plan->program;
+    for (int i = 0; i < p->values; i++) {
+        const ftwt_value *v = &p->value[i];
+        if (v->place == PLACE_ARENA) continue;
+        const ftwt_tensor *t = (v->place == PLACE_INPUT ? inputs : outputs) + v->number;
+        int64_t size = (int64_t)p->batch * v->channels * v->height * v->width;
+        if (!t->data || t->count != size) return FTWT_TENSOR;
+        plan->start[i] = t->data;
+    }
+    for (int i = 0; i < p->sets; i++) {
+        const ftwt_set *set = &p->set[i];
+        if (set->kind != SET_GIVEN && set->kind != SET_MADE) continue;
+        const ftwt_tensor *t = (set->kind == SET_GIVEN ? given : made) + set->number;
+        if (!t->data || t->count != (int64_t)p->batch * set->width) return FTWT_TENSOR;
+        for (int sample = 0; sample < p->batch; sample++)
+            plan->live[(int64_t)i * p->batch + sample].flag =
+                (uint8_t *)t->data + (int64_t)sample * set->width;
+    }
+    return FTWT_OK;
+}
+
+int ftwt_run(
+    ftwt_plan *plan, const ftwt_tensor *inputs, const ftwt_tensor *outputs,
+    const ftwt_tensor *given, const ftwt_tensor *made, const float *thresholds, int64_t *executed, int64_t *nanoseconds, int threads
+) {
+    int failed = place_border(plan, inputs, outputs, given, made);
+    if (failed) return failed;
+    running run = {
+        .plan = plan,
+        .thresholds = thresholds,
+        .executed = executed,
+        .nanoseconds = nanoseconds,
+        .step = -1,
+        .phase = -1,
+        .work = {.packed = plan->packed, .pooled = plan->pooled},
+    };
+    ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
+    return FTWT_OK;
+}

@@ -1,0 +1,127 @@
+/* Vectors of floats of the width that the including file chose with LANES. */
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef float vec_at __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+INLINE vec load(const float *from) {
+    return *(const vec_at *)from;
+}
+
+INLINE void store(float *to, vec v) {
+    *(vec_at *)to = v;
+}
+
+INLINE vec splat(float x) {
+    return x - (vec){0};
+}
+
+INLINE vec choose(ivec where, vec yes, vec no) {
+    return (vec)((where & (ivec)yes) | (~where & (ivec)no));
+}
+
+/* As torch's: not a number stays. */
+INLINE vec at_least(vec v, float low) {
+    return choose(v < low, splat(low), v);
+}
+
+INLINE vec at_most(vec v, float high) {
+    return choose(v > high, splat(high), v);
+}
+
+INLINE vec larger(vec one, vec two) {
+    return choose((one > two) | (one != one), one, two);
+}
+
+/* The first `count` lanes; nothing beyond is touched. */
+INLINE vec load_some(const float *from, int count) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    float lanes[LANES] = {0};
+    memcpy(lanes, from, (size_t)count * 4);
+    return load(lanes);
+#endif
+}
+
+INLINE void store_some(float *to, vec v, int count) {
+#if LANES == 16 && defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)v);
+#else
+    float lanes[LANES];
+    store(lanes, v);
+    memcpy(to, lanes, (size_t)count * 4);
+#endif
+}
+
+/* The lanes whose bits are set, one after the other. */
+INLINE void store_packed(float *to, vec v, uint32_t bits) {
+#if LANES == 16 && defined(__AVX512F__)
+    __m512 packed = _mm512_maskz_compress_ps((__mmask16)bits, (__m512)v);
+    store_some(to, (vec)packed, __builtin_popcount(bits));
+#else
+    float lanes[LANES];
+    store(lanes, v);
+    if (!bits) return;
+    for (int i = 0; i < LANES; i++) {
+        *to = lanes[i];
+        to += bits >> i & 1;
+        if (bits >> i <= 1) break;
+    }
+#endif
+}
+
+INLINE float sum_of(vec v) {
+    float sum = 0;
+    for (int i = 0; i < LANES; i++) sum += v[i];
+    return sum;
+}
+
+INLINE float max_of(vec v) {
+    float max = v[0];
+    for (int i = 1; i < LANES; i++) max = v[i] > max || v[i] != v[i] ? v[i] : max;
+    return max;
+}
+
+/* exp by range reduction to |r| <= ln 2 / 2 and a polynomial (Cephes' expf; 2 units in the last
+ * place). */
+INLINE vec exponential(vec x) {
+    x = at_most(at_least(x, -87.3f), 88.3f);
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
+    vec shifted = x * 1.44269504088896341f + magic;
+    vec n = shifted - magic;
+    vec r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    ivec power = (ivec)shifted - (ivec)splat(magic);
+    return p * (vec)((power + 127) << 23);
+}
+
+INLINE vec sigmoid(vec v) {
+    return 1.0f / (1.0f + exponential(-v));
+}
+
+INLINE vec activate(vec v, int kind) {
+    switch (kind) {
+    case ACT_RELU: return at_least(v, 0.0f);
+    case ACT_RELU6: return at_most(at_least(v, 0.0f), 6.0f);
+    case ACT_HARDSWISH: return v * at_most(at_least(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
+    case ACT_SILU: return v * sigmoid(v);
+    case ACT_HARDSIGMOID: return at_most(at_least(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
+    case ACT_SIGMOID: return sigmoid(v);
+    default: return v;
+    }
+}

@@ -1,0 +1,90 @@
+"""Which steps the native back end can run."""
+
+from torch import Tensor, float32
+
+from ftwt.gates import bottleneck, pooled_linear, untrained
+from ftwt.runtime import program
+from ftwt.runtime.native.library import available
+from ftwt.runtime.program import Step, Value
+
+# As MOST_TAPS in src/engine.h.
+MOST_TAPS = 169
+
+
+def supports(step: Step) -> bool:
+    """Whether a segment can hold this step: float32 on the CPU, no space or two dimensions of it.
+
+    A gate can be inside if it is a PooledLinear, Bottleneck, Fixed or Random. False for every step
+    where the library is not there.
+    """
+    if not available():
+        return False
+    match step:
+        case program.Gate():
+            return _usable(step.source) and _gate(step)
+        case program.Conv():
+            taps = step.weight.shape[2:].numel() if step.weight.dim() == 4 else MOST_TAPS + 1
+            space = len(step.source.shape) == 3 and len(step.output.shape) == 3
+            return space and taps <= MOST_TAPS and _plain(step.weight, step.bias)
+        case program.Linear():
+            flat = len(step.output.shape) == 1 and _usable(step.source)
+            return flat and _plain(step.weight, step.bias)
+        case program.Affine():
+            return _usable(step.source) and _plain(step.scale, step.shift)
+        case program.Add():
+            return all(_usable(one) and one.shape == step.output.shape for one in step.sources)
+        case program.Multiply():
+            return _usable(*step.sources) and _product(step) is not None
+        case program.Concat():
+            return _usable(*step.sources)
+        case program.Pick():
+            plain = step.stride == (1, 1) or len(step.source.shape) == 3
+            return plain and _usable(step.source)
+        case program.Pooling():
+            window = len(step.source.shape) == 3 and len(step.output.shape) == 3
+            return _usable(step.source) and (window or step.pool is None)
+        case program.Activate() | program.Mask():
+            return _usable(step.source)
+        case _:
+            return False
+
+
+def product_sources(step: program.Multiply) -> tuple[Value, Value]:
+    """The factors of a product, that of one position last."""
+    sources = _product(step)
+    assert sources is not None, "supports() said so"
+    return sources
+
+
+def _product(step: program.Multiply) -> tuple[Value, Value] | None:
+    one, two = step.sources
+    for large, small in ((one, two), (two, one)):
+        single = len(small.shape) == len(large.shape) and small.shape[1:].count(1) == len(
+            small.shape[1:]
+        )
+        channels = small.shape[0] == large.shape[0]
+        if large.shape == step.output.shape and (
+            small.shape == large.shape or (single and channels)
+        ):
+            return large, small
+    return None
+
+
+def _usable(*values: Value) -> bool:
+    return all(len(value.shape) in (1, 3) for value in values)
+
+
+def _plain(*tensors: Tensor) -> bool:
+    return all(tensor.dtype == float32 and tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _gate(step: program.Gate) -> bool:
+    match step.module:
+        case pooled_linear._PooledLinear() as gate:
+            return _plain(gate.linear.weight)
+        case bottleneck._Bottleneck() as gate:
+            return _plain(*gate.parameters())
+        case untrained._Table() as gate:
+            return gate.get_buffer("logits").device.type == "cpu"
+        case _:
+            return False

@@ -1,0 +1,81 @@
+"""Weights as the kernels read them: rows of one input, padded to whole vectors of outputs."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftwt.gates import bottleneck, pooled_linear, untrained
+from ftwt.runtime.native import structs
+
+# As MOST_LANES in src/engine.h.
+LANES = 16
+
+
+class GateWeights(NamedTuple):
+    """A gate's kind, settings and tensors, named as in ftwt_step; None is not used."""
+
+    kind: str
+    pool: str | None
+    normalize: str
+    rank: int
+    weight: Tensor
+    bias: Tensor | None = None
+    rows: Tensor | None = None
+    weight2: Tensor | None = None
+    bias2: Tensor | None = None
+
+    def fill(self, step: structs.Step) -> None:
+        """Write settings and addresses into the struct."""
+        step.kind, step.rank = structs.STEPS[self.kind], self.rank
+        step.pool, step.normalize = structs.POOLS[self.pool], structs.NORMALIZERS[self.normalize]
+        for name in ("weight", "bias", "rows", "weight2", "bias2"):
+            tensor = getattr(self, name)
+            setattr(step, name, tensor.data_ptr() if tensor is not None else None)
+
+
+def gate_weights(module: nn.Module) -> GateWeights:
+    """The weights of a gate that `supports` takes."""
+    match module:
+        case pooled_linear._PooledLinear(spec=spec, linear=linear):
+            weight, bias = linear.weight.detach(), linear.bias.detach()
+            return GateWeights(
+                "gate", spec.pool, spec.normalize, 0, by_input(weight), padded(bias), _sums(weight)
+            )
+        case bottleneck._Bottleneck(spec=spec, layers=layers):
+            down, up = layers[0], layers[2]
+            assert isinstance(down, nn.Linear)
+            assert isinstance(up, nn.Linear)
+            weight, bias = down.weight.detach(), down.bias.detach()
+            return GateWeights(
+                "gate",
+                spec.pool,
+                spec.normalize,
+                spec.rank,
+                by_input(weight),
+                padded(bias),
+                _sums(weight),
+                by_input(up.weight.detach()),
+                padded(up.bias.detach()),
+            )
+        case untrained._Table():
+            rows = module.get_buffer("logits").float().contiguous()
+            return GateWeights("table", None, "none", rows.shape[0], rows)
+        case _:
+            raise AssertionError("supports() takes no such gate")
+
+
+def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in padded"]:
+    """One row for each input, zeros after the last output."""
+    return padded(weight.t())
+
+
+def padded(tensor: Float[Tensor, "... n"]) -> Float[Tensor, "... padded"]:
+    """With zeros up to a whole number of the widest vectors."""
+    return F.pad(tensor.float(), (0, -tensor.shape[-1] % LANES)).contiguous().clone()
+
+
+def _sums(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "padded"]:
+    return padded(weight.to(torch.float64).sum(1).float())

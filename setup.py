@@ -1,0 +1,20 @@
+"""Builds the native CPU kernels; without a C compiler the installation goes on without them."""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+SOURCES = Path("ftwt/runtime/native/src")
+
+setup(
+    ext_modules=[
+        Extension(
+            "ftwt.runtime.native._kernels",
+            sources=sorted(str(path) for path in SOURCES.glob("*.c")),
+            depends=sorted(str(path) for path in SOURCES.glob("*.h")),
+            extra_compile_args=["-O3", "-std=gnu11", "-Wno-psabi"],
+            libraries=["dl"],
+            optional=True,
+        )
+    ]
+)
