@@ -14,8 +14,9 @@ from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate
+from ftwt.losses.distillation import with_teacher
 from ftwt.losses.interface import Loss, Objective
-from ftwt.model import Coupling, Gated, Pruning
+from ftwt.model import Coupling, Gated, Pruning, TargetSource
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
 from ftwt.training.loop import Batches, Epoch, Settings, State, fit, start
@@ -80,11 +81,20 @@ class WithGate(_Ordered):
     chosen: Gate
     estimator: Estimator
 
-    def target(self, target: Target, *, coupling: Coupling = "decoupled") -> "WithTarget":
-        """Choose what the gates learn, and whether their loss reaches the backbone ("joint")."""
+    def target(
+        self,
+        target: Target,
+        *,
+        coupling: Coupling = "decoupled",
+        source: TargetSource = "masked",
+    ) -> "WithTarget":
+        """Choose what the gates learn, and whether their loss reaches the backbone ("joint").
+
+        `source` is `Pruning`'s target_source: whose features targets come from.
+        """
         isnt = hasattr(target, "build") or not callable(target)
         _expect("target", target, not isnt, "a target", "targets.HeatmapMass(0.9)")
-        pruning = Pruning(self.chosen, target, coupling, self.estimator)
+        pruning = Pruning(self.chosen, target, coupling, self.estimator, source)
         return WithTarget(self.start, pruning)
 
 
@@ -168,6 +178,7 @@ class Ready(_Ordered):
     ) -> Result:
         """Attach, train, and return the best model by validation accuracy.
 
+        A `losses.Distillation()` without a teacher is taught by the network that was given.
         `train` and `validation` give images and labels; the network that was given is untouched.
         """
         history: list[Epoch] = []
@@ -179,7 +190,8 @@ class Ready(_Ordered):
 
         model = self.before.before.attach()
         state = start(model, self.settings, len(train))
-        fit(state, self.before.objective, self.settings, train, validation, after_epoch=note)
+        objective = with_teacher(self.before.objective, self.before.before.start.network)
+        fit(state, objective, self.settings, train, validation, after_epoch=note)
         return Result(model.eval(), tuple(history), state.best_epoch)
 
 

@@ -113,13 +113,14 @@ def _listed(found: list[Candidate], most: int = 40) -> str:
 
 
 def shape_of(site: Candidate, traced: Traced) -> SiteShape:
-    """Channels into and out of a site."""
+    """Channels into and out of a site, and what its convolution costs."""
     source = calls.source(site.convolution)
     inputs = traced.shape(source) if source is not None else None
     outputs = traced.shape(site.output)
     assert inputs is not None
     assert outputs is not None
-    return SiteShape(site.name, inputs[1], outputs[1])
+    macs = traced.macs[site.convolution.name]
+    return SiteShape(site.name, inputs[1], outputs[1], macs)
 
 
 def _site_output(node: fx.Node, traced: Traced) -> fx.Node:

@@ -16,9 +16,10 @@ from ftwt.training.recipes import Recipe
 TYPES: tuple[type, ...] = (
     Pruning,
     targets.HeatmapMass, targets.TopK, targets.Active,
-    gates.PooledLinear, gates.Bottleneck, gates.Oracle, gates.Fixed, gates.Random,
-    gates.Hard, gates.StraightThrough,
-    losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.MacBudget,
+    gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
+    gates.Hard, gates.StraightThrough, gates.Gumbel,
+    losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
+    losses.MacBudget,
     optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
     Phase, Settings, Recipe, Augment,
 )  # fmt: skip

@@ -165,6 +165,13 @@ def test_bad_values():
         training.Phase("a", 1, train="head")
     with pytest.raises(ftwt.FtwtError, match="lr=-1"):
         training.Sgd(-1)
+    with pytest.raises(ftwt.FtwtError, match=r"epochs=1.5; give 1 or more, a whole number"):
+        training.Phase("a", 1.5)
+    for bad in (float("inf"), float("nan")):
+        with pytest.raises(ftwt.FtwtError, match=f"lr={bad}"):
+            training.Sgd(bad)
+    with pytest.raises(ftwt.FtwtError, match="weight_decay=nan"):
+        training.Sgd(0.1, weight_decay=float("nan"))
     with pytest.raises(ftwt.FtwtError, match="no phases"):
         training.Settings((), training.Sgd(0.1))
     chosen = training.Settings((training.Phase("a", 1),), training.Sgd(0.1))

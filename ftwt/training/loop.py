@@ -85,8 +85,11 @@ class State:
 def start(model: nn.Module, settings: Settings, steps_per_epoch: int) -> State:
     """Build optimizers and schedules for a model.
 
-    Each schedule runs over the steps in which its own part is trained.
+    Each schedule runs over the steps in which its own part is trained. Targets that come from a
+    teacher come from the model as it is now, unless it has a teacher already.
     """
+    if isinstance(model, Gated) and model.needs_teacher:
+        model.keep_teacher()
     optimizers: dict[str, torch.optim.Optimizer] = {}
     schedulers: dict[str, LRScheduler] = {}
     for part in PARTS:
@@ -172,7 +175,7 @@ def observe(model: nn.Module, images: Tensor, *, targets: bool = True) -> Trace:
     if isinstance(model, Gated):
         return model.trace(images, targets=targets)
     shape = tuple(images.shape[1:])
-    return Trace(model(images), {}, Plan((), Oracle()), shape, shape)
+    return Trace(model(images), {}, Plan((), Oracle()), shape, (images,))
 
 
 def _train_epoch(

@@ -1,5 +1,6 @@
 """Optimizers and their schedules as values; torch does the work."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -79,8 +80,11 @@ class Sgd:
     schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive learning rate")
+        if not 0 < self.lr < math.inf:
+            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive, finite learning rate")
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise FtwtError(f"Sgd: {name}={getattr(self, name)!r}; give 0 or more, finite")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """Return torch's optimizer."""

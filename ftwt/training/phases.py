@@ -24,8 +24,10 @@ class Phase:
     train: Part = "all"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise FtwtError(f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
+            raise FtwtError(
+                f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more, a whole number"
+            )
         if self.train not in ("all", "gates", "backbone"):
             raise FtwtError(
                 f"Phase {self.name!r}: train={self.train!r} is unknown; "

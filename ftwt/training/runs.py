@@ -27,6 +27,7 @@ from ftwt.attach import attach
 from ftwt.data import Batches, Dataset, holdout
 from ftwt.errors import FtwtError
 from ftwt.files import write_atomically
+from ftwt.losses import with_teacher
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch, State, fit, start
 from ftwt.training.recipes import Recipe
@@ -112,6 +113,7 @@ def train_run(
         drop_last=True,
     )
     validation = Batches(held, _EVAL_BATCH, mean=dataset.mean, std=dataset.std)
+    objective = with_teacher(recipe.objective, network)
     state = start(model, recipe.settings, len(batches))
     card = storage.Card(
         recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
@@ -152,7 +154,7 @@ def train_run(
 
     try:
         fit(
-            state, recipe.objective, recipe.settings, batches, validation,
+            state, objective, recipe.settings, batches, validation,
             after_step=watch.step, after_epoch=after_epoch,
         )  # fmt: skip
     except FtwtError as error:
