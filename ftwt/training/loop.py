@@ -19,8 +19,8 @@ from ftwt.macs import Plan
 from ftwt.model import Gated
 from ftwt.trace import Trace
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.optimizers import Sgd
 from ftwt.training.phases import Phase, enter, epochs_of, phase_at
+from ftwt.training.settings import Settings
 
 PARTS: tuple[Literal["backbone", "gates"], ...] = ("backbone", "gates")
 
@@ -32,26 +32,6 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train: phases, optimizers, and switches of the loop.
-
-    `amp` runs forward passes in bfloat16; masks, losses and MACs stay in float32 and integers.
-    """
-
-    phases: tuple[Phase, ...]
-    backbone: Sgd
-    gates: Sgd | None = None
-    amp: bool = False
-    channels_last: bool = False
-    clip_norm: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.phases:
-            raise FtwtError("Settings: no phases; give at least one training.Phase(name, epochs)")
 
 
 class Epoch(NamedTuple):
@@ -192,7 +172,7 @@ def _train_epoch(
         inputs, labels = inputs.to(device), labels.to(device)
         if settings.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp is not None):
             trace = observe(model, inputs, targets=phase.trains("gates"))
         report = objective_of(phase, objective)(trace, labels)
         model.zero_grad(set_to_none=True)
