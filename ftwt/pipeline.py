@@ -18,10 +18,11 @@ from ftwt.losses.interface import Loss, Objective
 from ftwt.model import Coupling, Gated, Pruning
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
-from ftwt.training.loop import Batches, Epoch, State, fit, start
+from ftwt.training.loop import Batches, Epoch, fit
 from ftwt.training.optimizers import Cosine, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.settings import Amp, Settings
+from ftwt.training.state import State, start
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")
 
