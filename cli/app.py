@@ -1,5 +1,6 @@
 """The Typer app and its entry point."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -40,7 +41,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; bad input is one line on standard error and exit status 2."""
+    """Run the command line; bad input is one line on standard error and exit status 2.
+
+    A training that SIGTERM or SIGINT stopped exits with 128 and the signal.
+    """
     try:
         app()
     except Exception as error:
@@ -49,8 +53,11 @@ def main() -> None:
 
         if not isinstance(error, FtwtError):
             raise
-        errors.print(f"ftwt: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
+        who = (
+            f"ftwt, process {os.environ['RANK']}" if "TORCHELASTIC_RUN_ID" in os.environ else "ftwt"
+        )
+        errors.print(f"{who}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_status)
 
 
 if __name__ == "__main__":

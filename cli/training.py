@@ -1,11 +1,17 @@
 """`ftwt recipes`, `ftwt train` and `ftwt eval`."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import events
 from .output import Json, percent, report
+
+if TYPE_CHECKING:
+    from ftwt.training import Recipe
 
 Data = Annotated[
     str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
@@ -38,7 +44,11 @@ def train(
     out: Annotated[Path, typer.Option(help="New folder for the run.")],
     dense: Annotated[bool, typer.Option("--dense", help="Train the plain network.")] = False,
     init: Annotated[
-        Path | None, typer.Option(help="Run folder or safetensors file to start from.")
+        str | None,
+        typer.Option(
+            help="What to start from: a run folder, a safetensors file, a state dict (.pt, .pth), "
+            "or torchvision for its own weights."
+        ),
     ] = None,
     mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None,
     coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
@@ -54,15 +64,44 @@ def train(
     ] = None,
     image_size: ImageSize = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, to the same numbers.")
+    ] = False,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(help="Save the state every so many steps, not only every epoch.", min=1),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Threads = None,
+    amp: Annotated[
+        str | None, typer.Option(help="bf16, fp16 (GPU) or none, instead of the recipe's.")
+    ] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option(help="Memory format, instead of the recipe's.")
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Run steps through torch.compile.")
+    ] = False,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Compute each step in so many batches.", min=1)
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradients.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events to OUT/tensorboard.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the dense baseline (--dense), or the gated network from a start (--init)."""
+    """Train the dense baseline (--dense), or the gated network from a start (--init).
+
+    Many processes: torchrun --nproc-per-node 2 -m ftwt_cli train ...
+    """
     from ftwt import data as datasets
-    from ftwt.training import Choices, runs
+    from ftwt.training import Choices, distributed, runs
     from ftwt.training import recipe as make_recipe
+    from ftwt.training.folders import check_free
     from ftwt.training.phases import epochs_of
 
     from .progress import watching
@@ -71,15 +110,33 @@ def train(
     if dense and (mass is not None or coupling != "decoupled" or normalize != "softmax"):
         raise typer.BadParameter("--mass, --coupling and --normalize are for gated training")
     choices = Choices(mass, coupling, normalize, epochs, seed)  # type: ignore[arg-type]
-    made = make_recipe(recipe, choices, dense=dense)
-    runs.check_free(out, resume)
-    runs.check_device(device)
-    dataset = datasets.load(data, size=image_size, limit=limit, seed=0)
-    with watching(out.name, epochs_of(made.settings.phases)) as watch:
+    switches = {
+        "amp": amp,
+        "channels_last": channels_last,
+        "compile": compile_ or None,
+        "accumulate": accumulate,
+        "clip_norm": clip_norm,
+        "ema": ema,
+    }
+    made = _switched(make_recipe(recipe, choices, dense=dense), switches)
+    with ExitStack() as stack:
+        own = stack.enter_context(distributed.joined(device))
+        distributed.on_main(lambda: check_free(out, resume))
+        runs.check_device(own)
+        main = distributed.world().main
+        dataset = datasets.load(data, size=image_size, limit=limit, seed=0)
+        watch = runs.Watch()
+        if main:
+            watch = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
+            if tensorboard:
+                watch = stack.enter_context(events.writing(out / "tensorboard", watch))
         _, record = runs.train_run(
             made, dataset, out,
-            name=recipe, init=init, resume=resume, device=device, watch=watch,
+            name=recipe, init=init, resume=resume, checkpoint_every=checkpoint_every, device=own,
+            watch=watch,
         )  # fmt: skip
+    if not main:
+        return
     best = record.get("best_validation_accuracy")
     report(
         record,
@@ -88,6 +145,14 @@ def train(
         f"next: ftwt eval {out} --data {data}",
         as_json=as_json,
     )
+
+
+def _switched(recipe: "Recipe", switches: dict[str, Any]) -> "Recipe":
+    """The recipe with those switches of its settings that were given."""
+    given = {name: value for name, value in switches.items() if value is not None}
+    if given.get("amp") == "none":
+        given["amp"] = None
+    return replace(recipe, settings=replace(recipe.settings, **given))
 
 
 def evaluate(

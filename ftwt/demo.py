@@ -13,8 +13,10 @@ from ftwt import analysis, data
 from ftwt.files import write_atomically
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
+from ftwt.training.folders import check_free
 from ftwt.training.recipes import Choices, Recipe, recipe
-from ftwt.training.runs import Watch, check_free, train_run, versions
+from ftwt.training.records import versions
+from ftwt.training.runs import Watch, train_run
 
 RECIPE = "shapes-resnet8"
 MASSES = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7)

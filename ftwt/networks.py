@@ -78,6 +78,16 @@ def build(name: str, *, num_classes: int | None = None) -> nn.Module:
             return _from_torchvision(model, num_classes or 1000)
 
 
+def torchvision_name(name: str) -> str | None:
+    """How torchvision calls a network; None if it is not one of its own.
+
+    >>> torchvision_name("imagenet-resnet34"), torchvision_name("cifar10-resnet20")
+    ('resnet34', None)
+    """
+    source, model = _resolve(name)
+    return model if source in ("imagenet", "torchvision") else None
+
+
 def image_size(name: str) -> int:
     """Height and width, in pixels, of the images that the network is meant for.
 

@@ -6,7 +6,7 @@ and a clear `FtwtError` when it is run all the same.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -19,9 +19,11 @@ from ftwt.losses.interface import Loss, Objective
 from ftwt.model import Coupling, Gated, Pruning, TargetSource
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
-from ftwt.training.loop import Batches, Epoch, Settings, State, fit, start
+from ftwt.training.loop import Batches, Epoch, fit
 from ftwt.training.optimizers import Cosine, Sgd
 from ftwt.training.phases import Phase
+from ftwt.training.settings import Amp, Settings
+from ftwt.training.state import State, start
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")
 
@@ -32,6 +34,18 @@ class Result(NamedTuple):
     model: Gated
     history: tuple[Epoch, ...]
     best_epoch: int
+
+
+class Switches(TypedDict, total=False):
+    """Switches of the training loop, as `training.Settings` explains them."""
+
+    amp: Amp | None
+    channels_last: bool
+    compile: bool
+    accumulate: int
+    clip_norm: float | None
+    ema: float | None
+    seed: int
 
 
 class _Ordered:
@@ -150,24 +164,15 @@ class Ready(_Ordered):
     before: WithLoss
     settings: Settings
 
-    def with_settings(
-        self,
-        *,
-        amp: bool | None = None,
-        channels_last: bool | None = None,
-        clip_norm: float | None = None,
-        seed: int | None = None,
-    ) -> "Ready":
-        """Set switches of the training loop; those left out stay as they are."""
-        now = self.settings
-        changed = replace(
-            now,
-            amp=now.amp if amp is None else amp,
-            channels_last=now.channels_last if channels_last is None else channels_last,
-            clip_norm=now.clip_norm if clip_norm is None else clip_norm,
-            seed=now.seed if seed is None else seed,
-        )
-        return replace(self, settings=changed)
+    def with_settings(self, **switches: Unpack[Switches]) -> "Ready":
+        """Set switches of the training loop, see `training.Settings`; the others stay."""
+        known = Switches.__annotations__
+        for name in switches:
+            if name not in known:
+                raise FtwtError(
+                    f"Pipeline.with_settings: {name!r} is unknown; use one of {', '.join(known)}"
+                )
+        return replace(self, settings=replace(self.settings, **switches))
 
     def fit(
         self,

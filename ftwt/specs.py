@@ -8,9 +8,9 @@ from ftwt.data import Augment
 from ftwt.errors import FtwtError
 from ftwt.model import Pruning
 from ftwt.training import optimizers
-from ftwt.training.loop import Settings
 from ftwt.training.phases import Phase
 from ftwt.training.recipes import Recipe
+from ftwt.training.settings import Settings
 
 # Only these are ever built from a file.
 TYPES: tuple[type, ...] = (
@@ -21,6 +21,7 @@ TYPES: tuple[type, ...] = (
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
     losses.MacBudget,
     optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
+    optimizers.Warmup,
     Phase, Settings, Recipe, Augment,
 )  # fmt: skip
 _BY_NAME = {one.__name__: one for one in TYPES}

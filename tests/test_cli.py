@@ -239,30 +239,6 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(train, weights, t
     assert json.loads((tmp_path / "new" / "run.json").read_text())["status"] == "failed"
 
 
-def test_resume_goes_on_to_the_same_numbers(ftwt_command, folder, weights, tmp_path):  # noqa: F811
-    """Stop after the first epoch, resume, and compare with a run that went through."""
-    arguments = ["--data", f"imagefolder:{folder}", "--init", weights, "--epochs", 3]
-    through, stopped = tmp_path / "through", tmp_path / "stopped"
-    assert ftwt_command("train", SHORT, *arguments, "--out", through).status == 0
-    code = (
-        "import sys, os\nfrom ftwt.training import runs\nimport torch; torch.set_num_threads(1)\n"
-        "keep = runs._keep\n"
-        "def stop(*given):\n keep(*given); os._exit(9)\n"
-        "runs._keep = stop\nfrom ftwt_cli.app import main\n"
-        f"sys.argv = ['ftwt', 'train', {SHORT!r}, *{list(map(str, arguments))!r}, "
-        f"'--out', {str(stopped)!r}]\nmain()"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 9
-    assert (stopped / "resume.pt").is_file()
-    other = ftwt_command("train", SHORT, *arguments, "--out", stopped, "--resume", "--mass", 0.5)
-    refused(other, "its specification differs in pruning")
-    assert ftwt_command("train", SHORT, *arguments, "--out", stopped, "--resume").status == 0
-    one, two = (storage.read(run / "model.safetensors")[0] for run in (through, stopped))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    lines = [(run / "metrics.jsonl").read_text().splitlines() for run in (through, stopped)]
-    assert len(lines[0]) == len(lines[1]) == 3
-
-
 def test_demo_in_small(ftwt_command, tmp_path):  # noqa: F811
     out = tmp_path / "demo"
     answer = ftwt_command("demo", "--out", out, "--epochs", 1, "--limit", 300, "--json")

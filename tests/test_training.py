@@ -136,7 +136,7 @@ def test_no_targets_are_computed_while_gates_are_frozen(monkeypatch):
 
 
 def test_switches_train_too():
-    _, rows = fit(gated(), training.Phase("both", 1), amp=True, channels_last=True, clip_norm=1.0)
+    _, rows = fit(gated(), training.Phase("both", 1), amp="bf16", channels_last=True, clip_norm=1.0)
     assert rows[0].losses["loss"] == pytest.approx(
         rows[0].losses["CrossEntropy"] + rows[0].losses["GateBCE"]
     )
@@ -198,8 +198,8 @@ def test_the_pipeline_trains():
     # Every step was a new value: the first ones can be used again.
     again = start.loss(losses.CrossEntropy()).schedule(training.Phase("x", 1, train="backbone"))
     assert again.before.objective != ready.before.objective
-    assert ready.with_settings(amp=True).settings.amp
-    assert not ready.settings.amp
+    assert ready.with_settings(amp="bf16").settings.amp == "bf16"
+    assert ready.settings.amp is None
 
 
 def test_the_pipeline_says_what_comes_next():

@@ -16,7 +16,7 @@ from ftwt.files import write_atomically
 from ftwt.macs import dense_macs
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
-from ftwt.training.runs import versions
+from ftwt.training.records import versions
 
 _BATCH = 500
 

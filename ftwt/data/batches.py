@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -36,6 +37,7 @@ class Batches:
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
         device: torch.device | str | None = None,
     ) -> None:
         """Serve `images`.
@@ -49,6 +51,9 @@ class Batches:
             shuffle: serve in a random order, else in the order of `images`.
             seed: seed of order and augmentation.
             drop_last: leave out a last batch that is smaller than the others.
+            shard: which of how many parts of the images to serve, as for processes that share
+                them: (0, 2) is every other one. With
+                `drop_last` all parts have equally many batches.
             device: where batches go; where the images are if None.
 
         Raises:
@@ -59,10 +64,14 @@ class Batches:
             raise FtwtError(
                 f"Batches(batch_size={batch_size}): the batch size must be 1 or more; use e.g. 128"
             )
-        if len(images) < (batch_size if drop_last else 1):
+        index, count = shard
+        if not 0 <= index < count:
+            raise FtwtError(f"Batches(shard={shard}): there is no such part; use e.g. (0, 2)")
+        if len(images) < (batch_size * count if drop_last else index + 1):
             raise FtwtError(
                 f"Batches(batch_size={batch_size}, drop_last={drop_last}): {len(images)} images "
-                "make no batch; give more images or a smaller batch size"
+                f"make no batch{f' in each of {count} parts' if count > 1 else ''}; give more "
+                "images or a smaller batch size"
             )
         if min(std) <= 0:
             raise FtwtError(
@@ -75,6 +84,7 @@ class Batches:
         self.shuffle = shuffle
         self.seed = seed
         self.drop_last = drop_last
+        self.shard = shard
         self.device = torch.device(device) if device is not None else images.pixels.device
         # (pixel / 255 - mean) / std, as one multiplication and one addition.
         scale = [1 / (255 * deviation) for deviation in std]
@@ -94,19 +104,34 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        whole, rest = divmod(len(self.images), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        index, count = self.shard
+        if self.drop_last:
+            return len(self.images) // (self.batch_size * count)
+        return math.ceil((len(self.images) - index) / count / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
+        return self.starting_at(0)
+
+    def starting_at(
+        self, batch: int
+    ) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
+        """Serve the batches of the epoch from number `batch` on, as a whole pass would."""
+        index, count = self.shard
         generator = stream(self.seed, self.epoch)
         pixels, labels = self.images.pixels, self.images.labels
         order = torch.arange(len(labels))
         if self.shuffle:
             order = torch.randperm(len(labels), generator=generator)
-        for indices in torch.split(order.to(pixels.device), self.batch_size)[: len(self)]:
-            batch = pixels[indices]
+        if index:
+            # Each part has the same order, and augmentation of its own.
+            generator = stream(self.seed, self.epoch, index)
+        order = order[index::count].to(pixels.device)
+        for number, indices in enumerate(torch.split(order, self.batch_size)[: len(self)]):
+            chosen = pixels[indices]
             if self.augment is not None:
-                batch = self.augment(batch, generator)
-            # Moved as uint8: a quarter of the bytes.
-            inputs = batch.to(self.device).float().mul_(self._scale).add_(self._shift)
-            yield inputs, labels[indices].to(self.device)
+                # Also of batches that are left out: the generator goes on from one to the next.
+                chosen = self.augment(chosen, generator)
+            if number >= batch:
+                # Moved as uint8: a quarter of the bytes.
+                inputs = chosen.to(self.device).float().mul_(self._scale).add_(self._shift)
+                yield inputs, labels[indices].to(self.device)

@@ -1,10 +1,14 @@
 """Training: phases, optimizers, the loop, recipes and run folders."""
 
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.loop import Epoch, Settings, State, fit, observe, start
-from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps
+from ftwt.training.loop import Epoch, Keeper, Moment, fit
+from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
 from ftwt.training.phases import Phase
 from ftwt.training.recipes import CATALOGUE, Choices, Recipe, recipe
+from ftwt.training.settings import Settings
+from ftwt.training.signals import Interrupted
+from ftwt.training.state import State, start
+from ftwt.training.step import observe
 
 __all__ = [
     "CATALOGUE",
@@ -13,6 +17,9 @@ __all__ = [
     "Cosine",
     "Epoch",
     "Evaluation",
+    "Interrupted",
+    "Keeper",
+    "Moment",
     "OneCycle",
     "Phase",
     "Recipe",
@@ -21,6 +28,7 @@ __all__ = [
     "Sgd",
     "State",
     "Steps",
+    "Warmup",
     "evaluate",
     "fit",
     "observe",

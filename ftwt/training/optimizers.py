@@ -70,6 +70,34 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
+class Warmup:
+    """Rise in a straight line from almost zero over the first `share` of training, then `then`.
+
+    The schedule `then` runs over the steps that are left.
+
+    Raises:
+        FtwtError: `share` is not between 0 and 1.
+    """
+
+    then: Schedule
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise FtwtError(
+                f"Warmup: share={self.share!r} is outside (0, 1); give a share of training such as "
+                "0.05"
+            )
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        rise = max(1, round(self.share * steps))
+        rising = lr_scheduler.LinearLR(optimizer, start_factor=1 / (rise + 1), total_iters=rise)
+        rest = self.then.build(optimizer, max(1, steps - rise))
+        return lr_scheduler.SequentialLR(optimizer, [rising, rest], milestones=[rise])
+
+
+@dataclass(frozen=True)
 class Sgd:
     """Stochastic gradient descent with momentum."""
 

@@ -10,9 +10,9 @@ from ftwt.errors import FtwtError
 from ftwt.gates.pooling import Normalize
 from ftwt.losses import Objective
 from ftwt.model import Coupling, Pruning
-from ftwt.training.loop import Settings
 from ftwt.training.optimizers import OneCycle, Sgd, Steps
 from ftwt.training.phases import Phase
+from ftwt.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def short_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 4),),
         backbone,
-        amp=True,
+        amp="bf16",
         channels_last=True,
         seed=choices.seed,
     )
@@ -100,7 +100,7 @@ def short_gated(network: str, choices: Choices) -> Recipe:
         _halves(choices.epochs or 4),
         backbone=Sgd(0.02, weight_decay=5e-4, schedule=OneCycle()),
         gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
-        amp=True,
+        amp="bf16",
         channels_last=True,
         seed=choices.seed,
     )
@@ -117,7 +117,7 @@ def shapes_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 16),),
         Sgd(0.3, weight_decay=5e-4, schedule=OneCycle()),
-        amp=True,
+        amp="bf16",
         channels_last=True,
         seed=choices.seed,
     )
@@ -130,7 +130,7 @@ def shapes_gated(network: str, choices: Choices) -> Recipe:
         _halves(choices.epochs or 12),
         backbone=Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
-        amp=True,
+        amp="bf16",
         channels_last=True,
         seed=choices.seed,
     )

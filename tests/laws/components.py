@@ -5,7 +5,7 @@ import torch
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
 from ftwt.model import Pruning
-from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps
+from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
 
 TARGETS = (
     targets.HeatmapMass(0.5),
@@ -51,7 +51,14 @@ LOSSES = (
     losses.Distillation(temperature=2.0, weight=1.0),
 )
 
-SCHEDULES = (Constant(), Steps((0.3, 0.6)), Cosine(), OneCycle(0.2))
+SCHEDULES = (
+    Constant(),
+    Steps((0.3, 0.6)),
+    Cosine(),
+    OneCycle(0.2),
+    Warmup(Cosine(), 0.1),
+    Warmup(Steps((0.5,)), 0.1),
+)
 
 SPECS = (
     *TARGETS,
