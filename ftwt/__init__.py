@@ -1,7 +1,8 @@
 """Convolutional networks that choose, for each input, which filters to run."""
 
-from ftwt import analysis, backbones, data, gates, losses, macs, networks, targets, training
+from ftwt import analysis, backbones, budget, data, gates, losses, macs, networks, targets, training
 from ftwt.attach import attach
+from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
 from ftwt.model import Gated, Pruning
 from ftwt.pipeline import Pipeline, Result
@@ -22,13 +23,17 @@ __all__ = [
     "analysis",
     "attach",
     "backbones",
+    "budget",
+    "calibrate",
     "data",
+    "estimate",
     "gates",
     "load",
     "losses",
     "macs",
     "networks",
     "save",
+    "solve",
     "targets",
     "training",
 ]

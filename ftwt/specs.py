@@ -15,7 +15,7 @@ from ftwt.training.recipes import Recipe
 # Only these are ever built from a file.
 TYPES: tuple[type, ...] = (
     Pruning,
-    targets.HeatmapMass, targets.TopK, targets.Active,
+    targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.Oracle, gates.Fixed, gates.Random,
     gates.Hard, gates.StraightThrough,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.MacBudget,
