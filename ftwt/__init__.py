@@ -3,6 +3,7 @@
 from ftwt import (
     analysis,
     backbones,
+    budget,
     data,
     gates,
     losses,
@@ -13,6 +14,7 @@ from ftwt import (
     training,
 )
 from ftwt.attach import attach
+from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
 from ftwt.model import Gated, Pruning
 from ftwt.pipeline import Pipeline, Result
@@ -33,7 +35,10 @@ __all__ = [
     "analysis",
     "attach",
     "backbones",
+    "budget",
+    "calibrate",
     "data",
+    "estimate",
     "gates",
     "load",
     "losses",
@@ -41,6 +46,7 @@ __all__ = [
     "networks",
     "runtime",
     "save",
+    "solve",
     "targets",
     "training",
 ]

@@ -12,6 +12,7 @@ from ftwt.liveness import Liveness
 from ftwt.macs import plan
 from ftwt.model import Anatomy, Gated, Pruning, SiteGate, compile_graph, insert_gates
 from ftwt.sites import Candidate, Where, candidates, choose, shape_of
+from ftwt.targets.per_site import PerSite
 from ftwt.tracing import trace
 
 
@@ -60,7 +61,7 @@ def attach(
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
     _check_names(traced.root, sites)
-    _check_fixed(pruning, [site.name for site in sites])
+    _check_per_site(pruning, [site.name for site in sites])
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
     liveness = Liveness(traced, {site.output.name: site.name for site in sites})
@@ -107,13 +108,15 @@ def _check_options(pruning: Any, where: Any, leaves: Any) -> None:
         return
 
 
-def _check_fixed(pruning: Pruning, sites: list[str]) -> None:
-    """Masks for sites that do not exist would be left out without a word."""
-    if isinstance(pruning.gate, Fixed):
-        unknown = [name for name in pruning.gate.masks if name not in sites]
+def _check_per_site(pruning: Pruning, sites: list[str]) -> None:
+    """Masks and targets for sites that do not exist would be left out without a word."""
+    masks = pruning.gate.masks if isinstance(pruning.gate, Fixed) else ()
+    rules = pruning.target.rules if isinstance(pruning.target, PerSite) else ()
+    for what, named in (("gates.Fixed has a mask", masks), ("targets.PerSite has a rule", rules)):
+        unknown = [name for name in named if name not in sites]
         if unknown:
             raise FtwtError(
-                f"attach: gates.Fixed has a mask for {unknown[0]!r}, which is no site; "
+                f"attach: {what} for {unknown[0]!r}, which is no site; "
                 f"the sites are {', '.join(sites)}"
             )
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
 
-from ftwt import calls
+from ftwt import calls, dial
 from ftwt.errors import FtwtError
 from ftwt.explain import Explanation, explain
 from ftwt.gates.estimators import Hard
@@ -22,6 +22,7 @@ from ftwt.macs import Plan
 from ftwt.sites import Candidate
 from ftwt.targets.heatmap_mass import HeatmapMass
 from ftwt.targets.interface import Target
+from ftwt.targets.per_site import PerSite
 from ftwt.trace import SiteTrace, Trace
 from ftwt.tracing import Traced
 
@@ -44,7 +45,7 @@ class Pruning:
     """
 
     gate: Gate = field(default_factory=PooledLinear)
-    target: Target = field(default_factory=lambda: HeatmapMass(0.9))
+    target: Target | PerSite = field(default_factory=lambda: HeatmapMass(0.9))
     coupling: Coupling = "decoupled"
     estimator: Estimator = field(default_factory=Hard)
     target_source: TargetSource = "masked"
@@ -87,49 +88,64 @@ class Recorder:
         return rule(features.detach()) if self.given is None else self.given[site]
 
 
-class DenseRecorder:
-    """Collects the targets of a pass in which nothing is masked."""
+# From a site's name and output to the mask of its filters, (B, C); None runs them all.
+Decide = Callable[[str, Tensor], Tensor | None]
 
-    def __init__(self) -> None:
-        self.found: dict[str, Tensor] = {}
+
+@dataclass(frozen=True)
+class Decided:
+    """Stands in for all gates in one pass."""
+
+    decide: Decide
 
 
 class SiteGate(nn.Module):
-    """One site's gate: masks the site's output, and notes what it decided if asked to."""
+    """One site's gate: masks the site's output, and notes what it decided if asked to.
+
+    A filter runs where its logit is above `threshold`.
+    """
 
     def __init__(self, site: SiteShape, pruning: Pruning) -> None:
         super().__init__()
         self.site = site
         self.pruning = pruning
         self.gate = pruning.gate.build(site)
+        rule = pruning.target
+        self.target: Target = rule.of(site.name) if isinstance(rule, PerSite) else rule
+        self.threshold = 0.0
 
     def forward(
         self,
         inputs: Float[Tensor, "B C_in *space_in"],
         features: Float[Tensor, "B C *space"],
-        recorder: Recorder | DenseRecorder | None,
+        recorder: Recorder | Decided | None,
     ) -> Float[Tensor, "B C *space"]:
         """Return the features with the filters that do not run at zero."""
+        if isinstance(recorder, Decided):
+            mask = recorder.decide(self.site.name, features)
+            return features if mask is None else _masked(features, mask)
         pruning = self.pruning
-        if isinstance(recorder, DenseRecorder):
-            recorder.found[self.site.name] = pruning.target(features)
-            return features
         target, logits = None, None
         oracle = isinstance(pruning.gate, Oracle)
         if recorder is None and oracle:
-            target = pruning.target(features.detach())
+            target = self.target(features.detach())
         elif recorder is not None and (oracle or recorder.targets):
-            target = recorder.target(self.site.name, pruning.target, features)
+            target = recorder.target(self.site.name, self.target, features)
         if oracle:
             assert target is not None
             weight = target.to(features.dtype)
         else:
             logits = self.gate(inputs.detach() if pruning.coupling == "decoupled" else inputs)
-            weight = pruning.estimator(logits, training=self.training)
+            shifted = logits - self.threshold if self.threshold else logits
+            weight = pruning.estimator(shifted, training=self.training)
         if recorder is not None:
             recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
-        space = (1,) * (features.dim() - 2)
-        return features * weight.to(features.dtype).view(*weight.shape, *space)
+        return _masked(features, weight)
+
+
+def _masked(features: Tensor, weight: Tensor) -> Tensor:
+    space = (1,) * (features.dim() - 2)
+    return features * weight.to(features.dtype).view(*weight.shape, *space)
 
 
 @dataclass(frozen=True)
@@ -180,6 +196,7 @@ class Gated(nn.Module):
         self._run = run
         # In a tuple, so that it is no part of the state dict.
         self._teacher: tuple[Gated, ...] = ()
+        self._knots: tuple[dial.Knot, ...] = ()
         # Not train(): a batch norm that was put into eval mode stays there.
         self.training = network.training
 
@@ -226,14 +243,19 @@ class Gated(nn.Module):
         they would in the dense network, and leave their running statistics to the masked pass.
         Dropout draws what it draws in the masked pass after it.
         """
-        recorder = DenseRecorder()
+        found: dict[str, Tensor] = {}
+        rules = {gate.site.name: gate.target for gate in self._site_gates()}
+
+        def keep(site: str, features: Tensor) -> None:
+            found[site] = rules[site](features)
+
         source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
         devices = {one.device for one in inputs if one.is_cuda}
         with torch.no_grad(), _borrowed_batch_norms(source), torch.random.fork_rng(list(devices)):
-            source._run(source, recorder, *inputs)
+            source.decided(keep, *inputs)
         # Weights that autocast converted without gradient must not serve the pass that trains.
         torch.clear_autocast_cache()
-        return recorder.found
+        return found
 
     def _kept_teacher(self, inputs: tuple[Tensor, ...]) -> "Gated":
         if self.needs_teacher:
@@ -251,6 +273,52 @@ class Gated(nn.Module):
 
     def _asks_oracle_of_dense(self) -> bool:
         return self.pruning.target_source != "masked" and isinstance(self.pruning.gate, Oracle)
+
+    def decided(self, decide: Decide, *inputs: Tensor) -> Any:
+        """Run the network with masks that `decide` gives in place of the gates.
+
+        It is shown each site's name and output (B, C, *space), in running order, and returns a
+        mask (B, C), or None to run every filter. Gates are not computed.
+        """
+        return self._run(self, Decided(decide), *inputs)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """By site, what a filter's logit has to be above for the filter to run."""
+        return {gate.site.name: gate.threshold for gate in self._site_gates()}
+
+    @property
+    def knots(self) -> tuple[dial.Knot, ...]:
+        """The settings that `ftwt.calibrate` found, by rising reduction."""
+        return self._knots
+
+    def with_thresholds(
+        self, thresholds: Mapping[str, float], knots: tuple[dial.Knot, ...] | None = None
+    ) -> "Gated":
+        """The same model at other thresholds; it shares all weights with this one."""
+        dial.check(thresholds, self.sites)
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        twin._knots = self._knots if knots is None else knots
+        twin.gates = nn.ModuleDict()
+        for key, gate in self.gates.items():
+            moved = copy.copy(gate)
+            assert isinstance(moved, SiteGate)
+            moved.threshold = float(thresholds[moved.site.name])
+            twin.gates[key] = moved
+        twin.gates.training = self.gates.training
+        return twin
+
+    def at(self, *, reduction: float) -> "Gated":
+        """The same model at another share of MACs saved, exact, without training.
+
+        `ftwt.calibrate` finds the thresholds for some reductions on a set of images; between these
+        they are interpolated. The answer shares all weights with this model.
+
+        Raises:
+            FtwtError: the model was not calibrated, or not for reductions this low or high.
+        """
+        return self.with_thresholds(dial.thresholds_at(self._knots, reduction))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -273,6 +341,9 @@ class Gated(nn.Module):
         The answer prints as text, one fact a line.
         """
         return explain(self.anatomy)
+
+    def _site_gates(self) -> list[SiteGate]:
+        return [gate for gate in self.gates.values() if isinstance(gate, SiteGate)]
 
     def gate_parameters(self) -> list[nn.Parameter]:
         """Parameters of the gates."""

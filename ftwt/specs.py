@@ -15,7 +15,7 @@ from ftwt.training.settings import Settings
 # Only these are ever built from a file.
 TYPES: tuple[type, ...] = (
     Pruning,
-    targets.HeatmapMass, targets.TopK, targets.Active,
+    targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
     gates.Hard, gates.StraightThrough, gates.Gumbel,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,

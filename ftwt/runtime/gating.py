@@ -7,7 +7,7 @@ from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard, StraightThrough
 from ftwt.gates.interface import Estimator
 from ftwt.gates.untrained import Oracle
-from ftwt.model import Gated, SiteGate
+from ftwt.model import SiteGate
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
@@ -34,9 +34,3 @@ class _Estimated(nn.Module):
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         """Above zero where the estimator's weight is one."""
         return self.estimator(self.gate(inputs)) - 0.5
-
-
-def thresholds(model: Gated) -> dict[str, float]:
-    """What each site's logits have to be above, now."""
-    gates = (model.gates[site.key] for site in model.anatomy.sites)
-    return {gate.site.name: vars(gate).get("threshold", 0.0) for gate in gates}

@@ -11,7 +11,6 @@ from ftwt.runtime.anatomies import anatomy_for
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import Backend, backend_named
 from ftwt.runtime.checks import check_inputs, check_model
-from ftwt.runtime.gating import thresholds
 from ftwt.runtime.lower import lower
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
@@ -57,14 +56,14 @@ class Skipping:
             FtwtError: inputs of a shape, dtype or device that the network does not take.
         """
         with torch.no_grad():
-            return self._runner(inputs)(inputs, thresholds(self.model))
+            return self._runner(inputs)(inputs, self.model.thresholds)
 
     def audit(self, *inputs: Tensor) -> Audit:
         """Run a batch and report the MACs that were really executed, by layer and sample."""
         with torch.no_grad():
             runner = self._runner(inputs)
             executed: dict[Step, Tensor] = {}
-            state = runner.run(inputs, thresholds(self.model), executed)
+            state = runner.run(inputs, self.model.thresholds, executed)
             return audited(runner, state, executed, anatomy_for(self.model, inputs).plan)
 
     def program(self, *inputs: Tensor) -> Program:

@@ -27,13 +27,14 @@ class Native:
 
         def run(state: State) -> None:
             values, masks = segment.run(
-                state.values,
+                {one: state.values[one] for one in inputs},
                 state.masks,
                 thresholds=state.thresholds,
                 executed=state.executed,
                 times=state.times,
             )
-            state.values.update(values)
+            for value, tensor in values.items():
+                state.values[value] = tensor
             state.masks.update(masks)
 
         return run
