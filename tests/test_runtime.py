@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import FtwtError, gates, runtime
+from ftwt.dial import Knot
 from ftwt.runtime import native
 from ftwt.runtime.program import Call, Conv, Linear, Pick
 
@@ -189,6 +190,11 @@ def test_plans_are_saved_with_the_model(tmp_path):
     assert runtime.explain(again, 2).rows == runtime.explain(fast, 2).rows
 
 
+class Upside:
+    def __call__(self, logits, *, training=False):
+        return (logits < 0).to(logits.dtype)
+
+
 @both
 def test_thresholds_are_read_at_every_call(backend):
     model = ftwt.attach(noisy(small()), ftwt.Pruning(), example=IMAGES[:1]).eval()
@@ -204,6 +210,32 @@ def test_thresholds_are_read_at_every_call(backend):
     gate.threshold = 100.0
     nothing = fast(IMAGES)
     assert torch.equal(nothing[0], nothing[1])
+
+
+@pytest.mark.parametrize("estimator", [gates.Hard(), gates.Gumbel(), Upside()])
+def test_a_calibrated_model_is_turned_without_preparing_again(estimator):
+    pruning = ftwt.Pruning(estimator=estimator)
+    model = ftwt.attach(noisy(small()), pruning, example=IMAGES[:1]).eval()
+    zero = dict.fromkeys(model.sites, 0.0)
+    knots = (Knot(0.0, 0.0, 1.0, zero), Knot(1.0, 1.0, 0.0, dict.fromkeys(model.sites, 0.4)))
+    model = model.with_thresholds(zero, knots)
+    fast = runtime.skip(model)
+    for reduction in (0.0, 0.5, 0.9):
+        with torch.no_grad():
+            trace = model.at(reduction=reduction).trace(IMAGES, targets=False)
+        turned = fast.at(reduction=reduction)
+        assert (turned(IMAGES) - trace.output).abs().max() < 1e-5
+        assert torch.equal(turned.audit(IMAGES).counted_macs, trace.macs)
+
+
+def test_what_is_no_number_shows_in_the_output():
+    for backend in ("dense", "torch"):
+        images = IMAGES.clone()
+        images[0, 0, 0, 0] = float("nan")
+        model = ftwt.attach(noisy(small()), ftwt.Pruning(), example=IMAGES[:1]).eval()
+        answer = runtime.skip(model, backend=backend)(images)
+        assert answer[0].isnan().any(), backend
+        assert answer[1:].isfinite().all(), backend
 
 
 @both
@@ -296,22 +328,27 @@ def test_odd_settings(backend):
     check(model, images, backend=backend)
 
 
-def test_a_module_left_alone_runs_dense_and_is_listed():
-    class Special(nn.Conv2d):
-        def forward(self, input):
-            return super().forward(input) + 1
+class Dynamic(nn.Module):
+    """A convolution whose weights nobody knows beforehand."""
 
-    network = nn.Sequential(Special(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
-    model = gated(network, where=everything, leaves=(Special,))
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        x = F.conv2d(x, self.one.weight * x.mean(), self.one.bias)
+        return F.relu(self.two(F.relu(x)))
+
+
+def test_what_torch_runs_dense_is_listed():
+    model = gated(Dynamic(), where=everything)
+    first = model.sites[0]
     check(model, IMAGES)
-    assert runtime.skip(model, backend="torch").audit(IMAGES).dense == ("0",)
+    audit = runtime.skip(model, backend="torch").audit(IMAGES)
+    assert audit.dense == audit.differing == (first,)
 
 
 def test_estimators_of_the_users_own():
-    class Upside:
-        def __call__(self, logits):
-            return (logits < 0).to(logits.dtype)
-
     pruning = ftwt.Pruning(estimator=Upside())
     model = ftwt.attach(noisy(small()), pruning, example=IMAGES[:1]).eval()
     check(model, IMAGES)

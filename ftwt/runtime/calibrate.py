@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ftwt.runtime.backends import backend_named
+from ftwt.runtime.backends import Backend, backend_named
 from ftwt.runtime.placement import Placed, rows_of
 from ftwt.runtime.program import (
     Conv,
@@ -31,16 +31,24 @@ _ROUNDS, _MOST_MS = 15, 600.0
 
 def everywhere(program: Program, name: str) -> Names:
     """One back end for all steps that it takes; torch for the rest."""
-    backend = backend_named(name)
-    return tuple(name if backend.takes(step) else "torch" for step in program.steps)
+    return tuple(
+        name if _takes(backend_named(name), program, step) else "torch" for step in program.steps
+    )
 
 
 def prepared(program: Program, names: Sequence[str], batch: int) -> Runner:
-    """A program on the back ends of these names; torch takes what one cannot take here."""
-    chosen = [backend_named(name) for name in names]
-    torch_itself = backend_named("torch")
-    pairs = zip(chosen, program.steps, strict=True)
-    return Runner(program, [one if one.takes(step) else torch_itself for one, step in pairs], batch)
+    """A program on the back ends of these names; torch does what one cannot do here."""
+    backends = [
+        backend_named(name if _takes(backend_named(name), program, step) else "torch")
+        for name, step in zip(names, program.steps, strict=True)
+    ]
+    return Runner(program, backends, batch)
+
+
+def _takes(backend: Backend, program: Program, step: Step) -> bool:
+    places = backend.runs_on
+    here = places is None or (program.dtype, program.device.type) in places
+    return here and backend.takes(step)
 
 
 def calibrated(

@@ -104,8 +104,12 @@ class _Lowering:
                 self.made[node] = _Constant(self._runner(node)(*args[0], **args[1]))
             else:
                 self._operation(node)
-        sites = {step.site: step.out_channels for step in self.steps if isinstance(step, Gate)}
-        return tidied(Program(tuple(inputs), tuple(self.steps), result, sites))
+        program = Program(tuple(inputs), tuple(self.steps), result)
+        weights = (one for one in self.model.parameters() if one.is_floating_point())
+        for one in weights:
+            program = replace(program, dtype=one.dtype, device=one.device)
+            break
+        return tidied(program)
 
     def _placeholder(self, node: fx.Node) -> list[Value]:
         if self.traced.shape(node) is None:

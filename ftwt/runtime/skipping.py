@@ -1,5 +1,6 @@
 """`skip`: a gated network that runs only what its masks keep."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -13,11 +14,8 @@ from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named
 from ftwt.runtime.calibrate import calibrated, everywhere, prepared
 from ftwt.runtime.checks import check_inputs, check_model
-<<<<<<< HEAD
-=======
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
->>>>>>> 2df52f4 (Choose back ends by measurement)
 from ftwt.runtime.lower import lower
 from ftwt.runtime.placement import Plan, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
@@ -95,9 +93,6 @@ class Skipping:
             FtwtError: inputs of a shape, dtype or device that the network does not take.
         """
         with torch.no_grad():
-<<<<<<< HEAD
-            return self._runner(inputs)(inputs, self.model.thresholds)
-=======
             return self._runner(inputs)(inputs, self._thresholds())
 
     def calibrate(self, *inputs: Tensor) -> None:
@@ -118,20 +113,32 @@ class Skipping:
                 f"{self.plan.model}); make one with skip(model, calibrate=images)"
             )
         self.plan = plan
-        self._ready.clear()
->>>>>>> 2df52f4 (Choose back ends by measurement)
+        self._ready = {}
+
+    def at(self, *, reduction: float) -> "Skipping":
+        """The same network at another share of MACs saved: see `Gated.at`.
+
+        It shares everything that is prepared with this one.
+
+        Raises:
+            FtwtError: the model was not calibrated, or not for reductions this low or high.
+        """
+        twin = copy.copy(self)
+        twin.model = self.model.at(reduction=reduction)
+        twin._thresholds = Thresholds(twin.model)
+        if not twin._thresholds.all:
+            # Gates that look at their own thresholds.
+            twin._programs = {twin.model.anatomy.expected: lower(twin.model, twin.model.anatomy)}
+            twin._ready = {}
+        return twin
 
     def audit(self, *inputs: Tensor) -> Audit:
         """Run a batch and report the MACs that were really executed, by layer and sample."""
         with torch.no_grad():
             runner = self._runner(inputs)
             executed: dict[Step, Tensor] = {}
-<<<<<<< HEAD
-            state = runner.run(inputs, self.model.thresholds, executed)
-=======
             state = State(runner.batch, inputs[0].device, self._thresholds(), executed)
             runner.run(state, inputs)
->>>>>>> 2df52f4 (Choose back ends by measurement)
             return audited(runner, state, executed, anatomy_for(self.model, inputs).plan)
 
     def explain(self, batch: int) -> Explanation:
