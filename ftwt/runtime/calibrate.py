@@ -74,18 +74,35 @@ def calibrated(
         steps["mixed"] = _steps(runners["mixed"], inputs, thresholds)
         totals = _totals(runners, inputs, thresholds)
     best = min(totals, key=lambda name: totals[name])
+    return _placed(runners[best], inputs, thresholds, steps[best], totals)
+
+
+def profiled(runner: Runner, inputs: Sequence[Tensor], thresholds: Mapping[str, float]) -> Placed:
+    """Measure every step of a program where it runs now."""
+    totals = _totals({"now": runner}, inputs, thresholds)
+    return _placed(runner, inputs, thresholds, _steps(runner, inputs, thresholds), totals)
+
+
+def _placed(
+    runner: Runner,
+    inputs: Sequence[Tensor],
+    thresholds: Mapping[str, float],
+    ms: Mapping[Step, float],
+    totals: Mapping[str, float],
+) -> Placed:
     executed: dict[Step, Tensor] = {}
-    runners[best].run(State(batch, inputs[0].device, thresholds, executed), inputs)
+    runner.run(State(runner.batch, inputs[0].device, thresholds, executed), inputs)
+    names = [piece.backend.name for piece in runner.pieces for _ in piece.steps]
     rows = tuple(
         replace(
             row,
-            ms=steps[best][step],
+            ms=ms[step],
             macs=executed[step].double().mean().item() if step in executed else None,
         )
-        for row, step in zip(rows_of(program, candidates[best]), program.steps, strict=True)
+        for row, step in zip(rows_of(runner.program, names), runner.program.steps, strict=True)
     )
     shapes = tuple(tuple(one.shape[1:]) for one in inputs)
-    return Placed(batch, shapes, torch.get_num_threads(), rows, totals)
+    return Placed(runner.batch, shapes, torch.get_num_threads(), rows, totals)
 
 
 def _steps(

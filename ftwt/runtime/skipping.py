@@ -12,7 +12,7 @@ from ftwt.model import Gated
 from ftwt.runtime.anatomies import anatomy_for
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named
-from ftwt.runtime.calibrate import calibrated, everywhere, prepared
+from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
 from ftwt.runtime.checks import check_inputs, check_model
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
@@ -140,6 +140,12 @@ class Skipping:
             state = State(runner.batch, inputs[0].device, self._thresholds(), executed)
             runner.run(state, inputs)
             return audited(runner, state, executed, anatomy_for(self.model, inputs).plan)
+
+    def profile(self, *inputs: Tensor) -> Explanation:
+        """Measure each step of a batch where it runs now; the answer prints as a table."""
+        with torch.no_grad():
+            placed = profiled(self._runner(inputs), inputs, self._thresholds())
+        return Explanation(placed.batch, placed.shapes, placed.rows, placed.totals, placed.threads)
 
     def explain(self, batch: int) -> Explanation:
         """What runs where for a batch size."""
