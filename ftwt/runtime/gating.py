@@ -36,7 +36,13 @@ class _Estimated(nn.Module):
         return self.estimator(self.gate(inputs)) - 0.5
 
 
-def thresholds(model: Gated) -> dict[str, float]:
-    """What each site's logits have to be above, now."""
-    gates = (model.gates[site.key] for site in model.anatomy.sites)
-    return {gate.site.name: vars(gate).get("threshold", 0.0) for gate in gates}
+class Thresholds:
+    """What each site's logits have to be above; read anew at each call, as it may be moved."""
+
+    def __init__(self, model: Gated) -> None:
+        gates = [gate for gate in model.gates.values() if isinstance(gate, SiteGate)]
+        self._gates = [(gate.site.name, vars(gate)) for gate in gates]
+
+    def __call__(self) -> dict[str, float]:
+        """By site; those at zero are left out."""
+        return {name: held["threshold"] for name, held in self._gates if held.get("threshold", 0.0)}

@@ -1,6 +1,9 @@
 """Segments in compiled C, one call each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from torch import Tensor
 
 from ftwt.runtime import native
 from ftwt.runtime.backends.interface import Part
@@ -26,14 +29,17 @@ class Native:
         segment = native.Segment(steps, inputs, list(writes), batch)
 
         def run(state: State) -> None:
+            # Of all that is there the segment looks at its own inputs only, which are tensors.
+            given = cast(Mapping[Value, Tensor], state.values)
             values, masks = segment.run(
-                state.values,
+                given,
                 state.masks,
                 thresholds=state.thresholds,
                 executed=state.executed,
                 times=state.times,
             )
-            state.values.update(values)
+            for value, tensor in values.items():
+                state.values[value] = tensor
             state.masks.update(masks)
 
         return run
