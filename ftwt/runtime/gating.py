@@ -7,7 +7,7 @@ from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard, StraightThrough
 from ftwt.gates.interface import Estimator
 from ftwt.gates.untrained import Oracle
-from ftwt.model import SiteGate
+from ftwt.model import Gated, SiteGate
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
@@ -34,3 +34,15 @@ class _Estimated(nn.Module):
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         """Above zero where the estimator's weight is one."""
         return self.estimator(self.gate(inputs)) - 0.5
+
+
+class Thresholds:
+    """What each site's logits have to be above; read anew at each call, as it may be moved."""
+
+    def __init__(self, model: Gated) -> None:
+        gates = [gate for gate in model.gates.values() if isinstance(gate, SiteGate)]
+        self._gates = [(gate.site.name, vars(gate)) for gate in gates]
+
+    def __call__(self) -> dict[str, float]:
+        """By site; those at zero are left out."""
+        return {name: held["threshold"] for name, held in self._gates if held.get("threshold", 0.0)}

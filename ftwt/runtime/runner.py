@@ -1,5 +1,6 @@
 """A program, cut into parts that back ends run, ready for one batch size."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,24 +38,20 @@ class Runner:
         self,
         inputs: Sequence[Tensor],
         thresholds: Mapping[str, float],
-        executed: dict[Step, Tensor] | None = None,
     ) -> Any:
         """Return what `forward` returns. Inputs are checked already."""
-        return self.finish(self.run(inputs, thresholds, executed))
+        return self.finish(self.run(State(self.batch, inputs[0].device, thresholds), inputs))
 
-    def run(
-        self,
-        inputs: Sequence[Tensor],
-        thresholds: Mapping[str, float],
-        executed: dict[Step, Tensor] | None = None,
-    ) -> State:
-        """Run every step; masks are all in the state, of tensors only the results."""
-        state = State(self.batch, inputs[0].device, thresholds, executed)
+    def run(self, state: State, inputs: Sequence[Tensor]) -> State:
+        """Run every step; masks are all in the state after that, of tensors only the results."""
         values = state.values
         for value, tensor in zip(self.program.inputs, inputs, strict=True):
             values[value] = tensor.contiguous()
         for piece in self.pieces:
-            piece.run(state)
+            if state.times is None:
+                piece.run(state)
+            else:
+                _timed(piece, state)
             for done in piece.frees:
                 del values[done]
         return state
@@ -104,7 +101,17 @@ def _runs(
     return runs
 
 
-def release(device: torch.device) -> None:
-    """Wait for a device, so that a clock tells the truth."""
+def _timed(piece: Piece, state: State) -> None:
+    """Run a piece and note its milliseconds, unless it does so itself for each of its steps."""
+    assert state.times is not None
+    started = clock(state.device)
+    piece.run(state)
+    if not piece.backend.fuses:
+        state.times[piece.steps[0]] = clock(state.device) - started
+
+
+def clock(device: torch.device) -> float:
+    """Milliseconds, once a device has done everything before."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter() * 1e3

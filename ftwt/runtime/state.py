@@ -27,6 +27,11 @@ class Rows:
             self._alike = mask is None or len(mask) == 1 or bool((mask == mask[:1]).all())
         return self._alike
 
+    @property
+    def full(self) -> bool:
+        """Whether every sample has every channel."""
+        return self.mask is None or bool(self.mask.all())
+
     def index(self, sample: int) -> Tensor | None:
         """Places of one sample's channels, None for all."""
         if sample not in self._indices:
@@ -60,7 +65,7 @@ class State:
         executed: dict[Step, Tensor] | None = None,
         times: dict[Step, float] | None = None,
     ) -> None:
-        self.batch = batch
+        self.batch, self.device = batch, device
         self.values: dict[Value | Other, Any] = {}
         self.masks: dict[str, Tensor] = {}
         self.thresholds = thresholds

@@ -33,8 +33,7 @@ def run_step(step: Step, state: State) -> None:
     values, everyone = state.values, slice(None)
     match step:
         case Gate():
-            x = values[step.source]
-            logits = step.module(x)
+            logits = plain.counted(step, state, lambda: step.module(values[step.source]))
             state.masks[step.site] = logits > state.thresholds.get(step.site, 0.0)
         case Conv():
             y = F.conv2d(
@@ -44,7 +43,9 @@ def run_step(step: Step, state: State) -> None:
             state.count(step, everyone, step.weight.numel() * y.shape[2] * y.shape[3])
             y = plain.pooled(plain.activated_(y, step.activation), step.pool)
             # The mask comes last here: it commutes with pooling, and there is less of it then.
-            values[step.output] = plain.masked(y, state.masks[step.site]) if step.site else y
+            if step.site is not None and not (y.device.type == "cpu" and _full(state, step.site)):
+                y = plain.masked(y, state.masks[step.site])
+            values[step.output] = y
         case Linear():
             x = values[step.source]
             if len(step.output.shape) == 1:
@@ -55,3 +56,8 @@ def run_step(step: Step, state: State) -> None:
             values[step.output] = plain.activated_(y, step.activation)
         case _:
             plain.run(step, state)
+
+
+def _full(state: State, site: str) -> bool:
+    """Looking takes less time than multiplying by one; not on a GPU, which would have to wait."""
+    return state.filters(site).full

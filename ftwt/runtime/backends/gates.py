@@ -12,6 +12,7 @@ from ftwt.gates.bottleneck import _Bottleneck
 from ftwt.gates.pooled_linear import _PooledLinear
 from ftwt.gates.pooling import summarize
 from ftwt.gates.untrained import _Table
+from ftwt.runtime.backends.steps import counted
 from ftwt.runtime.program import Gate
 from ftwt.runtime.state import Rows, State
 
@@ -33,7 +34,7 @@ def decide(step: Gate, state: State) -> None:
             logits = F.linear(hidden, last.weight, last.bias)
             state.count(step, slice(None), last.weight.numel())
         case _:
-            logits = module(x)
+            logits = counted(step, state, lambda: module(x))
     state.masks[step.site] = logits > state.thresholds.get(step.site, 0.0)
 
 

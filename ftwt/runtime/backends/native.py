@@ -1,6 +1,9 @@
 """Segments in compiled C, one call each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from torch import Tensor
 
 from ftwt.runtime import native
 from ftwt.runtime.backends.interface import Part
@@ -26,8 +29,10 @@ class Native:
         segment = native.Segment(steps, inputs, list(writes), batch)
 
         def run(state: State) -> None:
+            # Of all that is there the segment looks at its own inputs only, which are tensors.
+            given = cast(Mapping[Value, Tensor], state.values)
             values, masks = segment.run(
-                {one: state.values[one] for one in inputs},
+                given,
                 state.masks,
                 thresholds=state.thresholds,
                 executed=state.executed,

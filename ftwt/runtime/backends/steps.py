@@ -108,11 +108,15 @@ def _called(step: Call, state: State) -> Any:
 
     args = fx.node.map_aggregate(step.arguments, fill)
     keywords = fx.node.map_aggregate(dict(step.keywords), fill)
+    return counted(step, state, lambda: step.run(*args, **keywords))
+
+
+def counted(step: Step, state: State, run: Callable[[], Any]) -> Any:
+    """Run what only torch can count."""
     if state.executed is None:
-        return step.run(*args, **keywords)
+        return run()
     with FlopCounterMode(display=False) as counter:
-        result = step.run(*args, **keywords)
+        result = run()
     if counter.get_total_flops():
-        macs = counter.get_total_flops() // 2 // state.batch
-        state.count(step, slice(None), macs)
+        state.count(step, slice(None), counter.get_total_flops() // 2 // state.batch)
     return result
