@@ -162,8 +162,8 @@ def page(record: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in dense["versions"].items())
     return "\n\n".join([
         "# Objectives compared: ResNet-20 on CIFAR-10 (JPEG)",
-        "Made by `python -m benchmarks.objectives write` from `benchmarks/records/objectives.json`; "
-        "do not edit.",
+        "Made by `python -m benchmarks.objectives write` from "
+        "`benchmarks/records/objectives.json`; do not edit.",
         f"Every run starts from the same dense weights ({100 * dense['accuracy']:.2f} % on the "
         f"{dense['images']:,} test images) and trains {dense['epochs']} epochs of the recipe "
         f"`{dense['recipe']}` on the same {dense['train_images']:,} training images (the first of "

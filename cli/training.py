@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from ftwt.training import Recipe
 
 Data = Annotated[
-    str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
+    str,
+    typer.Option(
+        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), or "
+        "imagenet:DIR (train/ and val/, read while training)."
+    ),
 ]
 ImageSize = Annotated[
     int | None, typer.Option(help="Side in pixels that images of a folder are brought to.", min=1)
+]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
@@ -78,8 +86,9 @@ def train(
         int | None,
         typer.Option(help="Save the state every so many steps, not only every epoch.", min=1),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     amp: Annotated[
         str | None, typer.Option(help="bf16, fp16 (GPU) or none, instead of the recipe's.")
     ] = None,
@@ -135,7 +144,7 @@ def train(
             distributed.on_main(lambda: check_free(out, resume))
         runs.check_device(own)
         main = distributed.world().main
-        dataset = datasets.load(data, size=image_size, limit=limit, seed=0)
+        dataset = datasets.load(data, size=image_size, limit=limit, only="train", workers=workers)
         watch = runs.Watch()
         if main:
             watch = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
@@ -187,7 +196,9 @@ def evaluate(
         typer.Option(help="Also the curve from these weights, for example 0.2:0.8:0.1."),
     ] = None,
     image_size: ImageSize = None,
+    device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
@@ -198,7 +209,7 @@ def evaluate(
 
     _set_threads(threads)
     wanted = span(reductions, "--reductions") if reductions is not None else None
-    result = evaluate_run(run, data, size=image_size, limit=limit)
+    result = evaluate_run(run, data, size=image_size, limit=limit, device=device, workers=workers)
     if wanted is not None:
         result["curve"] = reduction_curve(run, data, wanted, size=image_size, limit=limit)
     report(result, _evaluation_table(result), as_json=as_json)

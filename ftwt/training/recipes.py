@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ftwt import gates, losses, targets
-from ftwt.data import Augment
+from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.gates.pooling import Normalize
 from ftwt.losses import Objective
@@ -27,7 +27,7 @@ class Recipe:
     objective: Objective
     pruning: Pruning | None = None
     batch_size: int = 128
-    augment: Augment = field(default_factory=Augment)
+    augment: Augment | ResizedCrop = field(default_factory=Augment)
 
 
 @dataclass(frozen=True)
