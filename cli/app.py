@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, networks, training
+from . import demo, estimate, networks, training
 from .output import errors
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(demo.demo)
 app.command()(training.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
+app.command()(estimate.estimate)
 app.command()(networks.macs)
 app.command()(networks.sites)
 

@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from ftwt.training import Recipe
 
 Data = Annotated[
-    str, typer.Option(help="shapes, cifar10, cifar100, or imagefolder:DIR (train/ and test/).")
+    str,
+    typer.Option(
+        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), or "
+        "imagenet:DIR (train/ and val/, read while training)."
+    ),
 ]
 ImageSize = Annotated[
     int | None, typer.Option(help="Side in pixels that images of a folder are brought to.", min=1)
+]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
@@ -51,6 +59,13 @@ def train(
         ),
     ] = None,
     mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None,
+    reduction: Annotated[
+        float | None,
+        typer.Option(help="Share of MACs to save, in place of --mass; calibrated at the end."),
+    ] = None,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="With --reduction: a mass for each layer.")
+    ] = False,
     coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
     normalize: Annotated[
         str,
@@ -71,8 +86,9 @@ def train(
         int | None,
         typer.Option(help="Save the state every so many steps, not only every epoch.", min=1),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     amp: Annotated[
         str | None, typer.Option(help="bf16, fp16 (GPU) or none, instead of the recipe's.")
     ] = None,
@@ -98,6 +114,7 @@ def train(
 
     Many processes: torchrun --nproc-per-node 2 -m ftwt_cli train ...
     """
+    from ftwt import budget
     from ftwt import data as datasets
     from ftwt.training import Choices, distributed, runs
     from ftwt.training import recipe as make_recipe
@@ -109,6 +126,8 @@ def train(
     _set_threads(threads)
     if dense and (mass is not None or coupling != "decoupled" or normalize != "softmax"):
         raise typer.BadParameter("--mass, --coupling and --normalize are for gated training")
+    if mass is not None and reduction is not None:
+        raise typer.BadParameter("give --mass or --reduction, not both")
     choices = Choices(mass, coupling, normalize, epochs, seed)  # type: ignore[arg-type]
     switches = {
         "amp": amp,
@@ -121,20 +140,31 @@ def train(
     made = _switched(make_recipe(recipe, choices, dense=dense), switches)
     with ExitStack() as stack:
         own = stack.enter_context(distributed.joined(device))
-        distributed.on_main(lambda: check_free(out, resume))
+        if not (resume and reduction is not None and budget.waits_for_calibration(out)):
+            distributed.on_main(lambda: check_free(out, resume))
         runs.check_device(own)
         main = distributed.world().main
-        dataset = datasets.load(data, size=image_size, limit=limit, seed=0)
+        dataset = datasets.load(data, size=image_size, limit=limit, only="train", workers=workers)
         watch = runs.Watch()
         if main:
             watch = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
             if tensorboard:
                 watch = stack.enter_context(events.writing(out / "tensorboard", watch))
-        _, record = runs.train_run(
-            made, dataset, out,
-            name=recipe, init=init, resume=resume, checkpoint_every=checkpoint_every, device=own,
-            watch=watch,
-        )  # fmt: skip
+
+        def run(chosen: "Recipe") -> tuple[Any, dict[str, Any]]:
+            return runs.train_run(
+                chosen, dataset, out,
+                name=recipe, init=init, resume=resume, checkpoint_every=checkpoint_every,
+                device=own, watch=watch,
+            )  # fmt: skip
+
+        if reduction is None:
+            _, record = run(made)
+        else:
+            _, record = budget.train_to(
+                made, dataset, out,
+                reduction=reduction, init=init, train=run, per_layer=per_layer,
+            )  # fmt: skip
     if not main:
         return
     best = record.get("best_validation_accuracy")
@@ -161,19 +191,32 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="Evaluate only so many test images.", min=1)
     ] = None,
+    reductions: Annotated[
+        str | None,
+        typer.Option(help="Also the curve from these weights, for example 0.2:0.8:0.1."),
+    ] = None,
     image_size: ImageSize = None,
+    device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
     from ftwt.analysis import evaluate_run
+    from ftwt.budget import reduction_curve
+
+    from .numbers import span
 
     _set_threads(threads)
-    result = evaluate_run(run, data, size=image_size, limit=limit)
+    wanted = span(reductions, "--reductions") if reductions is not None else None
+    result = evaluate_run(run, data, size=image_size, limit=limit, device=device, workers=workers)
+    if wanted is not None:
+        result["curve"] = reduction_curve(run, data, wanted, size=image_size, limit=limit)
     report(result, _evaluation_table(result), as_json=as_json)
 
 
 def _evaluation_table(result: dict[str, Any]) -> Any:
+    from rich.console import Group
     from rich.table import Table
 
     table = Table("", "value", title=f"{result['images']} test images of {result['data']}")
@@ -186,7 +229,12 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
     table.add_row("MACs, mean over images", f"{result['macs']:,.0f}")
     table.add_row("MAC reduction, exact", percent(result["reduction_exact"]))
     table.add_row("MAC reduction, paper's convention", percent(result["reduction_paper"]))
-    return table
+    if "curve" not in result:
+        return table
+    curve = Table("asked", "accuracy", "MAC reduction, exact", "paper's convention")
+    for row in result["curve"]:
+        curve.add_row(f"{row['asked']:g}", *(percent(row[name]) for name in list(row)[1:]))
+    return Group(table, curve)
 
 
 def _set_threads(threads: int | None) -> None:

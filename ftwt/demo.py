@@ -63,6 +63,7 @@ def run(
     check_free(out)
     show.line("drawing the images")
     dataset = data.load("shapes", seed=seed, limit=limit)
+    assert isinstance(dataset.test, data.Images)
     choices = Choices(epochs=epochs, seed=seed)
     show.line(f"training a dense ResNet-8 on {len(dataset.train):,} images")
     dense_recipe = recipe(RECIPE, choices, dense=True)
@@ -74,7 +75,7 @@ def run(
         watch=show.training("dense", dense_recipe),
     )
     _, held = data.holdout(dataset.train)
-    validation = data.Batches(held, 500, mean=dataset.mean, std=dataset.std)
+    validation = data.serve(held, 500, mean=dataset.mean, std=dataset.std)
     show.line("asking an oracle what perfect gates would save, without training")
     side = dataset.image_size
     curve = analysis.oracle_curve(dense, validation, MASSES, example=torch.zeros(1, 3, side, side))

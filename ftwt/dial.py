@@ -34,6 +34,10 @@ def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]
             "use the one that ftwt.calibrate(model, loader, reductions=[...]) gives"
         )
     first, last = knots[0], knots[-1]
+    # 0.2 + 0.4 is a little more than 0.6.
+    near = min(max(reduction, first.reduction), last.reduction)
+    if abs(near - reduction) < 1e-9:
+        reduction = near
     # NaN is refused too.
     if not first.reduction <= reduction <= last.reduction:
         raise FtwtError(

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ftwt import gates, losses, targets
-from ftwt.data import Augment
+from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.model import Pruning
 from ftwt.training import optimizers
@@ -22,7 +22,7 @@ TYPES: tuple[type, ...] = (
     losses.MacBudget,
     optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
     optimizers.Warmup,
-    Phase, Settings, Recipe, Augment,
+    Phase, Settings, Recipe, Augment, ResizedCrop,
 )  # fmt: skip
 _BY_NAME = {one.__name__: one for one in TYPES}
 

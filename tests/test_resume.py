@@ -44,14 +44,20 @@ def arguments(folder, weights):
 def through(arguments, tmp_path_factory):
     """A run that nothing stopped."""
     out = tmp_path_factory.mktemp("runs") / "through"
-    process = start([*arguments, "--out", out])
-    assert process.wait() == 0, process.stderr.read()
+    go_through([*arguments, "--out", out])
     return out
 
 
 def start(arguments) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ftwt_cli", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def go_through(arguments) -> str:
+    process = start(arguments)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return said
 
 
 def position(out: Path) -> tuple[int, int]:
@@ -66,7 +72,7 @@ def position(out: Path) -> tuple[int, int]:
 def wait_for(out: Path, process: subprocess.Popen[str], *, beyond: tuple[int, int]) -> None:
     while process.poll() is None and position(out) <= beyond:
         time.sleep(0.01)
-    assert process.poll() is None, process.stderr.read()
+    assert process.poll() is None, process.communicate()
 
 
 def same_weights(one: Path, two: Path) -> bool:
@@ -92,10 +98,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(arguments, throu
         wait_for(out, process, beyond=reached)
         time.sleep(moments.uniform(0, 0.4))
         process.kill()
-        assert process.wait() == -signal.SIGKILL
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
         reached, more = position(out), ["--resume"]
-    last = start([*arguments, "--out", out, "--resume"])
-    assert last.wait() == 0, last.stderr.read()
+    go_through([*arguments, "--out", out, "--resume"])
     assert same_weights(out, through)
     assert rows(out) == rows(through)
     assert {path.name for path in out.iterdir()} == {path.name for path in through.iterdir()}
@@ -114,6 +120,5 @@ def test_a_signal_saves_and_leaves(arguments, through, tmp_path, number):
     assert f"stopped by {number.name}" in line
     assert "--resume" in line
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
-    last = start([*arguments, "--out", out, "--resume"])
-    assert last.wait() == 0, last.stderr.read()
+    go_through([*arguments, "--out", out, "--resume"])
     assert same_weights(out, through)

@@ -12,7 +12,7 @@ from ftwt.analysis.inspection import Loader, check_gated, first
 from ftwt.budget.families import Family, check_distinct, families
 from ftwt.macs import GridCounts, count_grid
 from ftwt.model import Gated
-from ftwt.targets import Ranking, Score, Target
+from ftwt.targets import HeatmapMass, Ranking, Score, Target, TopK
 from ftwt.training.evaluation import evaluating
 
 
@@ -86,6 +86,8 @@ class Estimate:
         """All figures as plain numbers, strings, lists and dicts."""
         rows = [
             {
+                "mass": row.rule.mass if isinstance(row.rule, HeatmapMass) else None,
+                "fraction": row.rule.fraction if isinstance(row.rule, TopK) else None,
                 "rule": specs.to_json(row.rule),
                 "reduction_exact": row.reduction_exact,
                 "reduction_with_gates": row.reduction_with_gates,

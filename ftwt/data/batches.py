@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from ftwt.data.augment import Augment
+from ftwt.data.augment import Augment, ResizedCrop
 from ftwt.data.images import Images
+from ftwt.data.serving import Normalise, Order
 from ftwt.data.streams import stream
-from ftwt.errors import FtwtError
 
 
 class Batches:
@@ -33,7 +32,7 @@ class Batches:
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        augment: Augment | None = None,
+        augment: Augment | ResizedCrop | None = None,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
@@ -60,37 +59,12 @@ class Batches:
             FtwtError: `batch_size` or `std` is not positive, there are no images, or `drop_last`
                 leaves no batch.
         """
-        if batch_size < 1:
-            raise FtwtError(
-                f"Batches(batch_size={batch_size}): the batch size must be 1 or more; use e.g. 128"
-            )
-        index, count = shard
-        if not 0 <= index < count:
-            raise FtwtError(f"Batches(shard={shard}): there is no such part; use e.g. (0, 2)")
-        if len(images) < (batch_size * count if drop_last else index + 1):
-            raise FtwtError(
-                f"Batches(batch_size={batch_size}, drop_last={drop_last}): {len(images)} images "
-                f"make no batch{f' in each of {count} parts' if count > 1 else ''}; give more "
-                "images or a smaller batch size"
-            )
-        if min(std) <= 0:
-            raise FtwtError(
-                f"Batches(std={std}): every channel's standard deviation must be above 0; "
-                "use the data set's own `std`"
-            )
+        self.order = Order(len(images), batch_size, shuffle, seed, drop_last, shard)
         self.images = images
-        self.batch_size = batch_size
         self.augment = augment
-        self.shuffle = shuffle
         self.seed = seed
-        self.drop_last = drop_last
-        self.shard = shard
         self.device = torch.device(device) if device is not None else images.pixels.device
-        # (pixel / 255 - mean) / std, as one multiplication and one addition.
-        scale = [1 / (255 * deviation) for deviation in std]
-        shift = [-middle / deviation for middle, deviation in zip(mean, std, strict=True)]
-        self._scale = torch.tensor(scale, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
-        self._shift = torch.tensor(shift, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
+        self._normalise = Normalise(mean, std, self.device)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -104,10 +78,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        index, count = self.shard
-        if self.drop_last:
-            return len(self.images) // (self.batch_size * count)
-        return math.ceil((len(self.images) - index) / count / self.batch_size)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         return self.starting_at(0)
@@ -116,22 +87,20 @@ class Batches:
         self, batch: int
     ) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         """Serve the batches of the epoch from number `batch` on, as a whole pass would."""
-        index, count = self.shard
-        generator = stream(self.seed, self.epoch)
         pixels, labels = self.images.pixels, self.images.labels
-        order = torch.arange(len(labels))
-        if self.shuffle:
-            order = torch.randperm(len(labels), generator=generator)
+        generator = stream(self.seed, self.epoch)
+        if self.order.shuffle:
+            # The numbers that made the order are not used again.
+            torch.randperm(self.order.count, generator=generator)
+        index, _ = self.order.shard
         if index:
-            # Each part has the same order, and augmentation of its own.
+            # The parts have the same order, and augmentation of their own.
             generator = stream(self.seed, self.epoch, index)
-        order = order[index::count].to(pixels.device)
-        for number, indices in enumerate(torch.split(order, self.batch_size)[: len(self)]):
-            chosen = pixels[indices]
+        for number, chosen in enumerate(self.order.batches(self.epoch)):
+            indices = chosen.to(pixels.device)
+            images = pixels[indices]
             if self.augment is not None:
                 # Also of batches that are left out: the generator goes on from one to the next.
-                chosen = self.augment(chosen, generator)
+                images = self.augment(images, generator)
             if number >= batch:
-                # Moved as uint8: a quarter of the bytes.
-                inputs = chosen.to(self.device).float().mul_(self._scale).add_(self._shift)
-                yield inputs, labels[indices].to(self.device)
+                yield self._normalise(images), labels[indices].to(self.device)

@@ -43,7 +43,7 @@ def save(out: Path, state: State, about: dict[str, Any]) -> None:
     tally = state.tally
     kept = {
         "format": _FORMAT,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "about": json.dumps(about),
         "model": state.model.state_dict(),
         "optimizers": {name: one.state_dict() for name, one in state.optimizers.items()},
@@ -84,7 +84,7 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
     """
     kept = on_main(lambda: _read(out, note))
     _check_same(out, json.loads(kept["about"]), about)
-    if kept["torch"] != torch.__version__:
+    if kept["torch"] != str(torch.__version__):
         note(
             f"the state was saved with torch {kept['torch']}, this is {torch.__version__}: numbers "
             "may differ from those of a run that was never stopped"

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ftwt import networks, specs, storage
 from ftwt.attach import attach
-from ftwt.data import Batches, Dataset, holdout
-from ftwt.data.images import Images
+from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
+from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
@@ -19,7 +19,10 @@ from ftwt.training.distributed import world
 from ftwt.training.initial import check_classes, starting_weights
 from ftwt.training.recipes import Recipe
 
-_EVAL_BATCH = 500
+Loader = Batches | StreamedBatches
+
+# More than these would make the validation of a million images last too long.
+_MOST_HELD_OUT = 25_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Prepared:
     model: nn.Module
     dense: nn.Module | None
     objective: Objective
-    train: Batches
+    train: Loader
     validation: Iterable[tuple[Tensor, Tensor]]
     counts: dict[str, int]
     content: dict[str, Any]
@@ -67,8 +70,10 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
         )
     network, model, dense = _networks(recipe, dataset, init)
     # The same images for every seed: a run may start from one of another seed.
-    training, held = holdout(dataset.train)
-    validation = Batches(held, _EVAL_BATCH, mean=dataset.mean, std=dataset.std, shard=world())
+    training, held = holdout(dataset.train, min(0.1, _MOST_HELD_OUT / len(dataset.train)))
+    validation = serve(
+        held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
+    )
     return Prepared(
         model=model,
         dense=dense,
@@ -102,7 +107,7 @@ def _networks(
     return network, model, network if plain else None
 
 
-def _training_batches(recipe: Recipe, dataset: Dataset, training: Images) -> Batches:
+def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:
     """Batches of which `accumulate` from each process make one step of the recipe's size."""
     parts = world().size * recipe.settings.accumulate
     size = min(recipe.batch_size, len(training))
@@ -112,7 +117,7 @@ def _training_batches(recipe: Recipe, dataset: Dataset, training: Images) -> Bat
             f"({world().size} processes, {recipe.settings.accumulate} batches each); give other "
             "numbers, or more images"
         )
-    return Batches(
+    return serve(
         training,
         size // parts,
         mean=dataset.mean,

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ftwt import gates, losses, targets
-from ftwt.data import Augment
+from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.gates.pooling import Normalize
 from ftwt.losses import Objective
-from ftwt.model import Coupling, Pruning
+from ftwt.model import Coupling, Pruning, TargetSource
 from ftwt.training.optimizers import OneCycle, Sgd, Steps
 from ftwt.training.phases import Phase
 from ftwt.training.settings import Settings
@@ -27,7 +27,7 @@ class Recipe:
     objective: Objective
     pruning: Pruning | None = None
     batch_size: int = 128
-    augment: Augment = field(default_factory=Augment)
+    augment: Augment | ResizedCrop = field(default_factory=Augment)
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Choices:
     normalize: Normalize = "softmax"
     epochs: int | None = None
     seed: int = 0
+    distill: bool = False
+    target_source: TargetSource = "masked"
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
@@ -76,7 +78,7 @@ def paper_gated(network: str, choices: Choices) -> Recipe:
     return Recipe(
         network,
         settings,
-        losses.CrossEntropy() + losses.GateBCE(),
+        _objective(choices),
         _pruning(choices, mass=0.9),
     )
 
@@ -107,7 +109,7 @@ def short_gated(network: str, choices: Choices) -> Recipe:
     return Recipe(
         network,
         settings,
-        losses.CrossEntropy() + losses.GateBCE(),
+        _objective(choices),
         _pruning(choices, mass=0.9),
     )
 
@@ -137,7 +139,7 @@ def shapes_gated(network: str, choices: Choices) -> Recipe:
     return Recipe(
         network,
         settings,
-        losses.CrossEntropy() + losses.GateBCE(),
+        _objective(choices),
         _pruning(choices, mass=0.85),
         batch_size=64,
     )
@@ -154,7 +156,12 @@ def _pruning(choices: Choices, *, mass: float) -> Pruning:
     """The paper's gate and target, with what the user chose instead."""
     gate = gates.PooledLinear(normalize=choices.normalize)
     target = targets.HeatmapMass(mass if choices.mass is None else choices.mass)
-    return Pruning(gate, target, choices.coupling)
+    return Pruning(gate, target, choices.coupling, target_source=choices.target_source)
+
+
+def _objective(choices: Choices) -> Objective:
+    objective = losses.CrossEntropy() + losses.GateBCE()
+    return objective + losses.Distillation() if choices.distill else objective
 
 
 @dataclass(frozen=True)

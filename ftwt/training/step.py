@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ftwt.gates.untrained import Oracle
 from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Objective
+from ftwt.losses.mac_budget import MacBudget
 from ftwt.macs import Plan
 from ftwt.model import Gated
 from ftwt.trace import Trace
@@ -14,6 +15,9 @@ from ftwt.training.settings import Amp
 from ftwt.training.tally import seen
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Losses that reach the backbone through gates, if at all.
+_FOR_GATES = (GateBCE, MacBudget)
 
 
 class Step(nn.Module):
@@ -55,5 +59,5 @@ def objective_of(phase: Phase, objective: Objective) -> Objective:
     """The losses that have something to train in a phase."""
     if phase.trains("gates"):
         return objective
-    kept = tuple(term for term in objective.terms if not isinstance(term[1], GateBCE))
+    kept = tuple(term for term in objective.terms if not isinstance(term[1], _FOR_GATES))
     return Objective(kept)
