@@ -14,6 +14,9 @@ typedef struct {
 
 typedef void micro_kernel(const micro_work *work);
 
+/* Inputs between reading a weight's cache line and asking for it. */
+enum { AHEAD = 12 };
+
 /* TAPS 0 reads their number from the work. */
 INLINE void micro(const micro_work *work, const int F, const int P, const int TAPS) {
     vec sum[MOST_FILTERS][MOST_VECTORS];
@@ -31,6 +34,12 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int TA
     for (int i = 0; i < inputs; i++) {
         const float *x = input + order[i] * plane;
         const int64_t at = (int64_t)channel[i] * taps;
+        if (TAPS != 1) {
+            /* Weights of live inputs are too irregular for the processor to foresee. */
+            const int64_t soon = (int64_t)channel[i + AHEAD < inputs ? i + AHEAD : i] * taps;
+#pragma GCC unroll 8
+            for (int f = 0; f < F; f++) __builtin_prefetch(weight[f] + soon);
+        }
 #pragma GCC unroll 9
         for (int t = 0; t < taps; t++) {
             const float *tap = TAPS == 1 ? x : x + shift[t];
