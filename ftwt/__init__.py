@@ -1,6 +1,17 @@
 """Convolutional networks that choose, for each input, which filters to run."""
 
-from ftwt import analysis, backbones, data, gates, losses, macs, networks, targets, training
+from ftwt import (
+    analysis,
+    backbones,
+    data,
+    gates,
+    losses,
+    macs,
+    networks,
+    runtime,
+    targets,
+    training,
+)
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.model import Gated, Pruning
@@ -28,6 +39,7 @@ __all__ = [
     "losses",
     "macs",
     "networks",
+    "runtime",
     "save",
     "targets",
     "training",

@@ -3,8 +3,8 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,22 @@ def trace(
         macs=probe.macs,
         changed=probe.changed,
         frozen=drawn.frozen,
+    )
+
+
+def probed(
+    traced: Traced, root: nn.Module, examples: Sequence[Tensor], counter: FlopCounterMode
+) -> Traced:
+    """The same graph on inputs of another size; `root` holds the same modules, in eval mode."""
+    probe = _Probe(root, traced.graph, counter)
+    _seeded(probe.run, [_noise(one) for one in examples])
+    return replace(
+        traced,
+        root=root,
+        shapes=probe.shapes,
+        values=probe.values,
+        macs=probe.macs,
+        changed=probe.changed,
     )
 
 

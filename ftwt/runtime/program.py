@@ -8,8 +8,8 @@ What every back end may rely on, and has to keep, wherever values pass from one 
 dead channels of a value are exactly zero, and every mask is a bool tensor (B, C).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from ftwt.live import Live
 
 Activation = Literal["relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid"]
+KEEP_ZERO: frozenset[Activation] = frozenset({"relu", "relu6", "hardswish", "silu"})
 Pair: TypeAlias = tuple[int, int]
 
 
@@ -31,6 +32,13 @@ class Value:
     name: str
     shape: tuple[int, ...]
     live: Live
+
+
+@dataclass(frozen=True, eq=False)
+class Other:
+    """What a call makes that is no value: a size, a tuple of tensors, a tensor without batch."""
+
+    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +56,14 @@ class Gate:
     """Decides the mask of `site` from the site's input.
 
     `module` maps (B, C_in, *space) to logits (B, C_out); a filter runs where its logit is above
-    `threshold`. A back end that knows the module's type may do the same without calling it.
+    the site's threshold, which is given with each call. A back end that knows the module's type
+    may do the same without calling it.
     """
 
     site: str
     source: Value
     module: nn.Module
-    threshold: float = 0.0
+    out_channels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +91,16 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """A linear layer over a flat value (B, C_in); reads live inputs only."""
+    """A linear layer that reads live inputs only.
+
+    With an output (B, C_out) it reads the source flat, whatever its shape: channel by channel,
+    each with its positions row by row. Otherwise it works along the source's last dimension.
+    `inputs` are the live ones among C_in.
+    """
 
     name: str
     source: Value
+    inputs: Live
     output: Value
     weight: Float[Tensor, "C_out C_in"]
     bias: Float[Tensor, "C_out"]
@@ -104,11 +119,33 @@ class Add:
 
 @dataclass(frozen=True, eq=False)
 class Multiply:
-    """The product of (B, C, *space) with (B, C, *space) or (B, C, 1, 1)."""
+    """The product of (B, C, *space) with (B, C, *space) or (B, C, 1, 1), either one first."""
 
     name: str
     sources: tuple[Value, Value]
     output: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """Each channel times its scale plus its shift, then activation: a batch norm by itself."""
+
+    name: str
+    source: Value
+    output: Value
+    scale: Float[Tensor, "C"]
+    shift: Float[Tensor, "C"]
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Sets to zero what `site`'s mask leaves out, where a step before it could not."""
+
+    name: str
+    source: Value
+    output: Value
+    site: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,30 +193,74 @@ class Activate:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """Any other operation, run by torch as the traced graph says.
+    """Any other operation, run by torch: `run(*arguments, **keywords)`.
 
-    `arguments` and `keywords` are the node's own, with each tensor that a step made in place of
-    its node. `output` is None where the result is no tensor (a shape, a tuple of tensors); then
-    `name` alone holds it for the calls that read it.
+    Arguments hold values and others in the places where the traced graph has nodes. `changes`
+    says that it works in place on what it is given.
     """
 
     name: str
-    node: fx.Node
+    run: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
-    output: Value | None
+    output: Value | Other
+    changes: bool = False
 
 
-Step: TypeAlias = Gate | Conv | Linear | Add | Multiply | Pooling | Pick | Concat | Activate | Call
+Step: TypeAlias = (
+    Gate
+    | Conv
+    | Linear
+    | Add
+    | Multiply
+    | Affine
+    | Mask
+    | Pooling
+    | Pick
+    | Concat
+    | Activate
+    | Call
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
     """The steps in running order, from inputs to what `forward` returns.
 
-    `result` is the traced graph's output with values in place of nodes.
+    `result` is what `forward` returns, with values in place of tensors.
     """
 
     inputs: tuple[Value, ...]
     steps: tuple[Step, ...]
     result: Any
+    # Sites by name, in running order, with their numbers of filters.
+    sites: Mapping[str, int] = field(default_factory=dict)
+
+
+def sources_of(step: Step) -> tuple[Value | Other, ...]:
+    """What a step reads, masks aside."""
+    match step:
+        case Add() | Multiply() | Concat():
+            return step.sources
+        case Call():
+            return tuple(held((step.arguments, dict(step.keywords))))
+        case _:
+            return (step.source,)
+
+
+def output_of(step: Step) -> Value | Other | None:
+    """What a step makes; a gate makes a mask only."""
+    return None if isinstance(step, Gate) else step.output
+
+
+def held(structure: Any) -> Iterator[Value | Other]:
+    """The values and others in nested arguments."""
+    found: list[Value | Other] = []
+
+    def note(leaf: Any) -> Any:
+        if isinstance(leaf, (Value, Other)):
+            found.append(leaf)
+        return leaf
+
+    fx.node.map_aggregate(structure, note)
+    return iter(found)

@@ -87,7 +87,7 @@ def examine(name: str) -> Record:
     started = time.perf_counter()
     torch.manual_seed(0)
     network = networks.build(name).eval()
-    side = _smallest(network)
+    side = smallest(network)
     redraw(network, torch.randn(4, 3, side, side))
     _every_mask_on(network, torch.randn(_BATCH, 3, side, side))
     zero, found, unknown = _random_masks(network, side)
@@ -138,7 +138,7 @@ def _calibrate(network: nn.Module, images: Tensor) -> None:
         norm.momentum = momentum
 
 
-def _smallest(network: nn.Module) -> int:
+def smallest(network: nn.Module) -> int:
     for side in _SIDES:
         try:
             with torch.no_grad():

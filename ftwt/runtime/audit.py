@@ -1,0 +1,81 @@
+"""Comparing what was counted with what was executed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ftwt.macs import Plan
+from ftwt.runtime.backends.gates import exact
+from ftwt.runtime.program import Call, Conv, Gate, Linear, Step
+from ftwt.runtime.runner import Runner
+from ftwt.runtime.state import State
+
+
+@dataclass(frozen=True)
+class Audit:
+    """MACs of one batch by layer and sample: executed, and as `Trace.macs` counts them.
+
+    Counts are for the masks that were decided in this very run. `dense` names the layers that ran
+    with every filter and input, because the plan says so or because only their own module knows
+    how they compute: only these may execute more than was counted.
+    """
+
+    executed: Mapping[str, Int[Tensor, "B"]]
+    counted: Mapping[str, Int[Tensor, "B"]]
+    executed_gates: Mapping[str, Int[Tensor, "B"]]
+    counted_gates: Mapping[str, Int[Tensor, "B"]]
+    dense: tuple[str, ...]
+
+    @property
+    def macs(self) -> Int[Tensor, "B"]:
+        """Executed MACs of each sample, gates included."""
+        parts = [*self.executed.values(), *self.executed_gates.values()]
+        return torch.stack(parts).sum(0)
+
+    @property
+    def counted_macs(self) -> Int[Tensor, "B"]:
+        """What `Trace.macs` says of the same masks."""
+        parts = [*self.counted.values(), *self.counted_gates.values()]
+        return torch.stack(parts).sum(0)
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Layers, and gates as "gate of SITE", that did not execute what was counted."""
+        layers = (name for name in self.counted if _differ(self.executed[name], self.counted[name]))
+        gates = (
+            f"gate of {name}"
+            for name in self.counted_gates
+            if _differ(self.executed_gates[name], self.counted_gates[name])
+        )
+        return (*layers, *gates)
+
+
+def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan: Plan) -> Audit:
+    """Put what back ends noted beside what the plan counts."""
+    masks = {name: mask.cpu() for name, mask in state.masks.items()}
+    counted, counted_gates = plan.exact(masks), plan.gates(masks)
+    nothing = torch.zeros(runner.batch, dtype=torch.int64)
+    layers = dict.fromkeys(counted, nothing)
+    gates = dict.fromkeys(counted_gates, nothing)
+    for step, macs in executed.items():
+        if isinstance(step, Gate):
+            gates[step.site] = macs
+        else:
+            layers[step.name] = layers.get(step.name, nothing) + macs
+    reads_live = {layer.name for layer in plan.layers if layer.inputs is not None}
+    dense = [
+        f"gate of {step.site}" if isinstance(step, Gate) else step.name
+        for piece in runner.pieces
+        for step in piece.steps
+        if (piece.backend.name == "dense" and isinstance(step, (Conv, Gate, Linear)))
+        or (isinstance(step, Gate) and not exact(step))
+        or (isinstance(step, Call) and step.name in reads_live)
+    ]
+    return Audit(layers, counted, gates, counted_gates, tuple(dense))
+
+
+def _differ(one: Tensor, two: Tensor) -> bool:
+    return not torch.equal(one, two.to(torch.int64))

@@ -1,0 +1,22 @@
+"""Back ends: what runs the steps of a program."""
+
+from ftwt.errors import FtwtError
+from ftwt.runtime.backends.dense import Dense
+from ftwt.runtime.backends.gathered import Gathered
+from ftwt.runtime.backends.interface import Backend, Part
+from ftwt.runtime.backends.native import Native
+
+__all__ = ["Backend", "Dense", "Gathered", "Native", "Part", "backend_named"]
+
+_BACKENDS: dict[str, Backend] = {one.name: one for one in (Dense(), Gathered(), Native())}
+
+
+def backend_named(name: str) -> Backend:
+    """A back end by the name that plans use.
+
+    Raises:
+        FtwtError: no back end has this name.
+    """
+    if name not in _BACKENDS:
+        raise FtwtError(f"skip: backend={name!r} is unknown; use one of {', '.join(_BACKENDS)}")
+    return _BACKENDS[name]

@@ -1,0 +1,63 @@
+"""Everything is computed, then masked: torch's own speed where skipping does not pay."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch.nn import functional as F
+
+from ftwt.runtime.backends import steps as plain
+from ftwt.runtime.backends.interface import Part
+from ftwt.runtime.program import Conv, Gate, Linear, Step, Value
+from ftwt.runtime.state import State
+
+
+class Dense:
+    """Runs any step on any device, with every filter and every input."""
+
+    name = "dense"
+
+    fuses = False
+
+    def takes(self, step: Step) -> bool:
+        """Return True."""
+        return True
+
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+        """Nothing is ready beforehand."""
+        (step,) = steps
+        return partial(run_step, step)
+
+
+def run_step(step: Step, state: State) -> None:
+    """Run one step with every filter and every input."""
+    values, everyone = state.values, slice(None)
+    match step:
+        case Gate():
+            logits = plain.counted(step, state, lambda: step.module(values[step.source]))
+            state.masks[step.site] = logits > state.thresholds.get(step.site, 0.0)
+        case Conv():
+            y = F.conv2d(
+                values[step.source], step.weight, step.bias, step.stride, step.padding,
+                step.dilation, step.groups,
+            )  # fmt: skip
+            state.count(step, everyone, step.weight.numel() * y.shape[2] * y.shape[3])
+            y = plain.pooled(plain.activated_(y, step.activation), step.pool)
+            # The mask comes last here: it commutes with pooling, and there is less of it then.
+            if step.site is not None and not (y.device.type == "cpu" and _full(state, step.site)):
+                y = plain.masked(y, state.masks[step.site])
+            values[step.output] = y
+        case Linear():
+            x = values[step.source]
+            if len(step.output.shape) == 1:
+                x = x.flatten(1)
+            y = F.linear(x, step.weight, step.bias)
+            positions = y[0].numel() // len(step.weight)
+            state.count(step, everyone, step.weight.numel() * positions)
+            values[step.output] = plain.activated_(y, step.activation)
+        case _:
+            plain.run(step, state)
+
+
+def _full(state: State, site: str) -> bool:
+    """Looking takes less time than multiplying by one; not on a GPU, which would have to wait."""
+    return state.filters(site).full

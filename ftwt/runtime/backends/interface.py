@@ -1,0 +1,42 @@
+"""What a back end is."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from ftwt.runtime.program import Step, Value
+from ftwt.runtime.state import State
+
+# Runs some steps: reads values and masks of the state, and adds those that it makes.
+Part: TypeAlias = Callable[[State], None]
+
+
+class Backend(Protocol):
+    """Something that runs steps.
+
+    Between parts, tensors are (B, *shape) with dead channels at exactly zero and masks are bool
+    (B, C). A part that counts adds to `State.executed` the MACs that it really executes.
+    """
+
+    @property
+    def name(self) -> str:
+        """What plans call it."""
+        ...
+
+    @property
+    def fuses(self) -> bool:
+        """Whether it wants consecutive steps at once, and keeps what passes between them."""
+        ...
+
+    def takes(self, step: Step) -> bool:
+        """Whether it runs a step."""
+        ...
+
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+        """Make ready what can be ready before a batch comes.
+
+        Args:
+            steps: consecutive ones, all taken; a single one for a back end that does not fuse.
+            writes: the values made by these steps that others read.
+            batch: number of samples of every batch that will come.
+        """
+        ...

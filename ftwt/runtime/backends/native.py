@@ -1,0 +1,45 @@
+"""Segments in compiled C, one call each."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from torch import Tensor
+
+from ftwt.runtime import native
+from ftwt.runtime.backends.interface import Part
+from ftwt.runtime.program import Step, Value, output_of, sources_of
+from ftwt.runtime.state import State
+
+
+class Native:
+    """Runs float32 steps on the CPU; what passes between them stays in the form it likes."""
+
+    name = "native"
+    fuses = True
+
+    def takes(self, step: Step) -> bool:
+        """Whether the library is there and knows the step."""
+        return native.supports(step)
+
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+        """Translate the steps for one batch size."""
+        made = {output_of(step) for step in steps}
+        read = dict.fromkeys(source for step in steps for source in sources_of(step))
+        inputs = [one for one in read if isinstance(one, Value) and one not in made]
+        segment = native.Segment(steps, inputs, list(writes), batch)
+
+        def run(state: State) -> None:
+            # Of all that is there the segment looks at its own inputs only, which are tensors.
+            given = cast(Mapping[Value, Tensor], state.values)
+            values, masks = segment.run(
+                given,
+                state.masks,
+                thresholds=state.thresholds,
+                executed=state.executed,
+                times=state.times,
+            )
+            for value, tensor in values.items():
+                state.values[value] = tensor
+            state.masks.update(masks)
+
+        return run

@@ -1,0 +1,79 @@
+"""What `skip` and what it returns take, in one clear line each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.model import Gated
+
+
+def check_model(model: object) -> None:
+    """Refuse what has no gates or is not ready to be evaluated."""
+    if not isinstance(model, Gated):
+        hint = "attach gates first: ftwt.attach(network, ftwt.Pruning(), example=...)"
+        kind = type(model).__name__
+        if isinstance(model, nn.Module):
+            raise FtwtError(f"skip: {kind} has no gates, so nothing can be skipped; {hint}")
+        raise FtwtError(f"skip: model is a {kind}, expected a gated network; {hint}")
+    training = next((name for name, one in model.named_modules() if one.training), None)
+    if training is not None:
+        where = f"{training!r} is" if training else "the model is"
+        raise FtwtError(
+            f"skip: {where} in training mode, but skipping is for evaluation alone; "
+            "call model.eval() first"
+        )
+
+
+def check_inputs(model: Gated, inputs: Sequence[Any]) -> None:
+    """Refuse inputs that the network does not take; its own errors would come late and unclear."""
+    if model.training:
+        raise FtwtError(
+            "skip: the model was put into training mode; call model.eval(), and skip(model) again "
+            "if its weights have changed"
+        )
+    expected = model.anatomy.expected
+    if len(inputs) != len(expected):
+        raise FtwtError(
+            f"skip: {len(inputs)} inputs came, but the network was attached with {len(expected)}; "
+            "give as many as attach was given as example"
+        )
+    like = next((one for one in model.parameters() if one.is_floating_point()), None)
+    for value, shape in zip(inputs, expected, strict=True):
+        _check(value, shape, like)
+    sizes = {len(one) for one in inputs}
+    if len(sizes) > 1:
+        raise FtwtError(f"skip: inputs are batches of {sorted(sizes)}; give batches of one size")
+
+
+def _check(value: Any, shape: tuple[int, ...], like: Tensor | None) -> None:
+    wanted = f"(B, {', '.join(map(str, shape))})"
+    if not isinstance(value, Tensor):
+        raise FtwtError(f"skip: input is a {type(value).__name__}; give a tensor {wanted}")
+    came = tuple(value.shape)
+    if value.dim() != len(shape) + 1 or came[1:2] != shape[:1]:
+        raise FtwtError(
+            f"skip: input has shape {came}, but the network takes {wanted}; give a batch of that "
+            "many channels"
+        )
+    if not all(came):
+        raise FtwtError(f"skip: input has shape {came}, with nothing in it; give at least 1 sample")
+    if like is None:
+        return
+    if value.device != like.device:
+        raise FtwtError(
+            f"skip: input is on {value.device}, but the network is on {like.device}; move one of "
+            "them with .to(device), the network before skip(model)"
+        )
+    pixels = value.is_floating_point() or len(shape) == 3
+    if pixels and value.dtype != like.dtype:
+        raise FtwtError(
+            f"skip: input is {_name(value.dtype)}, but the network computes in "
+            f"{_name(like.dtype)}; convert it with .to(torch.{_name(like.dtype)})"
+        )
+
+
+def _name(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")

@@ -1,0 +1,101 @@
+"""What is known while a program runs on one batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from ftwt.live import All, Evaluator, Live
+from ftwt.runtime.program import Other, Step, Value
+
+
+class Rows:
+    """Which channels each sample has; None where that is all of them."""
+
+    def __init__(self, mask: Bool[Tensor, "B C"] | None) -> None:
+        self.mask = mask
+        self._alike: bool | None = None
+        self._indices: dict[int, Tensor | None] = {}
+
+    @property
+    def alike(self) -> bool:
+        """Whether all samples have the same."""
+        if self._alike is None:
+            mask = self.mask
+            self._alike = mask is None or len(mask) == 1 or bool((mask == mask[:1]).all())
+        return self._alike
+
+    @property
+    def full(self) -> bool:
+        """Whether every sample has every channel."""
+        return self.mask is None or bool(self.mask.all())
+
+    def index(self, sample: int) -> Tensor | None:
+        """Places of one sample's channels, None for all."""
+        if sample not in self._indices:
+            self._indices[sample] = self._find(sample)
+        return self._indices[sample]
+
+    def _find(self, sample: int) -> Tensor | None:
+        if self.mask is None:
+            return None
+        found = self.mask[sample].nonzero().view(-1)
+        return None if len(found) == self.mask.shape[1] else found
+
+
+class State:
+    """Tensors and masks made so far for one batch.
+
+    Args:
+        batch: number of samples.
+        device: where the inputs are.
+        thresholds: of gates, by site; 0 where none is given.
+        executed: where to note the MACs that gates, convolutions and linear layers execute, (B,)
+            int64 for each; None not to count.
+        times: where to note each step's milliseconds; None not to measure.
+    """
+
+    def __init__(
+        self,
+        batch: int,
+        device: torch.device,
+        thresholds: Mapping[str, float],
+        executed: dict[Step, Tensor] | None = None,
+        times: dict[Step, float] | None = None,
+    ) -> None:
+        self.batch, self.device = batch, device
+        self.values: dict[Value | Other, Any] = {}
+        self.masks: dict[str, Tensor] = {}
+        self.thresholds = thresholds
+        self.executed = executed
+        self.times = times
+        nothing = torch.empty((batch, 0), dtype=torch.bool, device=device)
+        self._evaluate = Evaluator(self.masks, nothing)
+        self._rows: dict[Live, Rows] = {}
+        self._filters: dict[str, Rows] = {}
+
+    def rows(self, live: Live) -> Rows:
+        """The live channels of each sample."""
+        found = self._rows.get(live)
+        if found is None:
+            mask = None if isinstance(live, All) else self._evaluate(live)
+            found = self._rows[live] = Rows(mask)
+        return found
+
+    def filters(self, site: str | None) -> Rows:
+        """The filters of a site that run for each sample."""
+        key = site or ""
+        found = self._filters.get(key)
+        if found is None:
+            found = self._filters[key] = Rows(None if site is None else self.masks[site])
+        return found
+
+    def count(self, step: Step, samples: slice, macs: int) -> None:
+        """Note what was executed for each of some samples."""
+        if self.executed is None:
+            return
+        if step not in self.executed:
+            self.executed[step] = torch.zeros(self.batch, dtype=torch.int64)
+        self.executed[step][samples] += macs
