@@ -80,7 +80,9 @@ class Native:
         out = _size(layer)
         made = Value("y", (layer.filters, out, out), OfSite("out", layer.filters))
         pooled = Value("pooled", (layer.filters,), made.live)
-        weight = torch.randn(layer.filters, layer.inputs // layer.groups, layer.kernel, layer.kernel)
+        weight = torch.randn(
+            layer.filters, layer.inputs // layer.groups, layer.kernel, layer.kernel
+        )
         self.conv = program.Conv(
             "conv",
             copied,
