@@ -12,8 +12,8 @@ setup(
             "ftwt.runtime.native._kernels",
             sources=sorted(str(path) for path in SOURCES.glob("*.c")),
             depends=sorted(str(path) for path in SOURCES.glob("*.h")),
-            extra_compile_args=["-O3", "-std=gnu11", "-Wno-psabi"],
-            libraries=["dl"],
+            extra_compile_args=["-O3", "-std=gnu11", "-fno-math-errno", "-Wno-psabi"],
+            libraries=["dl", "m"],
             optional=True,
         )
     ]
