@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, estimate, networks, training
+from . import bench, demo, estimate, networks, training
 from .output import errors
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command()(training.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
+app.command()(bench.bench)
 app.command()(networks.macs)
 app.command()(networks.sites)
 
