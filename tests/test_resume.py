@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or damaged go on to the same weights, or say why not."""
+"""Runs that are killed or stopped go on to the same weights: real processes, real signals."""
 
 import json
 import random
@@ -108,16 +108,15 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(arguments, throu
     assert json.loads((out / "run.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_leaves(arguments, through, tmp_path, number):
+def test_sigterm_saves_and_leaves(arguments, through, tmp_path):
     out = tmp_path / "stopped"
     process = start([*arguments, "--out", out, "--checkpoint-every", 1000])
     wait_for(out, process, beyond=(-1, 0))
-    process.send_signal(number)
+    process.terminate()
     _, said = process.communicate()
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGTERM
     line = said.strip().splitlines()[-1]
-    assert f"stopped by {number.name}" in line
+    assert "stopped by SIGTERM" in line
     assert "--resume" in line
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     go_through([*arguments, "--out", out, "--resume"])

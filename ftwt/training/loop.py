@@ -177,7 +177,7 @@ def _train_epoch(job: _Job, state: State, phase: Phase) -> Means:
     )
     if settings.compile:
         step.compile()
-    run = distributed.parallel(step, device)
+    run: nn.Module | None = None
     total, group = len(job.train), settings.accumulate
     last = time.monotonic()
     state.model.zero_grad(set_to_none=True)
@@ -186,6 +186,7 @@ def _train_epoch(job: _Job, state: State, phase: Phase) -> Means:
         # The last step of an epoch may have fewer batches.
         share = group if done <= total - total % group else total % group
         images, labels = _move(images, labels, device, settings)
+        run = run or distributed.parallel(step, images, labels)
         with distributed.without_averaging(run) if not whole else nullcontext():
             loss, sums = run(images, labels)
             torch.autograd.backward(state.scaler.scale(loss / share))
