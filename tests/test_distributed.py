@@ -14,7 +14,7 @@ import torch
 from ftwt import data, storage
 from ftwt.errors import FtwtError
 from ftwt.training import evaluate
-from tests.command_line import make_folder
+from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
 from tests.test_states import dataset, load, same
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -48,7 +48,10 @@ def test_both_processes_end_with_one_model_and_the_metrics_of_all_images(tmp_pat
     assert rows[0]["losses"]["GateBCE"] > 0
 
 
-def test_a_rank_that_dies_ends_the_job_with_a_word_and_a_state_to_resume(tmp_path):
+def test_a_rank_that_dies_ends_the_job_with_a_word_and_a_state_to_resume(
+    ftwt_command,  # noqa: F811
+    tmp_path,
+):
     folder = make_folder(tmp_path / "images", images=80)
     out = tmp_path / "run"
     train = [
@@ -69,10 +72,9 @@ def test_a_rank_that_dies_ends_the_job_with_a_word_and_a_state_to_resume(tmp_pat
     assert kept["epoch"] >= 0
     assert len(kept["generators"]) == 2
     # One process is another job: it says so, and changes nothing.
-    alone = [sys.executable, *train, "500", "--resume"]
-    refused = subprocess.run(alone, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert "processes was 2, is 1" in refused.stderr
+    refused = ftwt_command(*train[2:], "500", "--resume")
+    assert refused.status == 2
+    assert "processes was 2, is 1" in refused.err
 
 
 def child_of(parent: int, *, rank: int) -> int:
