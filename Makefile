@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum |
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
-	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 20 minutes)"
+	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
 	@echo "make clean   remove .venv, caches and build products; results stay"

@@ -38,6 +38,12 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"{len(self.sites)} sites: {', '.join(self.sites)}"]
         lines += [f"no site: {name} ({reason})" for name, reason in self.left_out]
+        return "\n".join([*lines, *self.notes])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the analysis could not follow, one fact a line."""
+        lines: list[str] = []
         for operation, times in self.unknown:
             lines += [
                 f"unknown operation: {operation}, called {_times(times)}; all channels count as "
@@ -59,7 +65,7 @@ class Explanation:
                 f"forward hook: {name} was traced into, so its hooks ran once when traced and do "
                 "not run any more; register them on the gated network's own modules"
             ]
-        return "\n".join(lines)
+        return tuple(lines)
 
 
 def explain(anatomy: "Anatomy") -> Explanation:

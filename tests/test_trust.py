@@ -1,4 +1,4 @@
-"""What is not what it looks like: subclasses, hooks, divisions by dead channels."""
+"""What is not what it looks like: subclasses, hooks, divisions by zero, what nobody counts."""
 
 import pytest
 import torch
