@@ -104,6 +104,18 @@ class Shuffled(_Block):
         return F.max_pool2d(F.relu(self.two(torch.cat((right, left), 1))), 3, 1, 1)
 
 
+class Summed(_Block):
+    """A sum of branches that starts at 0, and a division by what is never zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = 0
+        for branch in (self.one, self.two):
+            total += branch(x)
+        total = F.relu(total - 0)
+        scale = total.square().mean((2, 3), keepdim=True).add(0.1)
+        return total * torch.rsqrt(scale) + total / scale
+
+
 BLOCKS = (
-    PreActivation, Twice, InPlace, Padded, Radix, ChannelsLast, Methods, Unknown, Shuffled,
+    PreActivation, Twice, InPlace, Padded, Radix, ChannelsLast, Methods, Unknown, Shuffled, Summed,
 )  # fmt: skip

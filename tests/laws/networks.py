@@ -134,7 +134,10 @@ _KINDS = (
     "conv", "grouped", "depthwise", "functional", "residual", "projected", "branches", "split",
     "excite", "pool", "dropout", *BLOCKS,
 )  # fmt: skip
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Identity, nn.Sigmoid)
+_ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Identity, nn.Sigmoid, nn.Hardsigmoid, nn.Hardtanh,
+    nn.GELU, nn.LeakyReLU, nn.PReLU, nn.Softplus,
+)  # fmt: skip
 
 
 @st.composite
