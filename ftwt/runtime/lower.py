@@ -320,7 +320,7 @@ class _Lowering:
             extra = extra if activation is None else None
         else:
             activation = self._take(rest, taken, recognise.activation)
-        if extra is None and all(isinstance(self._module(one), nn.Identity) for one in rest):
+        if extra is None and all(recognise.plain(self._module(one), nn.Identity) for one in rest):
             taken += rest
             rest.clear()
         if conv.pad_mode != "constant":
@@ -357,7 +357,7 @@ class _Lowering:
         """What the next node of `rest` is, past modules that do nothing; it goes to `taken`."""
         for place, node in enumerate(rest):
             module = self._module(node)
-            if isinstance(module, nn.Identity):
+            if recognise.plain(module, nn.Identity):
                 continue
             found = known(node, module)
             if found is not None:

@@ -62,13 +62,7 @@ class Norm:
 
 def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """Whether a module computes what `kind` does, no subclass's own affair and no hooks."""
-    return (
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-    )
+    return operations.is_a(module, (kind,)) and not operations.hooked(module)
 
 
 def target_of(node: fx.Node) -> Any:
@@ -98,7 +92,7 @@ def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     timm = operations.timm_layers()
     if module is not None:
         drops = (*_DROPOUTS, StochasticDepth, *((timm.DropPath,) if timm is not None else ()))
-        return plain(module, nn.Identity) or isinstance(module, drops)
+        return any(plain(module, one) for one in (nn.Identity, *drops))
     target = target_of(node)
     if target in _DROPOUT_CALLS:
         place, name = (2, "train") if target is torch.dropout else (2, "training")
@@ -209,6 +203,7 @@ def linear(node: fx.Node, module: nn.Module | None, read: Read) -> tuple[Tensor,
 
 _POOL_MODULES = {nn.MaxPool2d: "max", nn.AvgPool2d: "mean"}
 _POOL_CALLS = {F.max_pool2d: "max", torch.max_pool2d: "max", F.avg_pool2d: "mean"}
+_ADAPTIVE_MODULES = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _ADAPTIVE = {
     nn.AdaptiveAvgPool2d: "mean", nn.AdaptiveMaxPool2d: "max",
     F.adaptive_avg_pool2d: "mean", F.adaptive_max_pool2d: "max",
@@ -276,7 +271,7 @@ def _windowed(node: fx.Node, module: nn.Module | None, read: Read) -> Pool | Non
 def _adaptive(
     node: fx.Node, module: nn.Module | None, before: torch.Size, after: torch.Size
 ) -> Pool | Literal["whole"] | None:
-    called = type(module) if module is not None else target_of(node)
+    called = next((one for one in _ADAPTIVE_MODULES if plain(module, one)), target_of(node))
     kind = _ADAPTIVE.get(called)
     if kind is None or len(after) != 4:
         return None
