@@ -94,18 +94,21 @@ def _untrained(name: str, size: int | None) -> "tuple[nn.Module, Gated, int]":
 
 def _images(data: str | None, size: int, count: int) -> "Tensor":
     """Normalised images."""
+    import torch
+
     from ftwt import data as datasets
     from ftwt.data import shapes
     from ftwt.errors import FtwtError
 
     if data is None:
-        pixels = shapes.render(count, 0, size=size).pixels
-    else:
-        pixels = datasets.load(data, size=size).test.pixels[:count]
-        if len(pixels) < count:
-            raise FtwtError(f"bench: {data} has {len(pixels)} test images, {count} are needed")
-    values = pixels.float() / 255
-    return (values - values.mean((0, 2, 3), keepdim=True)) / values.std((0, 2, 3), keepdim=True)
+        pixels = shapes.render(count, 0, size=size).pixels.float() / 255
+        std, mean = torch.std_mean(pixels, (0, 2, 3), keepdim=True)
+        return (pixels - mean) / std
+    chosen = datasets.load(data, size=size, only="test")
+    if len(chosen.test) < count:
+        raise FtwtError(f"bench: {data} has {len(chosen.test)} test images, {count} are needed")
+    batches = datasets.serve(chosen.test, count, mean=chosen.mean, std=chosen.std)
+    return next(iter(batches))[0]
 
 
 def _text(value: dict[str, Any]) -> Any:
