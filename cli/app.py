@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, estimate, networks, training
+from . import demo, estimate, networks, paper, training
 from .output import errors
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
 app.command()(networks.macs)
 app.command()(networks.sites)
+app.command()(paper.paper)
 
 
 def _version(wanted: bool) -> None:
