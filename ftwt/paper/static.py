@@ -93,14 +93,14 @@ def _untrained(study: Study, plain: nn.Module, mass: float) -> list[Pruned]:
     macs = evaluate(oracle(HeatmapMass(mass)), held).macs
     top_k = oracle_top_k(plain, macs, held, example=study.example)
     tried = [
-        (_MASS, f"perfect gate, r = {mass:g}", oracle(HeatmapMass(mass))),
-        (_TOP_K, f"perfect gate, at the MACs of r = {mass:g}", oracle(top_k)),
+        (_MASS, f"r = {mass:g}", oracle(HeatmapMass(mass))),
+        (_TOP_K, f"as r = {mass:g}", oracle(top_k)),
     ]
     # There may be fewer MACs than one filter in each layer takes.
     with suppress(FtwtError):
         masks = static_uniform(plain, macs, example=study.example)
         still = attach(plain, Pruning(gate=masks), example=study.example)
-        tried.append((_STATIC, f"largest weights, at the MACs of r = {mass:g}", still))
+        tried.append((_STATIC, f"as r = {mass:g}", still))
     return [_row(way, how, study.measure(model), trained=False) for way, how, model in tried]
 
 
@@ -154,12 +154,14 @@ def show(found: Ways) -> tuple[Listing | Drawing, ...]:
 
 
 _TRAINED = (
-    "Measured, trained: static and top-k runs were brought to the exact MACs of the run by mass "
-    "on held-out images (static: masks by the L1 norm of weights, the same share in each layer)."
+    "Measured, trained: static and top-k runs were brought to the exact MACs of the run by mass, "
+    "by held-out images; what gates then choose decides their own. Static: masks by the L1 norm of "
+    "weights, the same share in each layer."
 )
 _UNTRAINED = (
-    "Measured, without training: masks from the plain network. Top-k and static keep the share "
-    "of filters that costs as much as the perfect gate by mass does on held-out images."
+    "Measured, without training: masks from the plain network, perfect gates for mass and top-k. "
+    "Top-k and static were brought to the exact MACs of the mass in their row, by held-out images; "
+    "one share for all layers comes near to them only in steps of a narrow layer's filter."
 )
 _LOOKS = {
     _MASS: (drawing.BLUE, "o"),
