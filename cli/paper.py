@@ -25,11 +25,16 @@ def paper(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the report; made anew or gone on with.")],
     scale: Annotated[
-        str, typer.Option(help="tiny (seconds), smoke (minutes) or full (the paper's).")
+        str,
+        typer.Option(help="tiny (seconds), smoke (minutes), short (an hour or two), full (days)."),
     ] = "smoke",
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Finished runs to look at instead of training; may be given again."),
+    ] = None,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option(help="Finished plain run to start from; may be given again."),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Train by this recipe.")] = None,
     mass: Annotated[str | None, typer.Option(help="Heatmap masses, such as 0.85,0.7.")] = None,
@@ -53,7 +58,7 @@ def paper(
     _set_threads(threads)
     wanted = items(name)
     size = _scale(scale, data, recipe, mass, seeds)
-    given = read_runs(runs or ())
+    given, starts = read_runs(runs or ()), read_runs(start or ())
     about = {
         "data": data,
         "image_size": image_size,
@@ -61,6 +66,7 @@ def paper(
         "recipe": size.recipe,
         "seed": seed,
         "runs": [str(run.folder) for run in given],
+        "starts": [str(run.folder) for run in starts],
     }
     claim(out, about)
     with ExitStack() as bars:
@@ -75,7 +81,7 @@ def paper(
 
         dataset = datasets.load(data, size=image_size, seed=0)
         study = Study(
-            out, dataset, size, given, seed=seed, layer=layer,
+            out, dataset, size, given, starts, seed=seed, layer=layer,
             places=tuple(image) if image else None, watch=watch,
         )  # fmt: skip
         found = make(study, wanted, made=_made(), say=say)

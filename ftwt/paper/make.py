@@ -57,9 +57,15 @@ def make(
 
 
 def _about(study: Study) -> dict[str, Any]:
+    kept = ("command", "recipe", "data", "init", "seed", "device", "threads", "epochs", "hours")
+    runs = [
+        {"name": run.name, "network": run.network, "how": run.how}
+        | {key: run.record.get(key) for key in kept}
+        for run in study.runs
+    ]
     return {
         "data": study.dataset.name,
         "test_images": len(study.test),
         "scale": study.scale.name,
-        "runs": [run.name for run in study.runs],
+        "runs": runs,
     }

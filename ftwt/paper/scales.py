@@ -20,12 +20,14 @@ class Scale:
     """What a study trains; None takes the recipe's own epochs, or all images.
 
     The first of `masses` is the run that figures 2 and 3 and the shifted inputs look at.
-    `recipe` is a name of the catalogue, and each network is trained by it. `few_images` are looked
-    at where many passes are needed: shifted inputs, and bringing other ways to equal cost.
+    `recipe` and `family_recipe` are names of the catalogue; each network is trained by them.
+    `few_images` are looked at where many passes are needed: shifted inputs, and bringing other
+    ways of pruning to equal cost.
     """
 
     name: str
     recipe: str
+    family_recipe: str
     network: str
     masses: tuple[float, ...]
     seeds: int
@@ -45,6 +47,7 @@ class Scale:
 SCALES: Mapping[str, str] = {
     "tiny": "seconds: checks that everything runs, the values mean nothing",
     "smoke": "minutes: small networks, few epochs",
+    "short": "an hour or two on a CPU: ResNet-20 from a given plain one, some of the images",
     "full": "the paper's networks, epochs and three seeds",
 }
 _MOBILE = ("cifar10-mobilenet_v1", "cifar10-mobilenet_v2")
@@ -61,6 +64,8 @@ def scale(name: str, data: str) -> Scale:
             return _TINY
         case "smoke":
             return _SMOKE
+        case "short":
+            return _SHORT
         case "full":
             return _FULL_SHAPES if data == "shapes" else _FULL
         case _:
@@ -72,6 +77,7 @@ def scale(name: str, data: str) -> Scale:
 _TINY = Scale(
     name="tiny",
     recipe="shapes-resnet8",
+    family_recipe="shapes-resnet8",
     network="cifar10-resnet8",
     masses=(0.85,),
     seeds=2,
@@ -90,6 +96,7 @@ _TINY = Scale(
 _SMOKE = Scale(
     name="smoke",
     recipe="shapes-resnet8",
+    family_recipe="shapes-resnet8",
     network="cifar10-resnet8",
     masses=(0.85, 0.7),
     seeds=3,
@@ -102,9 +109,27 @@ _SMOKE = Scale(
     family_gated_epochs=4,
     family_images=1500,
 )
+_SHORT = Scale(
+    name="short",
+    recipe="cifar10-resnet20-short",
+    # One cycle from random weights.
+    family_recipe="shapes-resnet8",
+    network="cifar10-resnet20",
+    masses=(0.85, 0.8),
+    seeds=2,
+    families=(Family("cifar10-mobilenet_v1-x0.5", ("cifar10-mobilenet_v1-x0.25",)),),
+    family_masses=(1.0, 0.9),
+    dense_epochs=10,
+    gated_epochs=2,
+    train_images=15_000,
+    family_dense_epochs=5,
+    family_gated_epochs=3,
+    family_images=10_000,
+)
 _FULL_SHAPES = Scale(
     name="full",
     recipe="shapes-resnet8",
+    family_recipe="shapes-resnet8",
     network="cifar10-resnet20",
     masses=(0.85, 0.7),
     seeds=3,
@@ -114,6 +139,7 @@ _FULL_SHAPES = Scale(
 _FULL = Scale(
     name="full",
     recipe="cifar10-resnet56",
+    family_recipe="cifar10-mobilenet_v1",
     network="cifar10-resnet56",
     masses=(0.88, 0.8),
     seeds=3,

@@ -40,7 +40,7 @@ class Training:
     seed: int = 0
     # Trained with fewer images and epochs, as the networks of `Scale.families` are.
     family: bool = False
-    init: str | None = None
+    init: Path | None = None
 
 
 @dataclass(eq=False)
@@ -48,13 +48,15 @@ class Study:
     """One data set, and the finished runs that the tables and figures look at.
 
     Runs are trained into `folder`/runs, once: what is finished there is read, what was interrupted
-    goes on. With `given` runs nothing is trained.
+    goes on. Plain networks among `starts` are taken instead of trained. With `given` runs nothing
+    is trained.
     """
 
     folder: Path
     dataset: Dataset
     scale: Scale
     given: tuple[Run, ...] = ()
+    starts: tuple[Run, ...] = ()
     seed: int = 0
     layer: str | None = None
     places: tuple[int, ...] | None = None
@@ -63,7 +65,7 @@ class Study:
     _measured: dict[Path, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for run in self.given:
+        for run in (*self.given, *self.starts):
             _check_classes(run, self.dataset)
 
     @property
@@ -103,7 +105,7 @@ class Study:
     @property
     def validation(self) -> Batches:
         """A few of the images held out of training, to choose by."""
-        held = holdout(self.dataset.train)[1]
+        held = holdout(some(self.dataset.train, self.scale.train_images))[1]
         return self.batches(some(held, self.scale.few_images))
 
     def tested(self, run: Run) -> Activity | Evaluation:
@@ -145,14 +147,13 @@ class Study:
         else:
             if status is None and out.exists():
                 shutil.rmtree(out)  # stopped before its first epoch began: nothing to keep
-            init = None if training.init is None else self.folder / "runs" / training.init
             epochs = sum(phase.epochs for phase in made.settings.phases)
             train_run(
                 made,
                 self._data(training),
                 out,
-                name=self.scale.recipe,
-                init=init,
+                name=self._recipe_name(training),
+                init=training.init,
                 resume=status is not None,
                 watch=self.watch(training.name, epochs),
             )
@@ -161,14 +162,17 @@ class Study:
         return run
 
     def dense(self, network: str, *, family: bool = False) -> Run:
-        """The plain network, trained once for all of its gated ones."""
+        """The plain network, given or trained once for all of its gated ones."""
+        for run in self.starts:
+            if run.network == network and run.how == "plain":
+                return self._trained.setdefault(run.name, run)
         return self.train(Training(f"{short(network)}-dense", network, family=family))
 
     def gated(
         self, network: str, pruning: Pruning, label: str, *, seed: int = 0, family: bool = False
     ) -> Run:
         """A gated network that starts from the plain one; `label` tells it from its like."""
-        init = self.dense(network, family=family).name
+        init = self.dense(network, family=family).folder
         name = f"{short(network)}-{label}-{pruning.coupling}-seed{seed}"
         return self.train(Training(name, network, pruning, seed, family, init))
 
@@ -181,12 +185,15 @@ class Study:
             else (size.dense_epochs, size.gated_epochs)
         )
         choices = Choices(epochs=wanted[0] if plain else wanted[1], seed=training.seed + self.seed)
-        made = recipe(size.recipe, choices, dense=plain)
+        made = recipe(self._recipe_name(training), choices, dense=plain)
         made = replace(made, network=training.network, pruning=training.pruning)
         if made.pruning is not None and isinstance(made.pruning.gate, Fixed):
             # Masks that are given have nothing to learn.
             made = replace(made, objective=Objective.of(CrossEntropy()))
         return made
+
+    def _recipe_name(self, training: Training) -> str:
+        return self.scale.family_recipe if training.family else self.scale.recipe
 
     def _data(self, training: Training) -> Dataset:
         limit = self.scale.family_images if training.family else self.scale.train_images
