@@ -105,6 +105,7 @@ def _scale(
 
     from ftwt import paper
     from ftwt.errors import FtwtError
+    from ftwt.targets import HeatmapMass
     from ftwt.training import CATALOGUE, Choices
     from ftwt.training import recipe as make_recipe
 
@@ -120,6 +121,8 @@ def _scale(
             raise FtwtError(
                 f"paper: --mass {mass!r} is no list of numbers; give for example 0.9,0.8"
             ) from None
+        for one in changes["masses"]:
+            HeatmapMass(one)  # one that cannot be is told before anything is made
     if seeds is not None:
         changes["seeds"] = seeds
     return replace(chosen, **changes)

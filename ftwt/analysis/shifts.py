@@ -1,5 +1,6 @@
-"""Shifted inputs: torchvision's own transforms, each at five strengths."""
+"""Shifted inputs: torchvision's own transforms and Pillow's JPEG, each at five strengths."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,9 +72,18 @@ def _contrast(pixels: UInt8[Tensor, "B 3 H W"], factor: float) -> UInt8[Tensor, 
 
 
 def _jpeg(pixels: UInt8[Tensor, "B 3 H W"], quality: float) -> UInt8[Tensor, "B 3 H W"]:
+    from PIL import Image
     from torchvision.transforms import v2
 
-    return torch.stack([v2.functional.jpeg(image, int(quality)) for image in pixels])
+    # By Pillow: torchvision 0.29 deprecates its own codec, and v2.JPEG with it.
+    def compressed(image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 H W"]:
+        file = io.BytesIO()
+        v2.functional.to_pil_image(image).save(file, "JPEG", quality=int(quality))
+        with Image.open(file) as decoded:
+            whole: Tensor = v2.functional.pil_to_tensor(decoded)
+        return whole
+
+    return torch.stack([compressed(image) for image in pixels])
 
 
 def _brightness(pixels: UInt8[Tensor, "B 3 H W"], factor: float) -> UInt8[Tensor, "B 3 H W"]:

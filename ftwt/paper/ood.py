@@ -99,7 +99,7 @@ def show(found: Harder) -> tuple[Listing | Drawing, ...]:
         ),
         [asdict(row) for row in found.shifts],
         f"{found.network} ({found.run}), {found.images:,} test images, changed by torchvision's "
-        "own transforms.",
+        "own transforms (JPEG by Pillow).",
     )
     said = (
         "one of the two never varies"

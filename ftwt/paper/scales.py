@@ -102,12 +102,12 @@ _SMOKE = Scale(
     seeds=3,
     families=tuple(Family(f"{one}-x0.5", (f"{one}-x0.25",)) for one in _MOBILE),
     family_masses=(1.0, 0.9),
-    dense_epochs=10,
-    gated_epochs=6,
-    train_images=4000,
+    dense_epochs=16,
+    gated_epochs=4,
+    train_images=5000,
     family_dense_epochs=6,
     family_gated_epochs=4,
-    family_images=1500,
+    family_images=1000,
 )
 _SHORT = Scale(
     name="short",

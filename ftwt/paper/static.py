@@ -20,7 +20,7 @@ from ftwt.paper.study import Study, short
 from ftwt.targets import HeatmapMass, Target, TopK
 from ftwt.training.evaluation import Evaluation, evaluate
 
-_ORACLE_MASSES = (0.98, 0.95, 0.9, 0.8, 0.7)
+_ORACLE_MASSES = (0.95, 0.9, 0.8, 0.7)
 _STATIC, _TOP_K, _MASS = "static, uniform", "top-k", "heatmap mass"
 
 
