@@ -279,7 +279,7 @@ def test_a_run_without_gates(report, study, tmp_path, ftwt_command):  # noqa: F8
     refused_after_progress(answer, "no run has gates", "resnet8-dense", "without --dense")
     plain = replace_runs(study, *[run for run in study.given if run.how == "plain"])
     for name in ("fig1", "fig3", "static", "ood", "table2", "table3"):
-        with pytest.raises(FtwtError, match="with gates|has gates|both"):
+        with pytest.raises(FtwtError, match=r"with gates|has gates|both"):
             items(name)[0].measure(plain)
 
 
