@@ -131,7 +131,7 @@ def _scale(
 def _made() -> dict[str, str]:
     import torch
 
-    from ftwt.training.runs import versions
+    from ftwt.training.records import versions
 
     return {
         "command": " ".join(["ftwt", *sys.argv[1:]]),

@@ -28,6 +28,7 @@ from ftwt.paper import (
 )
 from ftwt.paper.runs import read_run
 from ftwt.paper.table2 import Spread
+from ftwt.training.runs import Watch
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.test_analysis import outline
 from tests.test_cli import refused
@@ -215,16 +216,24 @@ def test_trainings_are_never_repeated(report, ftwt_command):  # noqa: F811
     assert "Figure 1" in (report / "index.html").read_text()
 
 
-def test_what_was_interrupted_goes_on(report, dataset, tmp_path):
-    """A training that was stopped before its record was written starts over; a finished one stays.
+class Stopped(Exception):
+    """As if the process had been killed."""
 
-    One that was stopped later is resumed by `train_run`, whose own test compares the numbers.
-    """
+
+def test_what_was_interrupted_goes_on(report, dataset, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(report / "runs" / "resnet8-dense", runs / "resnet8-dense")
-    (runs / MAIN).mkdir()
-    (runs / MAIN / "dense.safetensors").write_bytes(b"cut off")
     kept = (runs / "resnet8-dense" / "model.safetensors").stat().st_mtime_ns
+
+    def stop(row):
+        raise Stopped
+
+    stopping = Study(
+        tmp_path, dataset, scale("tiny", "shapes"), watch=lambda name, epochs: Watch(epoch=stop)
+    )
+    with pytest.raises(Stopped):
+        fig2.train(stopping)
+    assert json.loads((runs / MAIN / "run.json").read_text())["status"] != "finished"
     study = Study(tmp_path, dataset, scale("tiny", "shapes"))
     fig2.train(study)
     assert [run.name for run in study.runs] == ["resnet8-dense", MAIN]

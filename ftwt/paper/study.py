@@ -1,7 +1,6 @@
 """A study: one data set, and the runs that the tables and figures look at."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from ftwt.analysis.activity import Activity, activity
 from ftwt.data import Batches, Dataset, Images, holdout
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
-from ftwt.files import write_atomically
+from ftwt.files import write_atomically, writing
 from ftwt.gates import Fixed
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
@@ -23,8 +22,9 @@ from ftwt.model import Gated, Pruning
 from ftwt.paper.runs import Run, read_run
 from ftwt.paper.scales import Scale
 from ftwt.training.evaluation import Evaluation, evaluate
+from ftwt.training.folders import status
 from ftwt.training.recipes import Choices, Recipe, recipe
-from ftwt.training.runs import Watch, make_folder, train_run
+from ftwt.training.runs import Watch, train_run
 
 _BATCH = 500
 _CARD = "paper.json"
@@ -140,13 +140,11 @@ class Study:
             return self._trained[training.name]
         out = self.folder / "runs" / training.name
         made = self._recipe(training)
-        status = _status(out)
-        if status == "finished":
+        begun = out.is_dir()
+        if begun and (out / "run.json").is_file() and status(out) == "finished":
             run = read_run(out)
             _check_same(run, made)
         else:
-            if status is None and out.exists():
-                shutil.rmtree(out)  # stopped before its first epoch began: nothing to keep
             epochs = sum(phase.epochs for phase in made.settings.phases)
             train_run(
                 made,
@@ -154,7 +152,7 @@ class Study:
                 out,
                 name=self._recipe_name(training),
                 init=training.init,
-                resume=status is not None,
+                resume=begun,
                 watch=self.watch(training.name, epochs),
             )
             run = read_run(out)
@@ -238,14 +236,9 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
             f"paper: {folder} is not empty and holds no report of ftwt paper; nothing was "
             "changed, give a new folder"
         )
-    make_folder(folder)
-    write_atomically(card, (json.dumps(about, indent=2) + "\n").encode())
-
-
-def _status(out: Path) -> str | None:
-    """What the record of a run says; None where there is none."""
-    file = out / "run.json"
-    return str(json.loads(file.read_text()).get("status")) if file.is_file() else None
+    with writing("paper", folder, "free space, or give another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(card, (json.dumps(about, indent=2) + "\n").encode())
 
 
 def _check_same(run: Run, made: Recipe) -> None:
