@@ -18,7 +18,7 @@ from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
 from ftwt.paper.fig2 import train
 from ftwt.paper.item import Column, Drawing, Item, Listing, fixed, percent
-from ftwt.paper.study import Study, short
+from ftwt.paper.study import Study, in_memory, short
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def measure(study: Study) -> Maps:
     seen = study.tested(run)
     assert isinstance(seen, Activity)
     site = study.layer or seen.most_reduced()
-    chosen = study.dataset.test.select(torch.tensor(places))
+    chosen = in_memory(study.dataset.test.select(torch.tensor(places)))
     images = next(iter(study.batches(chosen)))[0]
     return Maps(
         run.name,

@@ -11,7 +11,7 @@ from ftwt.analysis.shifts import SHIFTS, shifted
 from ftwt.data import Images
 from ftwt.paper.fig2 import train
 from ftwt.paper.item import ACCURACY, EXACT, PAPER, Column, Drawing, Item, Listing, count, percent
-from ftwt.paper.study import Study, short, some
+from ftwt.paper.study import Study, in_memory, short, some
 from ftwt.training.evaluation import evaluate
 
 
@@ -57,7 +57,7 @@ def measure(study: Study) -> Harder:
     """
     run, model = study.main()
     plain = run.start()
-    images = some(study.test, study.scale.few_images)
+    images = in_memory(some(study.test, study.scale.few_images))
 
     def row(changed: Images, name: str, unit: str, rank: int, strength: float | None) -> Shifted:
         batches = study.batches(changed)

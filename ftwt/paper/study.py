@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ftwt import specs
 from ftwt.analysis.activity import Activity, activity
-from ftwt.data import Batches, Dataset, Images, holdout
+from ftwt.analysis.inspection import Loader
+from ftwt.data import Dataset, Images, Split, holdout, serve
+from ftwt.data.files import Files
+from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 from ftwt.files import write_atomically, writing
@@ -26,7 +29,6 @@ from ftwt.training.folders import status
 from ftwt.training.recipes import Choices, Recipe, recipe
 from ftwt.training.runs import Watch, train_run
 
-_BATCH = 500
 _CARD = "paper.json"
 
 
@@ -94,16 +96,17 @@ class Study:
         return torch.zeros(1, 3, self.dataset.image_size, self.dataset.image_size)
 
     @property
-    def test(self) -> Images:
+    def test(self) -> Split:
         """The test images, or as many of each class as the scale takes."""
         return some(self.dataset.test, self.scale.test_images)
 
-    def batches(self, images: Images) -> Batches:
+    def batches(self, images: Split) -> Loader:
         """Images as a network takes them."""
-        return Batches(images, _BATCH, mean=self.dataset.mean, std=self.dataset.std)
+        batch = evaluation_batch(images)
+        return serve(images, batch, mean=self.dataset.mean, std=self.dataset.std)
 
     @property
-    def validation(self) -> Batches:
+    def validation(self) -> Loader:
         """A few of the images held out of training, to choose by."""
         held = holdout(some(self.dataset.train, self.scale.train_images))[1]
         return self.batches(some(held, self.scale.few_images))
@@ -203,11 +206,23 @@ def short(network: str) -> str:
     return network.partition("-")[2] or network
 
 
-def some(images: Images, limit: int | None) -> Images:
+S = TypeVar("S", bound=Images | Files)
+
+
+def some(images: S, limit: int | None) -> S:
     """As many images as asked for, of each class alike; all if None or if there are no more."""
     if limit is None or limit >= len(images):
         return images
     return images.select(balanced_prefix(images.labels, limit))
+
+
+def in_memory(images: Split) -> Images:
+    """The same images in memory, to look at or to change."""
+    if isinstance(images, Images):
+        return images
+    batches = serve(images, evaluation_batch(images), mean=(0, 0, 0), std=(1, 1, 1))
+    parts = [(255 * pixels).round().to(torch.uint8) for pixels, _ in batches]
+    return Images(torch.cat(parts), images.labels)
 
 
 def claim(folder: Path, about: dict[str, Any]) -> None:
