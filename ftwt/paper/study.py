@@ -213,7 +213,7 @@ def some(images: S, limit: int | None) -> S:
     """As many images as asked for, of each class alike; all if None or if there are no more."""
     if limit is None or limit >= len(images):
         return images
-    return images.select(balanced_prefix(images.labels, limit))
+    return images.select(balanced_prefix(images.labels, limit))  # type: ignore[return-value]
 
 
 def in_memory(images: Split) -> Images:
