@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,9 @@ def paper(
         typer.Option(help="Test image of fig3 by its place; may be given again."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of trainings, and of the images chosen.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Measure on only so many test images.")
+    ] = None,
     image_size: ImageSize = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -58,10 +62,13 @@ def paper(
     _set_threads(threads)
     wanted = items(name)
     size = _scale(scale, data, recipe, mass, seeds)
+    if limit is not None:
+        size = replace(size, test_images=limit)
     given, starts = read_runs(runs or ()), read_runs(start or ())
     about = {
         "data": data,
         "image_size": image_size,
+        "test_images": size.test_images,
         "scale": size.name,
         "recipe": size.recipe,
         "seed": seed,
@@ -101,8 +108,6 @@ def _scale(
     name: str, data: str, recipe: str | None, mass: str | None, seeds: int | None
 ) -> "Scale":
     """The scale with what the user chose instead."""
-    from dataclasses import replace
-
     from ftwt import paper
     from ftwt.errors import FtwtError
     from ftwt.targets import HeatmapMass

@@ -23,6 +23,7 @@ class Rival:
     """
 
     name: str
+    run: str
     gated: bool
     accuracy: float
     gap: float
@@ -93,7 +94,7 @@ def _panel(study: Study, network: str, runs: list[Run]) -> Panel:
             if cut > 0:
                 gap = plain - narrower.accuracy
                 name = f"plain {short(run.network)}"
-                rivals.append(Rival(name, False, narrower.accuracy, gap, cut, cut))
+                rivals.append(Rival(name, run.name, False, narrower.accuracy, gap, cut, cut))
     theirs = published.POINTS.get(short(stem), ())
     return Panel(short(network), plain, dense_macs, tuple(rivals), theirs)
 
@@ -102,8 +103,9 @@ def _gated(study: Study, run: Run) -> Rival:
     assert run.gated is not None
     seen = study.tested(run)
     gap = study.start_accuracy(run) - seen.accuracy
+    cuts = seen.reduction_exact, seen.reduction_paper
     name = f"gates, {run.how}, {run.gated.pruning.coupling}"
-    return Rival(name, True, seen.accuracy, gap, seen.reduction_exact, seen.reduction_paper)
+    return Rival(name, run.name, True, seen.accuracy, gap, *cuts)
 
 
 def show(found: Gaps) -> tuple[Listing | Drawing, ...]:
@@ -116,6 +118,7 @@ def show(found: Gaps) -> tuple[Listing | Drawing, ...]:
             Column("gap", "accuracy gap (points)", points),
             EXACT,
             PAPER,
+            Column("run", "run"),
         ),
         [{"network": one.network} | asdict(rival) for one in found.panels for rival in one.rivals],
         "Measured on test images. The gap is what is lost against the plain network; below zero "

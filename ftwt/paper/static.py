@@ -31,6 +31,7 @@ class Pruned:
     way: str
     trained: bool
     how: str
+    run: str | None
     accuracy: float
     macs: float
     reduction_exact: float
@@ -79,7 +80,7 @@ def measure(study: Study) -> Ways:
     for run in study.runs:
         way = _way(run)
         if run.network == main.network and way is not None:
-            rows.append(_row(way, run.how, study.tested(run), trained=True))
+            rows.append(_row(way, run.how, study.tested(run), run.name))
     return Ways(network, study.start_accuracy(main), tuple(rows))
 
 
@@ -101,7 +102,7 @@ def _untrained(study: Study, plain: nn.Module, mass: float) -> list[Pruned]:
         masks = static_uniform(plain, macs, example=study.example)
         still = attach(plain, Pruning(gate=masks), example=study.example)
         tried.append((_STATIC, f"as r = {mass:g}", still))
-    return [_row(way, how, study.measure(model), trained=False) for way, how, model in tried]
+    return [_row(way, how, study.measure(model), None) for way, how, model in tried]
 
 
 def _way(run: Run) -> str | None:
@@ -118,11 +119,10 @@ def _way(run: Run) -> str | None:
             return None
 
 
-def _row(way: str, how: str, seen: Activity | Evaluation, *, trained: bool) -> Pruned:
+def _row(way: str, how: str, seen: Activity | Evaluation, run: str | None) -> Pruned:
     macs = seen.mean_macs if isinstance(seen, Activity) else seen.macs
-    return Pruned(
-        way, trained, how, seen.accuracy, macs, seen.reduction_exact, seen.reduction_paper
-    )
+    cuts = seen.reduction_exact, seen.reduction_paper
+    return Pruned(way, run is not None, how, run, seen.accuracy, macs, *cuts)
 
 
 def show(found: Ways) -> tuple[Listing | Drawing, ...]:
@@ -137,10 +137,10 @@ def show(found: Ways) -> tuple[Listing | Drawing, ...]:
     )
     plain = f"The plain {found.network} reaches {100 * found.accuracy:.2f} %."
     listings = [
-        Listing(columns, [asdict(row) for row in rows], f"{text} {plain}", suffix)
-        for rows, text, suffix in (
-            ([row for row in found.rows if row.trained], _TRAINED, ""),
-            ([row for row in found.rows if not row.trained], _UNTRAINED, "untrained"),
+        Listing((*columns, *own), [asdict(row) for row in rows], f"{text} {plain}", suffix)
+        for rows, own, text, suffix in (
+            ([row for row in found.rows if row.trained], (Column("run", "run"),), _TRAINED, ""),
+            ([row for row in found.rows if not row.trained], (), _UNTRAINED, "untrained"),
         )
         if rows
     ]

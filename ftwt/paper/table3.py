@@ -21,6 +21,7 @@ class Coupled:
 
     network: str
     how: str
+    run: str
     coupling: str
     accuracy: float
     reduction_exact: float
@@ -62,7 +63,9 @@ def measure(study: Study) -> Couplings:
             seen = study.tested(run)
             coupling = run.gated.pruning.coupling
             cuts = seen.reduction_exact, seen.reduction_paper
-            found.append(Coupled(short(run.network), run.how, coupling, seen.accuracy, *cuts))
+            found.append(
+                Coupled(short(run.network), run.how, run.name, coupling, seen.accuracy, *cuts)
+            )
     both = {one.network for one in found if one.coupling == "joint"} & {
         one.network for one in found if one.coupling == "decoupled"
     }
@@ -116,6 +119,7 @@ def show(found: Couplings) -> tuple[Listing | Drawing, ...]:
             PAPER,
             Column("decoupled_accuracy", "decoupled at that exact reduction (%)", percent(2)),
             Column("difference", "joint against it (points)", points),
+            Column("run", "run"),
         ),
         rows,
         "Measured on test images. At equal reduction: the decoupled runs' accuracy is "
