@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, estimate, networks, training
+from . import bench, demo, estimate, networks, paper, training
 from .output import errors
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(estimate.estimate)
 app.command()(bench.bench)
 app.command()(networks.macs)
 app.command()(networks.sites)
+app.command()(paper.paper)
 
 
 def _version(wanted: bool) -> None:
