@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, estimate, networks, paper, training
+from . import bench, demo, estimate, networks, paper, recipes, training
 from .output import errors
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
-app.command()(training.recipes)
+app.command()(recipes.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
