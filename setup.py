@@ -22,5 +22,5 @@ setup(
             libraries=["dl", "m"],
             optional=True,
         )
-    ]
+    ],
 )
