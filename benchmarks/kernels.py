@@ -2,7 +2,8 @@
 
 For each layer and density: milliseconds of the native step (each sample its own random filters and
 inputs) and of `F.conv2d` on a convolution that was physically cut to the same numbers of channels,
-which is what skipping can reach at best. Interleaved; the best of several runs, as others on the machine only ever add time.
+which is what skipping can reach at best. Interleaved; the best of several runs, as others on the
+machine only ever add time.
 
     python -m benchmarks.kernels [--batch 1] [--density 0.5 0.25] [--threads 2] [--only NAME]
 """
