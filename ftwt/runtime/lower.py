@@ -16,7 +16,7 @@ from ftwt.model import Anatomy, Gated, SiteGate
 from ftwt.operations import Kind
 from ftwt.runtime import moves, recognise
 from ftwt.runtime.gating import gate_of
-from ftwt.runtime.lives import simplified
+from ftwt.runtime.lives import simplified, sites_in
 from ftwt.runtime.moves import Moved
 from ftwt.runtime.peephole import tidied
 from ftwt.runtime.program import (
@@ -437,6 +437,11 @@ class _Lowering:
         if node in self.masked and not masked:
             return Value(node.name, tuple(shape[1:]), All(shape[1]))
         live = simplified(self.anatomy.liveness.channels(node))
+        decided = {step.site for step in self.steps if isinstance(step, Gate)}
+        if not sites_in(live) <= decided:
+            # It is changed in place later, and has the channels of then; now it has fewer.
+            site = next((one.name for one in self.anatomy.sites if one.output is node), None)
+            live = All(shape[1]) if site is None else OfSite(site, shape[1])
         return Value(node.name, tuple(shape[1:]), live)
 
     def _batch_shape(self, node: fx.Node) -> torch.Size | None:
