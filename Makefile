@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo check format clean
+.PHONY: help demo test zoo bench check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
+	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 40 minutes, alone)"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
 	@echo "make clean   remove .venv, caches and build products; results stay"
@@ -28,6 +29,11 @@ test: $(STAMP)
 
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.runtime run
+	$(BIN)/python -m benchmarks.runtime write
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import demo, estimate, networks, training
+from . import bench, demo, estimate, networks, paper, recipes, training
 from .output import errors
 
 app = typer.Typer(
@@ -16,12 +16,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
-app.command()(training.recipes)
+app.command()(recipes.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
+app.command()(bench.bench)
 app.command()(networks.macs)
 app.command()(networks.sites)
+app.command()(paper.paper)
 
 
 def _version(wanted: bool) -> None:

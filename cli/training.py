@@ -1,4 +1,4 @@
-"""`ftwt recipes`, `ftwt train` and `ftwt eval`."""
+"""`ftwt train` and `ftwt eval`."""
 
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,22 +30,6 @@ Workers = Annotated[
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
 
-def recipes(as_json: Json = False) -> None:
-    """List the recipes."""
-    from rich.table import Table
-
-    from ftwt.training import CATALOGUE
-
-    rows = [
-        {"name": name, "network": entry.network, "about": entry.about}
-        for name, entry in CATALOGUE.items()
-    ]
-    table = Table("recipe", "network", "what it is")
-    for row in rows:
-        table.add_row(*row.values())
-    report({"recipes": rows}, table, as_json=as_json)
-
-
 def train(
     recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
     data: Data,
@@ -73,6 +57,16 @@ def train(
             help="What gates do to pooled inputs: softmax (the paper's) or layer or none."
         ),
     ] = "softmax",
+    distill: Annotated[
+        bool, typer.Option("--distill", help="Learn from the dense network of --init as well.")
+    ] = False,
+    target_source: Annotated[
+        str,
+        typer.Option(
+            help="Whose features gates learn from: masked (the paper's), dense (the same weights "
+            "without masks) or teacher (the weights of --init)."
+        ),
+    ] = "masked",
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     limit: Annotated[
         int | None, typer.Option(help="Train on that many images, a fixed subset.")
@@ -124,11 +118,15 @@ def train(
     from .progress import watching
 
     _set_threads(threads)
-    if dense and (mass is not None or coupling != "decoupled" or normalize != "softmax"):
-        raise typer.BadParameter("--mass, --coupling and --normalize are for gated training")
+    named: dict[str, Any] = {"coupling": coupling, "normalize": normalize}
+    named["target_source"] = target_source
+    choices = Choices(mass, epochs=epochs, seed=seed, distill=distill, **named)
+    if dense and choices != Choices(epochs=epochs, seed=seed):
+        raise typer.BadParameter(
+            "--mass, --coupling, --normalize, --distill and --target-source are for gated training"
+        )
     if mass is not None and reduction is not None:
         raise typer.BadParameter("give --mass or --reduction, not both")
-    choices = Choices(mass, coupling, normalize, epochs, seed)  # type: ignore[arg-type]
     switches = {
         "amp": amp,
         "channels_last": channels_last,

@@ -10,6 +10,7 @@ from ftwt import (
     macs,
     networks,
     runtime,
+    slicing,
     targets,
     training,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "networks",
     "runtime",
     "save",
+    "slicing",
     "solve",
     "targets",
     "training",

@@ -105,7 +105,7 @@ def run(
         dense_accuracy=evaluate(dense, test).accuracy,
         curve=curve,
         trained=evaluate(gated, validation),
-        maps=analysis.heatmaps(gated, images, most_reduced(seen)),
+        maps=analysis.heatmaps(gated, images, seen.most_reduced()),
         map_pixels=dataset.test.pixels[picked],
         pixels=dataset.test.pixels,
         dense_seconds=dense_seconds,
@@ -136,11 +136,3 @@ def run(
     )
     write_atomically(out / "demo.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
-
-
-def most_reduced(seen: analysis.Activity) -> str:
-    """The site whose share of running filters is the nearest to 30 %.
-
-    The paper shows its heatmaps for a layer at about 70 % reduction.
-    """
-    return min(seen.sites, key=lambda site: abs(site.mean_share - 0.3)).name

@@ -71,9 +71,41 @@ def test_a_subclass_with_a_forward_of_its_own_is_unknown(middle):
 
 
 def test_a_forward_put_on_the_module_itself_is_unknown():
-    middle = nn.ReLU()
-    middle.forward = lambda x: 1 + F.relu(x)
-    assert not dead_of(attached(Chain(middle))).any()
+    assert not dead_of(attached(Chain(patched(nn.ReLU())))).any()
+
+
+def hooked(module: nn.Module) -> nn.Module:
+    module.register_forward_hook(lambda module, given, made: made + 1)
+    return module
+
+
+def patched(module: nn.Module) -> nn.Module:
+    plain = module.forward
+    module.forward = lambda x: 1 + plain(x)
+    return module
+
+
+@pytest.mark.parametrize(
+    "change", [hooked, patched], ids=["forward hook", "forward of the module's own"]
+)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        nn.ReLU,
+        nn.Identity,
+        nn.Dropout,
+        lambda: nn.MaxPool2d(2),
+        lambda: nn.AdaptiveAvgPool2d(7),
+        lambda: nn.BatchNorm2d(8),
+        lambda: nn.Conv2d(8, 8, 3, groups=8, bias=False),
+    ],
+    ids=["relu", "identity", "dropout", "pool", "adaptive", "norm", "depthwise"],
+)
+def test_skipping_answers_as_the_model_whatever_a_module_became(kind, change):
+    model = attached(Chain(change(kind().eval())))
+    assert not dead_of(model).any()
+    with torch.no_grad():
+        assert torch.allclose(ftwt.runtime.skip(model)(images()), model(images()), atol=1e-5)
 
 
 def test_a_subclass_that_changes_nothing_is_trusted():
@@ -82,9 +114,7 @@ def test_a_subclass_that_changes_nothing_is_trusted():
 
 
 def test_a_module_with_a_forward_hook_is_unknown_and_reported():
-    middle = nn.ReLU()
-    middle.register_forward_hook(lambda module, given, made: made + 1)
-    model = attached(Chain(middle))
+    model = attached(Chain(hooked(nn.ReLU())))
     assert not dead_of(model).any()
     assert model.explain().unknown == (("ReLU with a forward hook", 1),)
 

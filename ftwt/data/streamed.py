@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import torch
@@ -81,6 +82,7 @@ class StreamedBatches:
             batch_sampler=[one.tolist() for one in chosen],
             num_workers=self.files.workers,
             collate_fn=_collate,
+            worker_init_fn=_ignore_signals,
             # Its own: without it the global generator, which dropout draws from, would move.
             generator=torch.Generator().manual_seed(0),
         )
@@ -124,6 +126,12 @@ class _Decoded(Dataset[_Sample]):
             generator = stream(self.seed, self.epoch, index)
             pixels = self.augment.image(picture, self.files.size, generator)
         return pixels, int(self.files.labels[index])
+
+
+def _ignore_signals(_: int) -> None:
+    """Leave signals to the process that trains: it saves first, and ends its workers itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor, str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Objective, add, need_logits, scale
+from ftwt.losses.interface import Loss, Objective, add, need_logits, scale
 from ftwt.trace import Trace
 
 
@@ -87,13 +87,21 @@ class Distillation:
             return need_logits("Distillation", self.teacher(*inputs))
 
 
-def with_teacher(objective: Objective, network: nn.Module) -> Objective:
-    """The objective with `network` as the teacher of a `Distillation` that has none."""
-    return Objective(
-        tuple(
-            (weight, Distillation(network, loss.temperature, loss.weight))
-            if isinstance(loss, Distillation) and loss.teacher is None
-            else (weight, loss)
-            for weight, loss in objective.terms
-        )
-    )
+def with_teacher(objective: Objective, network: nn.Module | None) -> Objective:
+    """The objective with `network` as the teacher of a `Distillation` that has none.
+
+    Raises:
+        FtwtError: there is one, and no network.
+    """
+    terms: list[tuple[float, Loss]] = []
+    for weight, loss in objective.terms:
+        if not isinstance(loss, Distillation) or loss.teacher is not None:
+            terms.append((weight, loss))
+        elif network is not None:
+            terms.append((weight, Distillation(network, loss.temperature, loss.weight)))
+        else:
+            raise FtwtError(
+                "train: distillation learns from the dense network that training starts from, and "
+                "there is none; give it as init (--init RUN), a run of the plain network"
+            )
+    return Objective(tuple(terms))

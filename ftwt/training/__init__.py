@@ -3,7 +3,7 @@
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.loop import Epoch, Keeper, Moment, fit
 from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
-from ftwt.training.phases import Phase
+from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes import CATALOGUE, Choices, Recipe, recipe
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
@@ -31,6 +31,7 @@ __all__ = [
     "Warmup",
     "evaluate",
     "fit",
+    "freeze_gates_halfway",
     "observe",
     "recipe",
     "start",

@@ -39,9 +39,6 @@ def joined(device: str) -> Iterator[str]:
     """Join the job that torchrun started, if it did, and give this process's own device.
 
     Processes talk over NCCL where they train on CUDA devices, else over gloo.
-
-    Raises:
-        FtwtError: another process ended, so that this one cannot go on.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield device
@@ -52,17 +49,28 @@ def joined(device: str) -> Iterator[str]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield device
-    except (RuntimeError, ConnectionError) as error:
-        if not _lost(error):
-            raise
-        here = world()
-        raise FtwtError(
-            f"train: process {here.rank + 1} of {here.size} lost the others, one of them has "
-            "ended; the last saved state is whole, look above for that one's error, then start "
-            "the job again with --resume"
-        ) from None
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def needing_others() -> Iterator[None]:
+    """Say so where another process ended, which this one cannot go on without.
+
+    Raises:
+        FtwtError: another process ended.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        here = world()
+        if here.size == 1 or not _lost(error):
+            raise
+        raise FtwtError(
+            f"train: rank {here.rank} of {here.size} lost the others, one of them has ended "
+            "(its own message says why); the last saved state is whole, start the job again with "
+            "--resume"
+        ) from None
 
 
 def on_main(action: Callable[[], T]) -> T:
@@ -116,15 +124,24 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def parallel(step: nn.Module, device: torch.device) -> nn.Module:
-    """A training step whose gradients are averaged over the processes."""
+def parallel(step: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
+    """A training step whose gradients are averaged over the processes.
+
+    Args:
+        step: gives (loss, anything) for images and labels.
+        images: a batch, to see which parameters the loss reaches.
+        labels: the batch's labels.
+    """
     if world().size == 1:
         return step
-    # A gate that no loss reaches has no gradient; without looking for it the others would wait.
+    # A parameter that no loss reaches (a gate without a loss of its own) would keep all processes
+    # waiting for its gradient, unless they look for such at every step; so they look only if there
+    # is one.
+    unreached = largest_over_processes(_unreached(step, images[:2], labels[:2]), images.device)
     return DistributedDataParallel(
         step,
-        device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=True,
+        device_ids=[images.device] if images.device.type == "cuda" else None,
+        find_unused_parameters=unreached > 0,
     )
 
 
@@ -134,6 +151,20 @@ def without_averaging(step: nn.Module) -> AbstractContextManager[None]:
         quiet: AbstractContextManager[None] = step.no_sync()
         return quiet
     return nullcontext()
+
+
+def _unreached(step: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """How many parameters have no gradient; the step's state is left as it was."""
+    buffers = [buffer.clone() for buffer in step.buffers()]
+    with torch.random.fork_rng():
+        loss, _ = step(images, labels)
+        loss.backward()
+    trained = [one for one in step.parameters() if one.requires_grad]
+    found = sum(one.grad is None for one in trained)
+    step.zero_grad(set_to_none=True)
+    for buffer, value in zip(step.buffers(), buffers, strict=True):
+        buffer.copy_(value)
+    return found
 
 
 def _lost(error: Exception) -> bool:

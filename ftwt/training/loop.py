@@ -177,7 +177,7 @@ def _train_epoch(job: _Job, state: State, phase: Phase) -> Means:
     )
     if settings.compile:
         step.compile()
-    run = distributed.parallel(step, device)
+    run: nn.Module | None = None
     total, group = len(job.train), settings.accumulate
     last = time.monotonic()
     state.model.zero_grad(set_to_none=True)
@@ -186,8 +186,9 @@ def _train_epoch(job: _Job, state: State, phase: Phase) -> Means:
         # The last step of an epoch may have fewer batches.
         share = group if done <= total - total % group else total % group
         images, labels = _move(images, labels, device, settings)
+        run = run or distributed.parallel(step, images, labels)
         with distributed.without_averaging(run) if not whole else nullcontext():
-            loss, sums = run(images, labels)
+            loss, sums = _loss(run, images, labels)
             torch.autograd.backward(state.scaler.scale(loss / share))
         state.tally.add(sums, len(labels))
         if not whole:
@@ -209,6 +210,20 @@ def _train_epoch(job: _Job, state: State, phase: Phase) -> Means:
     if state.average is not None:
         distributed.share_buffers(state.average)
     return state.tally.means(shared=True)
+
+
+def _loss(run: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    try:
+        result: tuple[Tensor, dict[str, Tensor]] = run(images, labels)
+    except IndexError as error:
+        # So says cross entropy on the CPU; looking beforehand would wait for the device.
+        if "out of bounds" not in str(error):
+            raise
+        raise FtwtError(
+            f"fit: a label is {int(labels.max())}, which the network has no output for; give a "
+            "network with at least as many classes as the data"
+        ) from None
+    return result
 
 
 def _rest(train: Batches, state: State) -> Iterator[tuple[Tensor, Tensor]]:

@@ -39,6 +39,14 @@ class Phase:
         return self.train in ("all", part)
 
 
+def freeze_gates_halfway(epochs: int) -> tuple[Phase, ...]:
+    """The paper's phases: gates train with the backbone in the first half, and are frozen after."""
+    first = max(1, epochs // 2)
+    if epochs <= first:
+        return (Phase("gates", first),)
+    return (Phase("gates", first), Phase("frozen gates", epochs - first, train="backbone"))
+
+
 def enter(phase: Phase, model: nn.Module) -> None:
     """Make exactly the phase's parameters trainable, and set train and eval modes."""
     model.train()

@@ -68,7 +68,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
             f"train: {dataset.name} has one class ({dataset.classes[0]}), there is nothing to tell "
             "apart; give data of two classes or more"
         )
-    network, model, dense = _networks(recipe, dataset, init)
+    model, dense = _networks(recipe, dataset, init)
     # The same images for every seed: a run may start from one of another seed.
     training, held = holdout(dataset.train, min(0.1, _MOST_HELD_OUT / len(dataset.train)))
     validation = serve(
@@ -77,7 +77,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
     return Prepared(
         model=model,
         dense=dense,
-        objective=with_teacher(recipe.objective, network),
+        objective=with_teacher(recipe.objective, dense),
         train=_training_batches(recipe, dataset, training),
         validation=validation,
         counts={"train_images": len(training), "validation_images": len(held)},
@@ -87,8 +87,8 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
 
 def _networks(
     recipe: Recipe, dataset: Dataset, init: Path | str | None
-) -> tuple[nn.Module, nn.Module, nn.Module | None]:
-    """The plain network, what is trained, and the plain one again if that is its start."""
+) -> tuple[nn.Module, nn.Module | None]:
+    """What is trained, and the plain network with trained weights if that is its start."""
     network = networks.build(recipe.network, num_classes=len(dataset.classes))
     weights: dict[str, Tensor] = {}
     if init is not None:
@@ -98,13 +98,13 @@ def _networks(
     if plain:
         storage.load_weights(network, plain, source=str(init))
     if recipe.pruning is None:
-        return network, network, network if plain else None
+        return network, network if plain else None
     side = dataset.image_size
     model = attach(network, recipe.pruning, example=torch.zeros(1, 3, side, side))
     if len(plain) < len(weights):
         storage.load_weights(model, weights, source=str(init))
-        return network, model, None
-    return network, model, network if plain else None
+        return model, None
+    return model, network if plain else None
 
 
 def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:

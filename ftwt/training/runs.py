@@ -23,7 +23,7 @@ from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
 from ftwt.files import writing
 from ftwt.training import checkpoint, records
-from ftwt.training.distributed import on_main, world
+from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.folders import check_free, claimed, remove_partials
 from ftwt.training.loop import Epoch, Keeper, Moment, fit
 from ftwt.training.preparation import prepare
@@ -117,7 +117,7 @@ def train_run(
         folder = _Folder(out, record, card, about, watch)
         on_main(lambda: folder.begin(prepared.dense))
         try:
-            with listening(twice=world().size == 1) as asked:
+            with needing_others(), listening(twice=world().size == 1) as asked:
                 fit(
                     state, prepared.objective, recipe.settings, prepared.train, prepared.validation,
                     after_step=watch.step, after_epoch=folder.after_epoch,

@@ -83,7 +83,7 @@ def _fuse(
         extra = extra if activation is None else None
     else:
         activation = _take(building, rest, taken, recognise.activation)
-    if extra is None and all(isinstance(building.module(one), nn.Identity) for one in rest):
+    if extra is None and all(recognise.plain(building.module(one), nn.Identity) for one in rest):
         taken += rest
         rest.clear()
     if conv.pad_mode != "constant":
@@ -118,7 +118,7 @@ def _take(
     """What the next node of `rest` is, past modules that do nothing; it goes to `taken`."""
     for place, node in enumerate(rest):
         module = building.module(node)
-        if isinstance(module, nn.Identity):
+        if recognise.plain(module, nn.Identity):
             continue
         found = known(node, module)
         if found is not None:

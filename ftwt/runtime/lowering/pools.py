@@ -12,6 +12,7 @@ from ftwt.runtime.program import Pool
 
 _POOL_MODULES = {nn.MaxPool2d: "max", nn.AvgPool2d: "mean"}
 _POOL_CALLS = {F.max_pool2d: "max", torch.max_pool2d: "max", F.avg_pool2d: "mean"}
+_ADAPTIVE_MODULES = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 _ADAPTIVE = {
     nn.AdaptiveAvgPool2d: "mean", nn.AdaptiveMaxPool2d: "max",
     F.adaptive_avg_pool2d: "mean", F.adaptive_max_pool2d: "max",
@@ -79,7 +80,7 @@ def _windowed(node: fx.Node, module: nn.Module | None, read: Read) -> Pool | Non
 def _adaptive(
     node: fx.Node, module: nn.Module | None, before: torch.Size, after: torch.Size
 ) -> Pool | Literal["whole"] | None:
-    called = type(module) if module is not None else target_of(node)
+    called = next((one for one in _ADAPTIVE_MODULES if plain(module, one)), target_of(node))
     kind = _ADAPTIVE.get(called)
     if kind is None or len(after) != 4:
         return None

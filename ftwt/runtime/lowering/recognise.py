@@ -62,13 +62,7 @@ class Norm:
 
 def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """Whether a module computes what `kind` does, no subclass's own affair and no hooks."""
-    return (
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-    )
+    return operations.is_a(module, (kind,)) and not operations.hooked(module)
 
 
 def target_of(node: fx.Node) -> Any:
@@ -98,7 +92,7 @@ def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     timm = operations.timm_layers()
     if module is not None:
         drops = (*_DROPOUTS, StochasticDepth, *((timm.DropPath,) if timm is not None else ()))
-        return plain(module, nn.Identity) or isinstance(module, drops)
+        return any(plain(module, one) for one in (nn.Identity, *drops))
     target = target_of(node)
     if target in _DROPOUT_CALLS:
         place, name = (2, "train") if target is torch.dropout else (2, "training")

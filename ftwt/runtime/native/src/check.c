@@ -23,6 +23,11 @@ static int window_holds(const ftwt_window *w) {
     return 1;
 }
 
+/* As POOL_ROW in planes.h. */
+static int pooling_holds(const ftwt_window *w, int out_width) {
+    return (int64_t)(out_width - 1) * w->stride[1] + w->kernel[1] <= 2048;
+}
+
 static int value_holds(const ftwt_program *p, const ftwt_value *v) {
     NEED(v->channels > 0 && v->height > 0 && v->width > 0);
     NEED(v->set >= 0 && v->set < p->sets && p->set[v->set].width == v->channels);
@@ -69,7 +74,7 @@ static int convolution_holds(
     NEED(s->middle[0] == windowed(in->height, &s->window, 0) && s->middle[0] > 0);
     NEED(s->middle[1] == windowed(in->width, &s->window, 1) && s->middle[1] > 0);
     if (s->pool == POOL_NONE) return s->middle[0] == out->height && s->middle[1] == out->width;
-    NEED(window_holds(&s->pooling));
+    NEED(window_holds(&s->pooling) && pooling_holds(&s->pooling, out->width));
     return out->height == windowed(s->middle[0], &s->pooling, 0) &&
            out->width == windowed(s->middle[1], &s->pooling, 1);
 }
@@ -123,6 +128,7 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
         NEED(in->channels == made);
         if (s->pooling.kernel[0] == 0) return size_of(out) == 1;
         NEED(window_holds(&s->pooling) && s->pool != POOL_NONE);
+        NEED(pooling_holds(&s->pooling, out->width));
         return out->height == windowed(in->height, &s->pooling, 0) &&
                out->width == windowed(in->width, &s->pooling, 1);
     case STEP_PICK: return pick_holds(s, in, out);

@@ -19,14 +19,13 @@ finish(const ftwt_layout *layout, int activation, const float *result, int filte
 
 /* Panels from..to of some filters, into whole planes. */
 static void
-make_panels(const ftwt_layout *layout, int activation, micro_work *micro_work, int filters,
-            int from, int to, float *const *planes) {
+make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *micro_work,
+            int filters, int from, int to, float *const *planes) {
     float result[MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
     const float *input = micro_work->input;
     micro_work->result = result;
-    for (int panel = from; panel < to; panel++) {
-        int first = panel * layout->panel;
-        int vectors = layout->vectors - first < layout->panel ? layout->vectors - first : layout->panel;
+    for (int first = from * panel; first < to * panel && first < layout->vectors; first += panel) {
+        int vectors = layout->vectors - first < panel ? layout->vectors - first : panel;
         micro_work->input = input + first * LANES;
         run_micro(micro_work, filters, vectors);
         finish(layout, activation, result, filters, vectors, first, planes);
@@ -39,8 +38,8 @@ static void pool_plane(
     int out_height, int out_width
 );
 
-static int64_t positions_of(const ftwt_layout *layout, int from, int to, int64_t all) {
-    int64_t first = from * layout->panel, last = (int64_t)to * layout->panel;
+/* Positions that vectors from..to make. */
+static int64_t positions_of(const ftwt_layout *layout, int first, int last, int64_t all) {
     int64_t begin = first < layout->vectors ? layout->place[first] : all;
     return (last < layout->vectors ? layout->place[last] : all) - begin;
 }
@@ -57,8 +56,8 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
     for (int64_t item = from; item < to; item++) {
         const ftwt_block *block = &work->block[item / work->pieces];
         int piece = (int)(item % work->pieces), sample = block->sample;
-        int begin = (int)((int64_t)layout->panels * piece / work->pieces);
-        int end = (int)((int64_t)layout->panels * (piece + 1) / work->pieces);
+        int begin = (int)((int64_t)work->panels * piece / work->pieces);
+        int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
         const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
         micro_work micro_work = {
@@ -85,7 +84,8 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
             planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
                                    : ftwt_plane(plan, step->output, sample, filters[f]);
         }
-        make_panels(layout, step->activation, &micro_work, block->filters, begin, end, planes);
+        make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
+                    planes);
         if (step->pool)
             for (int f = 0; f < block->filters; f++)
                 pool_plane(
@@ -95,7 +95,7 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
         ftwt_count(
             work, sample,
             (int64_t)block->filters * block->inputs * layout->taps *
-                positions_of(layout, begin, end, middle)
+                positions_of(layout, begin * work->panel, end * work->panel, middle)
         );
     }
 }

@@ -40,7 +40,8 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
                     .bias = {step->bias[filter]},
                 };
                 make_panels(
-                    layout, step->activation, &micro_work, 1, 0, layout->panels, &plane
+                    layout, BEST_VECTORS, step->activation, &micro_work, 1, 0,
+                    (layout->vectors + BEST_VECTORS - 1) / BEST_VECTORS, &plane
                 );
                 ran++;
             } else {

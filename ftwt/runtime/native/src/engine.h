@@ -20,7 +20,7 @@ typedef struct {
     int32_t width, height;  /* of a padded plane (of each phase, with strides) */
     int32_t phases[2];      /* down and across */
     int32_t shift[MOST_TAPS];
-    int32_t vectors, panel, panels; /* `panels` of up to `panel` vectors */
+    int32_t vectors;
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
 } ftwt_layout;
@@ -52,6 +52,7 @@ typedef struct {
     float *packed;     /* live inputs of all samples, laid out */
     float *pooled;     /* of a gate: (B, C_in) */
     ftwt_block *block; /* of a convolution */
+    int32_t panel, panels;  /* `panels` of up to `panel` vectors */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
 } ftwt_work;
 

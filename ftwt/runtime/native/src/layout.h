@@ -4,11 +4,8 @@ static int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
 
-static void split_panels(ftwt_layout *layout, int positions) {
-    layout->vectors = (positions + LANES - 1) / LANES;
-    layout->panels = (layout->vectors + BEST_VECTORS - 1) / BEST_VECTORS;
-    layout->panel = (layout->vectors + layout->panels - 1) / layout->panels;
-    layout->panels = (layout->vectors + layout->panel - 1) / layout->panel;
+static int vectors_of(int positions) {
+    return (positions + LANES - 1) / LANES;
 }
 
 /* Results of positions in rows of `width`, of which the first `kept` of each row stay. */
@@ -43,7 +40,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     if (plain && !depthwise && (in->place == PLACE_ARENA || size % LANES == 0)) {
         layout->kind = LAYOUT_PLAIN;
         layout->plane = size;
-        split_panels(layout, size);
+        layout->vectors = vectors_of(size);
         return place_results(layout, columns, columns, rows);
     }
     int down = w->stride[0], across = w->stride[1];
@@ -59,14 +56,14 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
         layout->width = (in->width + 2 * w->padding[1] + across - 1) / across;
     int positions = (rows - 1) * layout->width + columns;
     if (!depthwise && rows * columns <= 2 * LANES &&
-        (rows * columns + LANES - 1) / LANES < (positions + LANES - 1) / LANES) {
+        vectors_of(rows * columns) < vectors_of(positions)) {
         layout->kind = LAYOUT_TAPS;
-        split_panels(layout, rows * columns);
+        layout->vectors = vectors_of(rows * columns);
         for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
         layout->plane = (int64_t)layout->taps * layout->vectors * LANES;
         return place_results(layout, columns, columns, rows);
     }
-    split_panels(layout, positions);
+    layout->vectors = vectors_of(positions);
     int most = 0, phase = layout->height * layout->width;
     for (int t = 0; t < layout->taps; t++) {
         int y = t / w->kernel[1] * w->dilation[0], x = t % w->kernel[1] * w->dilation[1];
@@ -74,7 +71,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
                            y / down * layout->width + x / across;
         if (layout->shift[t] > most) most = layout->shift[t];
     }
-    int64_t need = most + (int64_t)layout->panels * layout->panel * LANES;
+    int64_t need = most + (int64_t)layout->vectors * LANES;
     int64_t all = (int64_t)down * across * phase;
     layout->plane = round_up(need > all ? need : all, MOST_LANES);
     return place_results(layout, layout->width, columns, rows);

@@ -14,9 +14,14 @@ typedef struct {
 
 typedef void micro_kernel(const micro_work *work);
 
+/* Inputs between reading a weight's cache line and asking for it. */
+enum { AHEAD = 24 };
+
 /* TAPS 0 reads their number from the work. */
 INLINE void micro(const micro_work *work, const int F, const int P, const int TAPS) {
-    vec sum[MOST_FILTERS][MOST_VECTORS];
+    /* Few sums would wait for each other: then odd taps have sums of their own. */
+    const int ways = F * P <= 4 && TAPS == 9 ? 2 : 1;
+    vec sum[MOST_FILTERS][MOST_VECTORS], odd[MOST_FILTERS][MOST_VECTORS];
     const float *weight[MOST_FILTERS];
     const int taps = TAPS ? TAPS : work->taps, inputs = work->inputs;
     const int64_t plane = work->plane;
@@ -26,11 +31,20 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int TA
     for (int f = 0; f < F; f++) {
         weight[f] = work->weight[f];
 #pragma GCC unroll 6
-        for (int p = 0; p < P; p++) sum[f][p] = splat(work->bias[f]);
+        for (int p = 0; p < P; p++) {
+            sum[f][p] = splat(work->bias[f]);
+            if (ways == 2) odd[f][p] = splat(0);
+        }
     }
     for (int i = 0; i < inputs; i++) {
         const float *x = input + order[i] * plane;
         const int64_t at = (int64_t)channel[i] * taps;
+        if (TAPS != 1) {
+            /* Weights of live inputs are too irregular for the processor to foresee. */
+            const int64_t soon = (int64_t)channel[i + AHEAD < inputs ? i + AHEAD : i] * taps;
+#pragma GCC unroll 8
+            for (int f = 0; f < F; f++) __builtin_prefetch(weight[f] + soon);
+        }
 #pragma GCC unroll 9
         for (int t = 0; t < taps; t++) {
             const float *tap = TAPS == 1 ? x : x + shift[t];
@@ -41,14 +55,22 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int TA
             for (int f = 0; f < F; f++) {
                 const float w = weight[f][at + t];
 #pragma GCC unroll 6
-                for (int p = 0; p < P; p++) sum[f][p] += in[p] * w;
+                for (int p = 0; p < P; p++)
+                    if (ways == 2 && t % 2)
+                        odd[f][p] += in[p] * w;
+                    else
+                        sum[f][p] += in[p] * w;
             }
         }
     }
 #pragma GCC unroll 8
     for (int f = 0; f < F; f++)
 #pragma GCC unroll 6
-        for (int p = 0; p < P; p++) store(work->result + (f * P + p) * LANES, sum[f][p]);
+        for (int p = 0; p < P; p++)
+            store(
+                work->result + (f * P + p) * LANES,
+                ways == 2 ? sum[f][p] + odd[f][p] : sum[f][p]
+            );
 }
 
 #define MICRO(F, P, TAPS) \

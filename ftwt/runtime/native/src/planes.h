@@ -1,28 +1,57 @@
 /* Steps that work plane by plane. */
 
+/* The widest padded row that pooling handles in vectors. */
+enum { POOL_ROW = 2048 };
+
+/* to = larger of or sum of both, for `count` columns and up to LANES - 1 more. */
+static void pool_rows(float *to, const float *one, const float *two, int count, int kind) {
+    for (int x = 0; x < count; x += LANES) {
+        vec a = load(one + x), b = load(two + x);
+        store(to + x, kind == POOL_MAX ? larger(a, b) : a + b);
+    }
+}
+
+/* First the rows of a window into one, then its columns, then every stride-th of the results. */
 static void pool_plane(
     const ftwt_window *window, int kind, const float *from, int height, int width, float *to,
     int out_height, int out_width
 ) {
-    const int kh = window->kernel[0], kw = window->kernel[1];
-    const float share = 1.0f / (float)(kh * kw);
-    for (int y = 0; y < out_height; y++) {
+    const int kh = window->kernel[0], kw = window->kernel[1], left = window->padding[1];
+    const float share = 1.0f / (float)(kh * kw), none = kind == POOL_MAX ? -__builtin_inff() : 0;
+    float rows[POOL_ROW + 2 * LANES], columns[POOL_ROW + 2 * LANES];
+    const int reach = (out_width - 1) * window->stride[1] + 1, padded = reach + kw - 1;
+    const int have = width < padded - left ? width : padded - left;
+    for (int x = 0; x < padded + 2 * LANES; x++) rows[x] = none;
+    for (int y = 0; y < out_height; y++, to += out_width) {
         int top = y * window->stride[0] - window->padding[0];
-        int y0 = top < 0 ? 0 : top, y1 = top + kh > height ? height : top + kh;
-        for (int x = 0; x < out_width; x++) {
-            int left = x * window->stride[1] - window->padding[1];
-            int x0 = left < 0 ? 0 : left, x1 = left + kw > width ? width : left + kw;
-            float max = -__builtin_inff(), sum = 0;
-            for (int i = y0; i < y1; i++) {
+        int first = top < 0 ? 0 : top, end = top + kh > height ? height : top + kh;
+        if (first >= end) {
+            for (int x = 0; x < have; x++) rows[left + x] = none;
+        } else {
+            copy_strided(rows + left, from + (int64_t)first * width, have, 1);
+            for (int i = first + 1; i < end; i++) {
                 const float *row = from + (int64_t)i * width;
-                if (kind == POOL_MAX)
-                    for (int j = x0; j < x1; j++)
-                        max = row[j] > max || row[j] != row[j] ? row[j] : max;
-                else
-                    for (int j = x0; j < x1; j++) sum += row[j];
+                int x = 0;
+                for (; x + LANES <= have; x += LANES) {
+                    vec a = load(rows + left + x), b = load(row + x);
+                    store(rows + left + x, kind == POOL_MAX ? larger(b, a) : a + b);
+                }
+                if (x < have) {
+                    vec a = load_some(rows + left + x, have - x), b = load_some(row + x, have - x);
+                    store_some(
+                        rows + left + x, kind == POOL_MAX ? larger(b, a) : a + b, have - x
+                    );
+                }
             }
-            *to++ = kind == POOL_MAX ? max : sum * share;
         }
+        const float *sums = rows;
+        for (int k = 1; k < kw; k++) {
+            pool_rows(columns, sums, rows + k, reach, kind);
+            sums = columns;
+        }
+        copy_strided(to, sums, out_width, window->stride[1]);
+        if (kind == POOL_MEAN)
+            for (int x = 0; x < out_width; x++) to[x] *= share;
     }
 }
 

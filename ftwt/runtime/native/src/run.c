@@ -30,14 +30,44 @@ static int64_t chunks(int64_t of, int64_t by) {
     return (of + by - 1) / by;
 }
 
+/* About what a kernel of so many filters and vectors takes for one input and tap, in twentieths of
+ * a cycle, as measured: multiplications, loads of vectors, loads of weights, the rest. */
+static double cost(double filters, int vectors) {
+    return 10 * filters * vectors + 5 * vectors + 3 * filters + 16;
+}
+
+/* How many vectors of positions a kernel makes: what costs least with the filters that there are. */
+static void choose_panel(running *run) {
+    const ftwt_plan *plan = run->plan;
+    const ftwt_program *p = &plan->program;
+    const int vectors = run->work.layout->vectors;
+    int64_t filters = 0;
+    for (int sample = 0; sample < p->batch; sample++)
+        filters += ftwt_live_of(plan, run->work.step->made, sample)->count;
+    const double each = (double)filters / p->batch / run->work.step->groups;
+    double least = 0;
+    for (int panel = 1; panel <= MOST_VECTORS && plan->kernels->filters[panel]; panel++) {
+        const int most = plan->kernels->filters[panel], whole = vectors / panel;
+        const double blocks = each <= most ? 1 : __builtin_ceil(each / most);
+        double costs = whole * cost(each / blocks, panel);
+        if (vectors % panel) costs += cost(each / blocks, vectors % panel);
+        costs *= blocks;
+        if (least == 0 || costs < least) {
+            least = costs;
+            run->work.panel = panel;
+        }
+    }
+    run->work.panels = (int)chunks(vectors, run->work.panel);
+}
+
 /* Groups of filters that one kernel makes; samples side by side, so that a group's weights stay in
  * the cache from one to the next. */
 static void make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
-    const ftwt_layout *layout = run->work.layout;
-    const int most = plan->kernels->filters[layout->panel];
+    choose_panel(run);
+    const int most = plan->kernels->filters[run->work.panel];
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
     ftwt_block *block = plan->block;
@@ -72,7 +102,7 @@ static void make_blocks(running *run) {
     int want = run->threads > 1 ? PIECES_PER_THREAD * run->threads : 1;
     int pieces = run->work.blocks ? (int)chunks(want, run->work.blocks) : 1;
     if (s->pool) pieces = 1; /* pooling needs whole planes */
-    run->work.pieces = pieces < layout->panels ? pieces : layout->panels;
+    run->work.pieces = pieces < run->work.panels ? pieces : run->work.panels;
 }
 
 static void fill_table(running *run) {

@@ -1,0 +1,7 @@
+"""Recipes: short functions that put parts together, by name."""
+
+from ftwt.training.recipes.catalogue import CATALOGUE, Entry, recipe
+from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.source import source
+
+__all__ = ["CATALOGUE", "Choices", "Entry", "Recipe", "recipe", "source"]
