@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftwt.gates.interface import SiteShape
 from ftwt.live import Evaluator
 from ftwt.runtime import program
 from ftwt.runtime.program import Step, Value
@@ -39,15 +40,8 @@ def run(
             spec = getattr(step.module, "spec", None)
             live = evaluator(step.source.live).sum(1)
             if spec is not None:
-                shape = (step.site, step.source.shape[0], step.out_channels)
-                macs[step] = spec.macs(
-                    live,
-                    type(
-                        "Shape",
-                        (),
-                        dict(zip(("name", "in_channels", "out_channels"), shape, strict=True)),
-                    )(),
-                )
+                shape = SiteShape(step.site, step.source.shape[0], step.out_channels)
+                macs[step] = spec.macs(live, shape)
             else:
                 macs[step] = torch.zeros_like(live)
             continue

@@ -1,9 +1,10 @@
 /* Convolution of live inputs into active filters. */
 
 /* Stores P vectors of F filters from vector `first` on, after the activation. */
-static void
-finish(const ftwt_layout *layout, int activation, const float *result, int filters, int vectors,
-       int first, float *const *to) {
+INLINE void finish_with(
+    const ftwt_layout *layout, const int activation, const float *result, int filters, int vectors,
+    int first, float *const *to
+) {
     for (int f = 0; f < filters; f++) {
         for (int p = 0; p < vectors; p++) {
             vec v = activate(load(result + (f * vectors + p) * LANES), activation);
@@ -14,6 +15,19 @@ finish(const ftwt_layout *layout, int activation, const float *result, int filte
             else
                 store_packed(place, v, valid);
         }
+    }
+}
+
+/* The usual activations each with a loop of their own. */
+static void finish(
+    const ftwt_layout *layout, int activation, const float *result, int filters, int vectors,
+    int first, float *const *to
+) {
+    switch (activation) {
+    case ACT_NONE: finish_with(layout, ACT_NONE, result, filters, vectors, first, to); return;
+    case ACT_RELU: finish_with(layout, ACT_RELU, result, filters, vectors, first, to); return;
+    case ACT_RELU6: finish_with(layout, ACT_RELU6, result, filters, vectors, first, to); return;
+    default: finish_with(layout, activation, result, filters, vectors, first, to);
     }
 }
 
@@ -84,8 +98,13 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
             planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
                                    : ftwt_plane(plan, step->output, sample, filters[f]);
         }
-        make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
-                    planes);
+        if (layout->kind == LAYOUT_FEW) {
+            micro_work.channel = work->few[sample].list;
+            micro_work.inputs = work->few[sample].count;
+            make_few(&micro_work, step, block->filters, planes);
+        } else
+            make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin,
+                        end, planes);
         if (step->pool)
             for (int f = 0; f < block->filters; f++)
                 pool_plane(

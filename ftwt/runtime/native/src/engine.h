@@ -12,7 +12,7 @@ enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
  * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
  * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
  */
-enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS };
+enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW };
 
 typedef struct {
     int32_t kind, taps;
@@ -51,6 +51,7 @@ typedef struct {
     int64_t *executed; /* (B) or null */
     float *packed;     /* live inputs of all samples, laid out */
     float *pooled;     /* of a gate: (B, C_in) */
+    ftwt_live *few;    /* of a convolution with few positions: inputs, or groups of inputs */
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
@@ -65,6 +66,7 @@ struct ftwt_plan {
     ftwt_live *live;     /* by set, then sample */
     ftwt_scratch *scratch;
     ftwt_block *block;
+    ftwt_live *few;
     float *packed, *pooled;
     int64_t scratch_plane; /* where output planes begin in a scratch */
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
@@ -83,6 +85,7 @@ typedef void ftwt_phase(
 typedef struct ftwt_kernels {
     const char *name;
     int32_t lanes;
+    int32_t share; /* inputs of a group, in a layout of few positions */
     int (*supported)(void);
     /* Fills in a convolution's layout; zero on success. */
     int (*arrange)(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step);

@@ -10,6 +10,7 @@ enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUT
 
 #include "micro.h"
 
+#include "few.h"
 #include "layout.h"
 
 #include "convolve.h"
@@ -20,6 +21,7 @@ enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUT
 const ftwt_kernels TABLE_NAME = {
     .name = NAME,
     .lanes = LANES,
+    .share = SHARE,
     .supported = supported,
     .arrange = arrange,
     .filters = FILTERS,

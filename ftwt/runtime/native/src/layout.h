@@ -34,6 +34,10 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     int rows = step->middle[0], columns = step->middle[1], size = in->height * in->width;
     layout->taps = w->kernel[0] * w->kernel[1];
     if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;
+    if (is_few(in, step, layout->taps)) {
+        arrange_few(layout);
+        return place_results(layout, columns, columns, rows);
+    }
     int plain = layout->taps == 1 && w->stride[0] == 1 && w->stride[1] == 1 && !w->padding[0] &&
                 !w->padding[1];
     /* The last vector reads past its plane; at a border that may be past the tensor. */
@@ -165,6 +169,10 @@ pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from
         int sample = (int)(item / chunks), first = (int)(item % chunks) * PACK_CHANNELS;
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
         float *packed = work->packed + sample * plan->packed_sample;
+        if (work->layout->kind == LAYOUT_FEW) {
+            pack_few(plan, work, sample, first, PACK_CHANNELS);
+            continue;
+        }
         for (int j = first; j < live->count && j < first + PACK_CHANNELS; j++)
             lay_out(
                 work->layout, &step->window,

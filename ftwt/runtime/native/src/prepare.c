@@ -112,19 +112,22 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->packed = allocate(plan, need->packed * p->batch + SLACK, sizeof(float));
     plan->pooled = allocate(plan, need->pooled * p->batch, sizeof(float));
     plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
+    plan->few = allocate(plan, p->batch, sizeof *plan->few);
+    int32_t *list = allocate(plan, need->channels * p->batch, sizeof *list);
     plan->counting = allocate(plan, need->channels, sizeof *plan->counting);
     plan->scratch_plane = need->plane + SLACK;
     plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate(plan, one * plan->threads, sizeof(float));
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
-        !plan->block || !plan->counting || !scratch)
+        !plan->block || !plan->counting || !scratch || !plan->few || !list)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {
         plan->scratch[t].vector = scratch;
         plan->scratch[t].plane = scratch + 4 * plan->scratch_vector;
     }
     for (int c = 0; c < need->channels; c++) plan->counting[c] = c;
+    for (int i = 0; i < p->batch; i++) plan->few[i].list = list + i * need->channels;
     for (int i = 0; i < p->values; i++) plan->start[i] = plan->arena + p->value[i].offset;
     return place_sets(plan);
 }

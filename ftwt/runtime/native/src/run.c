@@ -105,6 +105,22 @@ static void make_blocks(running *run) {
     run->work.pieces = pieces < run->work.panels ? pieces : run->work.panels;
 }
 
+/* With few positions and 1x1 kernels: the groups of inputs with a live one among them. */
+static void group_inputs(running *run) {
+    ftwt_plan *plan = run->plan;
+    const ftwt_step *s = run->work.step;
+    const int share = plan->kernels->share;
+    for (int sample = 0; sample < plan->program.batch; sample++) {
+        const ftwt_live *live = ftwt_live_in(plan, s->source[0], sample);
+        ftwt_live *few = &plan->few[sample];
+        few->count = 0;
+        for (int j = 0; j < live->count; j++) {
+            int one = run->work.layout->taps == 1 ? live->list[j] / share : live->list[j];
+            if (!few->count || few->list[few->count - 1] != one) few->list[few->count++] = one;
+        }
+    }
+}
+
 static void fill_table(running *run) {
     const ftwt_program *p = &run->plan->program;
     const ftwt_step *s = run->work.step;
@@ -160,7 +176,10 @@ static int set_up(running *run) {
         last = run->phase == packs;
         run->kernel = last ? kernels->convolve : kernels->pack;
         each = chunks(in, kernels->pack_channels);
-        if (last) make_blocks(run);
+        if (last)
+            make_blocks(run);
+        else if (run->work.layout->kind == LAYOUT_FEW)
+            group_inputs(run);
     }
     run->items = each * p->batch;
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
@@ -272,7 +291,7 @@ int ftwt_run(
         .nanoseconds = nanoseconds,
         .step = -1,
         .phase = -1,
-        .work = {.packed = plan->packed, .pooled = plan->pooled},
+        .work = {.packed = plan->packed, .pooled = plan->pooled, .few = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
     return FTWT_OK;

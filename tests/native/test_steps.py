@@ -1,0 +1,235 @@
+"""Every other step of the native back end is torch's."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftwt import gates
+from ftwt.gates.interface import SiteShape
+from ftwt.live import All, Concat, Intersection, OfSite, Reorder, Union
+from ftwt.runtime import native, program
+from ftwt.runtime.program import Value
+from tests.native.strategies import (
+    Case,
+    activations,
+    batches,
+    densities,
+    keep_zero,
+    seeds,
+    sizes,
+)
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
+
+
+@given(
+    seed=seeds,
+    batch=batches,
+    size=sizes,
+    live=st.tuples(densities, densities),
+    activation=keep_zero,
+)
+def test_add_and_multiply(seed, batch, size, live, activation):
+    case = Case(seed, batch)
+    one = case.input("one", (7, size, size), case.site("a", 7, live[0]))
+    two = case.input("two", (7, size, size), case.site("b", 7, live[1]))
+    scale = case.input("scale", (7, 1, 1), case.site("c", 7, live[0]))
+    total = Value("sum", one.shape, Union((one.live, two.live)))
+    product = Value("product", one.shape, Intersection((total.live, two.live)))
+    scaled = Value("scaled", one.shape, Intersection((product.live, scale.live)))
+    steps = [
+        program.Add("add", (one, two), total, activation),
+        program.Multiply("multiply", (total, two), product),
+        program.Multiply("scale", (scale, product), scaled),
+    ]
+    case.check(steps, [total, product, scaled])
+
+
+@given(seed=seeds, batch=batches, size=sizes, density=densities, stride=st.integers(1, 3))
+def test_pick_concat_and_sets_of_them(seed, batch, size, density, stride):
+    case = Case(seed, batch)
+    source = case.input("x", (5, size, size), case.site("a", 5, density))
+    index = (0, 3, 1, 0, 5, 2, 2)
+    out = (size - 1) // stride + 1
+    picked = Value("picked", (7, out, out), Reorder(source.live, index))
+    both = Value("both", (14, out, out), Concat((picked.live, picked.live)))
+    steps = [
+        program.Pick("pick", source, picked, index, (stride, stride)),
+        program.Concat("concat", (picked, picked), both),
+    ]
+    case.check(steps, [both])
+
+
+@given(seed=seeds, batch=batches, size=sizes, density=densities, activation=activations)
+def test_affine_mask_and_activate(seed, batch, size, density, activation):
+    case = Case(seed, batch)
+    source = case.input("x", (6, size, size), case.site("a", 6, density))
+    moved = Value("moved", source.shape, All(6))
+    masked = Value("masked", source.shape, case.site("b", 6, density))
+    active = Value("active", source.shape, All(6))
+    steps = [
+        program.Affine("bn", source, moved, case.normal(6), case.normal(6), activation),
+        program.Mask("mask", moved, masked, "b"),
+        program.Activate("act", masked, active, "sigmoid"),
+    ]
+    case.check(steps, [moved, masked, active])
+
+
+@given(
+    seed=seeds,
+    batch=batches,
+    size=st.tuples(sizes, sizes),
+    density=densities,
+    kind=st.sampled_from(["max", "mean"]),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+)
+def test_pooling(seed, batch, size, density, kind, kernel, stride):
+    case = Case(seed, batch)
+    source = case.input("x", (5, *size), case.site("a", 5, density))
+    padding = kernel // 2
+    space = tuple((n + 2 * padding - kernel) // stride + 1 for n in size)
+    if min(space) < 1:
+        return
+    pool = program.Pool(kind, (kernel, kernel), (stride, stride), (padding, padding))
+    pooled = Value("pooled", (5, *space), source.live)
+    mean = Value("mean", (5, 1, 1), source.live)
+    flat = Value("flat", (5,), source.live)
+    steps = [
+        program.Pooling("pool", source, pooled, pool),
+        program.Pooling("mean", source, mean, None),
+        program.Pooling("flat", pooled, flat, None),
+    ]
+    case.check(steps, [pooled, mean, flat])
+
+
+@given(
+    seed=seeds,
+    batch=batches,
+    outputs=st.sampled_from([1, 10, 130, 300]),
+    density=densities,
+    activation=activations,
+)
+def test_linear(seed, batch, outputs, density, activation):
+    case = Case(seed, batch)
+    source = case.input("x", (37,), case.site("a", 37, density))
+    output = Value("y", (outputs,), All(outputs))
+    weight, bias = case.normal(outputs, 37), case.normal(outputs)
+    step = program.Linear("fc", source, source.live, output, weight, bias, activation)
+    case.check([step], [output])
+
+
+@given(seed=seeds, batch=batches, size=st.integers(1, 5), density=densities)
+def test_linear_over_planes(seed, batch, size, density):
+    case = Case(seed, batch)
+    source = case.input("x", (3, size, size), case.site("a", 3, density))
+    output = Value("y", (4,), All(4))
+    index = tuple(1 + c for c in range(3) for _ in range(size * size))
+    inputs = Reorder(source.live, index)
+    weight = case.normal(4, 3 * size * size)
+    step = program.Linear("fc", source, inputs, output, weight, case.normal(4))
+    case.check([step], [output])
+
+
+@given(
+    seed=seeds,
+    batch=batches,
+    size=sizes,
+    channels=st.tuples(st.sampled_from([1, 5, 16, 40]), st.sampled_from([1, 7, 140])),
+    density=densities,
+    pool=st.sampled_from(["max", "mean"]),
+    normalize=st.sampled_from(["softmax", "layer", "none"]),
+    rank=st.sampled_from([None, 1, 9, 20]),
+    threshold=st.sampled_from([0.0, 0.3, -0.3]),
+)
+def test_gates(seed, batch, size, channels, density, pool, normalize, rank, threshold):
+    inputs, outputs = channels
+    case = Case(seed, batch)
+    source = case.input("x", (inputs, size, size), case.site("a", inputs, density))
+    shape = SiteShape("gated", inputs, outputs)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        spec = (
+            gates.PooledLinear(pool, normalize)
+            if rank is None
+            else gates.Bottleneck(rank, pool, normalize)
+        )
+        module = spec.build(shape)
+    logits = module(case.given[source]).detach()
+    # Rounding may flip what lies on the threshold itself.
+    if (logits - threshold).abs().min() < 1e-5:
+        return
+    output = Value("y", (outputs, size, size), OfSite("gated", outputs))
+    steps = [
+        program.Gate("gated", source, module, outputs),
+        program.Conv(
+            "conv",
+            source,
+            output,
+            case.normal(outputs, inputs, 1, 1),
+            case.normal(outputs),
+            (1, 1),
+            (0, 0),
+            (1, 1),
+            1,
+            "relu",
+            "gated",
+        ),
+    ]
+    case.check(steps, [output], {"gated": threshold})
+
+
+@pytest.mark.parametrize("batch", [1, 3, 70])
+def test_gates_of_tables(batch):
+    case = Case(0, batch)
+    source = case.input("x", (4, 3, 3), All(4))
+    shape = SiteShape("s", 4, 10)
+    output = Value("y", (10, 3, 3), OfSite("s", 10))
+    for spec in (gates.Random(0.4), gates.Fixed({"s": [True, False] * 5})):
+        steps = [
+            program.Gate("s", source, spec.build(shape), 10),
+            program.Conv(
+                "conv",
+                source,
+                output,
+                case.normal(10, 4, 3, 3),
+                case.normal(10),
+                (1, 1),
+                (1, 1),
+                (1, 1),
+                1,
+                "relu",
+                "s",
+            ),
+        ]
+        case.check(steps, [output])
+        case.check(steps, [output], {"s": 1.0})  # above every logit of a table
+
+
+def test_logits_that_are_not_numbers_keep_no_filter():
+    case = Case(0, 1)
+    source = case.input("x", (4, 3, 3), All(4))
+    case.given[source][0, 1, 1, 1] = float("nan")
+    module = gates.PooledLinear().build(SiteShape("s", 4, 10))
+    output = Value("y", (10, 3, 3), OfSite("s", 10))
+    steps = [
+        program.Gate("s", source, module, 10),
+        program.Conv(
+            "conv",
+            source,
+            output,
+            case.normal(10, 4, 1, 1),
+            case.normal(10),
+            (1, 1),
+            (0, 0),
+            (1, 1),
+            1,
+            None,
+            "s",
+        ),
+    ]
+    segment = native.Segment(steps, [source], [output], 1)
+    made, masks = segment.run(case.given, {})
+    assert not masks["s"].any()
+    assert not made[output].any()
