@@ -16,7 +16,7 @@ from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
 from ftwt.runtime.checks import check_inputs, check_model
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
-from ftwt.runtime.lower import lower
+from ftwt.runtime.lowering import lower
 from ftwt.runtime.placement import Plan, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
