@@ -25,7 +25,7 @@ from ftwt.training.tally import Means, Tally
 
 # Steps between looks at values on the device, each of which waits for it.
 _LOOK = 25
-# Steps between questions whether any process of the job was asked to stop.
+# Steps between questions whether any process of the job was asked to stop. These wait for a GPU.
 _AGREE = 10
 
 
@@ -270,7 +270,7 @@ def _keep(keeper: Keeper | None, state: State, device: torch.device, *, epoch_en
     number = 0
     if distributed.world().size == 1:
         number = keeper.asked_to_stop()
-    elif state.step % _AGREE == 0:
+    elif device.type == "cpu" or state.step % _AGREE == 0:
         number = distributed.largest_over_processes(keeper.asked_to_stop(), device)
     due = keeper.every is not None and state.step % keeper.every == 0 and not epoch_ends
     if number or due:
