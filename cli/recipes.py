@@ -59,12 +59,13 @@ def _list(*, as_json: bool) -> None:
         data, _, rest = name.partition("-")
         network = entry.network.partition("-")[2]
         variant = rest.removeprefix(network)
-        kinds = ("cifar10", "cifar100") if data.startswith("cifar") else (data,)
+        cifar = data.startswith("cifar")
+        kinds: tuple[str, ...] = ("cifar10", "cifar100") if cifar else (data,)
         groups.setdefault((kinds, variant, entry.variant), {})[network] = None
     table = Table("recipe", "networks", "dynamic training", show_lines=True)
-    for (kinds, variant, about), networks in groups.items():
+    for (sources, variant, about), networks in groups.items():
         name = "NETWORK" if len(networks) > 1 else next(iter(networks))
-        names = "\n".join(f"{kind}-{name}{variant}" for kind in kinds)
+        names = "\n".join(f"{one}-{name}{variant}" for one in sources)
         table.add_row(names, " ".join(networks), about)
     masses = [
         f"  {name}: {entry.published[0]} decoupled, {entry.published[1]} joint"
