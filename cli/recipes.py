@@ -53,24 +53,27 @@ def _list(*, as_json: bool) -> None:
         }
         for name, entry in CATALOGUE.items()
     ]
-    # One row for all networks that are trained alike.
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    # One row for all networks that are trained alike; the two CIFARs always are.
+    groups: dict[tuple[tuple[str, ...], str, str], dict[str, None]] = {}
     for name, entry in CATALOGUE.items():
         data, _, rest = name.partition("-")
         network = entry.network.partition("-")[2]
         variant = rest.removeprefix(network)
-        groups.setdefault((data, variant, entry.variant), []).append(network)
+        cifar = data.startswith("cifar")
+        kinds: tuple[str, ...] = ("cifar10", "cifar100") if cifar else (data,)
+        groups.setdefault((kinds, variant, entry.variant), {})[network] = None
     table = Table("recipe", "networks", "dynamic training", show_lines=True)
-    for (data, variant, about), networks in groups.items():
-        name = "NETWORK" if len(networks) > 1 else networks[0]
-        table.add_row(f"{data}-{name}{variant}", " ".join(networks), about)
+    for (sources, variant, about), networks in groups.items():
+        name = "NETWORK" if len(networks) > 1 else next(iter(networks))
+        names = "\n".join(f"{one}-{name}{variant}" for one in sources)
+        table.add_row(names, " ".join(networks), about)
     masses = [
         f"  {name}: {entry.published[0]} decoupled, {entry.published[1]} joint"
         for name, entry in CATALOGUE.items()
-        if entry.published
+        if entry.published and name == entry.network
     ]
     notes = [
-        "Masses of published results, which these recipes take unless --mass is given:",
+        "Masses of published results, which these and their -finetune take unless --mass is given:",
         *masses,
         "For example: ftwt recipes cifar10-resnet56; with --source: its function, ready to edit.",
         "The networks also train without gates: ftwt train NAME --dense.",

@@ -12,7 +12,6 @@ _SCRIPT = '''"""{name}, {kind}, as ftwt trains it. Edit it, then run this file."
 from pathlib import Path
 
 {imports}
-from ftwt import data
 from ftwt.training.runs import train_run
 
 
@@ -77,12 +76,14 @@ def _init(name: str, *, dense: bool) -> str:
 
 
 def _imports(module: ModuleType, function: str) -> str:
-    """The imports of a module that a function of it uses."""
+    """The imports of a module that a function of it uses, and the data sets."""
     used = {node.id for node in ast.walk(ast.parse(function)) if isinstance(node, ast.Name)}
     lines = []
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ImportFrom):
             names = [one.name for one in node.names if one.name in used]
+            if node.module == "ftwt":
+                names = ["data", *names]
             if names:
                 lines.append(f"from {node.module} import {', '.join(names)}")
     return "\n".join(lines)
