@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, estimate, networks, paper, recipes, training
+from . import bench, demo, estimate, networks, paper, recipes, sweep, training
 from .output import errors
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(training.train)
 app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
 app.command()(bench.bench)
+app.command()(sweep.sweep)
 app.command()(networks.macs)
 app.command()(networks.sites)
 app.command()(paper.paper)

@@ -161,6 +161,35 @@ def test_settings_share_weights_and_leave_the_model_alone(model, batches):
     assert torch.equal(copy.deepcopy(moved)(images), moved(images))
 
 
+def test_the_runtime_takes_each_setting(model, batches):
+    images, _ = batches[0]
+    dial = ftwt.calibrate(model, batches, reductions=(0.3, 0.6))
+    fast = ftwt.runtime.skip(dial)
+    for reduction in (0.3, 0.6, 0.45, 0.3):
+        masked = dial.at(reduction=reduction)
+        with torch.no_grad():
+            trace = masked.trace(images)
+        moved = fast.at(reduction=reduction)
+        assert torch.allclose(moved(images), trace.output, rtol=1e-4, atol=1e-5)
+        assert torch.equal(moved.audit(images).counted_macs, trace.macs)
+    assert torch.allclose(fast(images), dial(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["dense", "teacher"])
+def test_targets_of_the_plain_network_need_no_correction(network, batches, source):
+    """An oracle on dense targets reads what the one pass sees, so both count the same."""
+    pruning = ftwt.Pruning(target=targets.HeatmapMass(0.9), target_source=source)
+    model = ftwt.attach(network, pruning, example=EXAMPLE).eval()
+    solution = ftwt.solve(model, batches, reduction=0.5)
+    assert solution.predicted == pytest.approx(solution.one_pass, abs=1e-12)
+    oracle = ftwt.Pruning(gates.Oracle(), solution.target, target_source="dense")
+    found = ftwt.training.evaluate(ftwt.attach(network, oracle, example=EXAMPLE), batches)
+    assert solution.accuracy == found.accuracy
+    row = ftwt.estimate(model, batches, [solution.target]).rows[0]
+    assert found.reduction_exact == pytest.approx(row.reduction_exact, abs=1e-12)
+    assert solution.predicted == pytest.approx(row.reduction_with_gates, abs=1e-12)
+
+
 def test_settings_are_saved_with_the_model(model, batches, tmp_path):
     dial = ftwt.calibrate(model, batches, reductions=(0.3, 0.5))
     now = dial.at(reduction=0.4)

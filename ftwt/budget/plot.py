@@ -9,6 +9,7 @@ from ftwt.analysis import drawing
 from ftwt.analysis.drawing import Axes, Figure
 from ftwt.budget.estimate import Estimate, EstimateRow
 from ftwt.budget.families import split
+from ftwt.budget.sweep import SweepRow
 from ftwt.files import write_atomically
 from ftwt.targets import HeatmapMass, TopK
 
@@ -38,6 +39,43 @@ def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, titl
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "estimate.json", (json.dumps(value, indent=2) + "\n").encode())
     drawing.save(estimate_plot(found, title=title), out, "estimate")
+
+
+def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title: str) -> Figure:
+    """Draw accuracy (%) over MAC reduction (%) of trained runs, deviations over seeds as bars."""
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
+        axes = figure.add_subplot()
+        if dense_accuracy is not None:
+            dense = 100 * dense_accuracy
+            label = f"plain network, {dense:.1f} %"
+            axes.axhline(dense, color=drawing.GREY, linestyle=(0, (6, 3)), label=label)
+        accuracy = [100 * row.accuracy for row in rows]
+        y_spread = [100 * (row.std_accuracy or 0) for row in rows]
+        exact = [100 * row.reduction_exact for row in rows]
+        spread = [100 * (row.std_reduction_exact or 0) for row in rows]
+        axes.errorbar(
+            exact, accuracy, y_spread, spread,
+            fmt="o-", color=drawing.BLUE, capsize=3, label="exact MACs",
+        )  # fmt: skip
+        paper = [100 * row.reduction_paper for row in rows]
+        spread = [100 * (row.std_reduction_paper or 0) for row in rows]
+        axes.errorbar(
+            paper, accuracy, y_spread, spread,
+            fmt="s--", color=drawing.SKY, mfc="white", capsize=3, label="paper's count",
+        )  # fmt: skip
+        for row, place in zip(rows, zip(exact, accuracy, strict=True), strict=True):
+            axes.annotate(
+                f"r = {row.mass:g}, {row.runs} runs", place, xytext=(6, 6),
+                textcoords="offset points", fontsize=8, color=drawing.INK,
+            )  # fmt: skip
+        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
+        axes.set_ylabel("accuracy (%)")
+        axes.set_title(drawing.short(title, 48))
+        axes.grid(visible=True)
+        axes.margins(x=0.15, y=0.15)
+        drawing.add_legend(figure)
+    return figure
 
 
 def _lines(axes: Axes, rows: Sequence[EstimateRow], name: str, colour: str, second: str) -> None:

@@ -78,12 +78,13 @@ class Profile:
                     sums[name] += int(macs.sum())
         return {name: macs / self.images / plan.dense_macs for name, macs in sums.items()}
 
+    def masks(self, levels: Mapping[str, int], places: slice) -> dict[str, Tensor]:
+        """The masks of some images, as a plain network's features tell them."""
+        return {name: one[places] >= _TOP - levels[name] for name, one in self.strengths.items()}
+
     def _masks(self, levels: Mapping[str, int]) -> Iterator[dict[str, Tensor]]:
         for start in range(0, self.images, _CHUNK):
-            yield {
-                name: one[start : start + _CHUNK] >= _TOP - levels[name]
-                for name, one in self.strengths.items()
-            }
+            yield self.masks(levels, slice(start, start + _CHUNK))
 
     def _counted(self, masks: Mapping[str, Tensor]) -> Tensor:
         plan = self.model.anatomy.plan

@@ -144,16 +144,24 @@ def _approach(
 
 
 def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
-    """The reduction and accuracy with the masks of these levels applied."""
+    """The reduction and accuracy with the masks of these levels applied.
+
+    They are told from the features that earlier masks left, or from the plain network's, whichever
+    the model's gates would learn from.
+    """
     model, plan = profile.model, profile.model.anatomy.plan
     device = next(model.parameters()).device
-    macs = right = 0
+    follow = model.pruning.target_source == "masked"
+    macs = right = images_seen = 0
     with evaluating(model):
         for images, labels in loader:
-            masks: dict[str, Tensor] = {}
+            places = slice(images_seen, images_seen + len(labels))
+            images_seen += len(labels)
+            masks = {} if follow else profile.masks(levels, places)
 
             def decide(site: str, features: Tensor, masks: dict[str, Tensor] = masks) -> Tensor:
-                masks[site] = profile.rules[levels[site]](features)
+                if follow:
+                    masks[site] = profile.rules[levels[site]](features)
                 return masks[site]
 
             output = model.decided(decide, images.to(device))
