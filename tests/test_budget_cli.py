@@ -149,7 +149,7 @@ def test_the_curve_of_one_run(ftwt_command, folder, weights, tuned):  # noqa: F8
     for text in ("0.5:0.3:0.1", "0.3:0.5", "0.3:0.5:0", "0.3:0.5:nan"):
         refused(ftwt_command("eval", tuned, *data, "--reductions", text), "is no span")
     refused(ftwt_command("eval", tuned, *data, "--reductions", "0.5,0.4"), "in rising order")
-    refused(ftwt_command("eval", tuned, *data, "--reductions", "0.9999"), "out of reach")
+    refused(ftwt_command("eval", tuned, *data, "--reductions", "1.2"), "is outside [0, 1)")
 
 
 @pytest.fixture

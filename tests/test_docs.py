@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import results, zoo
+from benchmarks import estimate, results, zoo
 from tests.laws.zoo import names
 
 ROOT = Path(__file__).parent.parent
@@ -62,3 +62,7 @@ def test_the_zoos_record_is_whole():
     for row in record["networks"]:
         assert 0 < row["unreached_macs"] < row["dense_macs"], row["network"]
         assert row["found_channels"] <= row["zero_channels"], row["network"]
+
+
+def test_budgets_are_made_from_their_records():
+    assert estimate.PAGE.read_text() == estimate.page(estimate.PAGE.read_text())

@@ -62,6 +62,7 @@ SCHEDULES = (
 
 SPECS = (
     *TARGETS,
+    targets.PerSite({"conv1": targets.HeatmapMass(0.9), "layer1.0.conv1": targets.TopK(0.5)}),
     *GATES,
     gates.Fixed({"layer1.0.conv1": torch.tensor([True, False, True])}),
     *ESTIMATORS,
