@@ -20,7 +20,6 @@ import torch
 import ftwt
 from ftwt import budget, data, storage, targets
 from ftwt.budget import named
-from ftwt.data.splits import balanced_prefix
 from ftwt.training.evaluation import evaluate
 from ftwt.training.records import versions
 
@@ -130,10 +129,7 @@ def curve(
     wanted = sorted(value["reduction_exact"] for value in tested.values())
     images = named.validation(dataset, card.mean, card.std, limit=limit)
     dial = ftwt.calibrate(model, images, reductions=wanted)
-    kept = dataset.test
-    if test is not None:
-        kept = kept.select(balanced_prefix(kept.labels, test))
-    batches = data.Batches(kept, 500, mean=dataset.mean, std=dataset.std)
+    batches = named.served(dataset.test, card.mean, card.std, limit=test)
     rows = []
     for one in sorted(tested, key=lambda one: float(tested[one]["reduction_exact"])):
         here = evaluate(dial.at(reduction=tested[one]["reduction_exact"]), batches)
@@ -149,7 +145,7 @@ def curve(
             }
         )
         print(rows[-1], flush=True)
-    return {"run": run.name, "data": name, "test_images": len(kept), "rows": rows}
+    return {"run": run.name, "data": name, "test_images": here.images, "rows": rows}
 
 
 def main() -> None:

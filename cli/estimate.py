@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .output import Json, errors, percent, report
-from .training import Data, ImageSize, Threads, _set_threads
+from .training import Data, Device, ImageSize, Threads, Workers, _set_threads
 
 if TYPE_CHECKING:
     from ftwt.budget import Estimate
@@ -24,7 +24,10 @@ def estimate(
     fraction: Annotated[str | None, typer.Option(help="Top-k fractions too, rising.")] = None,
     min_channels: Annotated[int, typer.Option(help="Filters that every site keeps.", min=1)] = 1,
     init: Annotated[
-        Path | None, typer.Option(help="Run folder or safetensors file with the weights.")
+        str | None,
+        typer.Option(
+            help="Weights: a run folder, a safetensors file, a state dict, or torchvision."
+        ),
     ] = None,
     sequential: Annotated[
         bool,
@@ -37,7 +40,9 @@ def estimate(
         Path | None, typer.Option(help="Folder for estimate.json, estimate.png and .svg.")
     ] = None,
     image_size: ImageSize = None,
+    device: Device = "cpu",
     threads: Threads = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """What perfect gates would save, for many masses from one pass over validation images."""
@@ -54,10 +59,10 @@ def estimate(
     if fraction is not None:
         rules += [targets.TopK(one) for one in numbers(fraction, "--fraction")]
     budget.check_distinct(rules, "estimate")
-    dataset = datasets.load(data, size=image_size)
+    dataset = datasets.load(data, size=image_size, only="train", workers=workers)
     if init is None and not Path(network).exists():
         errors.print("random weights: give --init for what a trained network would save")
-    model, mean, std = named.gated(network, dataset, init=init)
+    model, mean, std = named.gated(network, dataset, init=init, device=device)
     images = named.validation(dataset, mean, std, limit=limit)
     found = budget.estimate(model, images, rules, sequential=sequential)
     value = {"network": network, "data": data, **found.to_json()}

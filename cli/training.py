@@ -209,7 +209,9 @@ def evaluate(
     wanted = span(reductions, "--reductions") if reductions is not None else None
     result = evaluate_run(run, data, size=image_size, limit=limit, device=device, workers=workers)
     if wanted is not None:
-        result["curve"] = reduction_curve(run, data, wanted, size=image_size, limit=limit)
+        result["curve"] = reduction_curve(
+            run, data, wanted, size=image_size, limit=limit, device=device, workers=workers
+        )
     report(result, _evaluation_table(result), as_json=as_json)
 
 

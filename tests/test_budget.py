@@ -89,6 +89,15 @@ def test_a_mass_for_each_layer_takes_first_what_does_not_hurt(network, batches):
     assert set(others.values()) == {1.0}
 
 
+def test_solve_by_the_one_pass_alone(network, batches):
+    model = attach(network)
+    solution = ftwt.solve(model, batches, reduction=0.5, sequential=False)
+    assert solution.one_pass == pytest.approx(0.5, abs=0.005)
+    row = ftwt.estimate(model, batches, [solution.target]).rows[0]
+    assert row.reduction_with_gates == pytest.approx(solution.one_pass, abs=1e-12)
+    assert oracle_reduction(network, solution, batches) == pytest.approx(solution.predicted)
+
+
 def test_solve_in_the_papers_convention(network, batches):
     solution = ftwt.solve(attach(network), batches, reduction=0.5, convention="paper")
     oracle = attach(network, gates.Oracle(), solution.target)

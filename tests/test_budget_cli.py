@@ -92,7 +92,7 @@ def test_train_for_a_budget(ftwt_command, folder, weights, tuned):  # noqa: F811
     assert record == json.loads((tuned / "run.json").read_text())
     budget = record["budget"]
     assert budget["asked"] == 0.4
-    assert budget["predicted"] == pytest.approx(0.4, abs=0.01)
+    assert budget["one_pass"] == pytest.approx(0.4, abs=0.01)
     assert budget["calibrated"]["measured"] == pytest.approx(0.4, abs=0.02)
     assert record["specification"]["pruning"]["target"] == budget["target"]
     model, _ = ftwt.load(tuned)

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ftwt import data, storage
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.named import check_classes, validation
-from ftwt.data import Batches
-from ftwt.data.splits import balanced_prefix
+from ftwt.budget.named import check_classes, served, validation
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
 
-_BATCH = 500
 # Validation images that thresholds are calibrated on.
 _IMAGES = 2000
 
@@ -25,6 +24,8 @@ def reduction_curve(
     *,
     size: int | None = None,
     limit: int | None = None,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate a run at each of some reductions on the test images; nothing is trained.
 
@@ -37,20 +38,17 @@ def reduction_curve(
     Raises:
         FtwtError: no gated run there, reductions that do not rise or are out of reach.
     """
-    model, card = storage.load(run)
+    model, card = storage.load(run, device=device)
     if not isinstance(model, Gated):
         raise FtwtError(f"eval: {run} has no gates, so nothing to move; leave out --reductions")
-    dataset = data.load(name, size=size)
+    dataset = data.load(name, size=size, workers=workers)
     check_classes(str(run), card, dataset)
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     known = [knot.reduction for knot in model.knots]
     if not (known and reductions and known[0] <= min(reductions) <= max(reductions) <= known[-1]):
         images = validation(dataset, mean, std, limit=_IMAGES)
         model = calibrate(model, images, reductions=reductions)
-    test = dataset.test
-    if limit is not None:
-        test = test.select(balanced_prefix(test.labels, min(limit, len(test))))
-    batches = Batches(test, _BATCH, mean=mean, std=std)  # type: ignore[arg-type]
+    batches = served(dataset.test, mean, std, limit=limit)
     rows = []
     for reduction in reductions:
         seen = evaluate(model.at(reduction=reduction), batches)

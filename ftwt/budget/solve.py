@@ -60,12 +60,14 @@ def solve(
     reduction: float,
     convention: Convention = "exact",
     per_layer: bool = False,
+    sequential: bool = True,
 ) -> Solution:
     """Find the mass that saves a share of the MACs under an oracle, without training.
 
     The target rule is the model's own with another mass (or top-k fraction). A grid of masses is
     estimated in one pass; then the masks are applied, in a few passes more, and the mass is moved
-    until the reduction that they give is the one that was asked for. Where filters that never fire
+    until the reduction that they give is the one that was asked for; `sequential=False` leaves that
+    out, and meets the budget by what the one pass says. Where filters that never fire
     save more than that already, the answer is mass 1.
 
     Args:
@@ -77,6 +79,7 @@ def solve(
         per_layer: choose a mass for each site by itself, greedily by how much the loss rises
             where the site loses filters. Takes a forward pass for each of 6 masses and each site,
             over 256 images.
+        sequential: meet the budget with the masks of earlier sites applied.
 
     Raises:
         FtwtError: the budget is out of reach (says the largest that is not, and which layers
@@ -94,8 +97,12 @@ def solve(
         if per_layer
         else lambda wanted: profile.uniform(profile.nearest(wanted))
     )
-    best = _approach(profile, loader, reduction, choose)
-    if best.reduction < reduction - _FAR:
+    best = (
+        _approach(profile, loader, reduction, choose)
+        if sequential
+        else _apply(profile, loader, choose(reduction))
+    )
+    if sequential and best.reduction < reduction - _FAR:
         raise FtwtError(_out_of_reach(profile, reduction, best.reduction))
     rules = {name: profile.rules[level] for name, level in best.levels.items()}
     target: Target | PerSite = PerSite(rules) if per_layer else next(iter(rules.values()))

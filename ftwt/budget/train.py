@@ -65,7 +65,9 @@ def train_to(
     images = validation(dataset, dataset.mean, dataset.std, limit=_IMAGES)
     start = prepare(recipe, dataset, init=init).model
     assert isinstance(start, Gated)
-    solution = solve(start, images, reduction=reduction, per_layer=per_layer)
+    # Weights adapt to masks, so what the plain network's features say comes nearer to the trained
+    # outcome than what they become when masks are applied to weights that do not know them.
+    solution = solve(start, images, reduction=reduction, per_layer=per_layer, sequential=False)
     made = replace(recipe, pruning=solution.pruning)
     if waits_for_calibration(out):
         model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())

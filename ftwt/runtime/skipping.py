@@ -132,17 +132,6 @@ class Skipping:
             twin._ready = {}
         return twin
 
-    def at(self, *, reduction: float) -> "Skipping":
-        """The same at another share of MACs saved, as `Gated.at`; what is prepared is shared.
-
-        Raises:
-            FtwtError: the model was not calibrated, or not for reductions this low or high.
-        """
-        twin = copy.copy(self)
-        twin.model = self.model.at(reduction=reduction)
-        twin._thresholds = Thresholds(twin.model)
-        return twin
-
     def audit(self, *inputs: Tensor) -> Audit:
         """Run a batch and report the MACs that were really executed, by layer and sample."""
         with torch.no_grad():

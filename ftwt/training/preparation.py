@@ -69,8 +69,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
             "apart; give data of two classes or more"
         )
     model, dense = _networks(recipe, dataset, init)
-    # The same images for every seed: a run may start from one of another seed.
-    training, held = holdout(dataset.train, min(0.1, _MOST_HELD_OUT / len(dataset.train)))
+    training, held = split(dataset)
     validation = serve(
         held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
     )
@@ -83,6 +82,14 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
         counts={"train_images": len(training), "validation_images": len(held)},
         content={"classes": list(dataset.classes), "images": dataset.train.digest()},
     )
+
+
+def split(dataset: Dataset) -> tuple[Split, Split]:
+    """Images to train on and images that are held out for validation.
+
+    The same for every seed: a run may start from one of another seed.
+    """
+    return holdout(dataset.train, min(0.1, _MOST_HELD_OUT / len(dataset.train)))
 
 
 def _networks(
