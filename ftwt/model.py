@@ -51,7 +51,8 @@ class Pruning:
     target_source: TargetSource = "masked"
 
     def __post_init__(self) -> None:
-        for name, kind in (("gate", Gate), ("target", Target), ("estimator", Estimator)):
+        kinds = (("gate", Gate), ("target", Target | PerSite), ("estimator", Estimator))
+        for name, kind in kinds:
             part = getattr(self, name)
             # A class has its instances' methods, too, so the protocol would take it.
             if isinstance(part, type):
