@@ -153,3 +153,14 @@ def test_top_k_comes_near_to_its_macs(network, batches):  # noqa: F811
         # Nearer than one filter of the narrowest layers more or less.
         assert all(abs(found - share * dense) <= abs(one - share * dense) for one in steps)
     assert target == targets.TopK(1.0)
+
+
+def test_nothing_is_removed_where_every_filter_runs(network, batches, model, seen):  # noqa: F811
+    whole = attach(network, gates.Fixed({}))
+    removal = analysis.without_never(whole, analysis.activity(whole, batches))
+    assert removal.parameters_left == removal.parameters
+    assert removal.macs_left == removal.macs == ftwt.macs.dense_macs(network, EXAMPLE)
+    assert removal.filters_left == removal.filters
+    some = analysis.without_never(model, seen)
+    assert some.filters - some.filters_left == sum(site.never_filters for site in seen.sites)
+    assert some.macs_left <= removal.macs

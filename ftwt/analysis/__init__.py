@@ -17,6 +17,7 @@ from ftwt.analysis.heatmap_plot import heatmap_grid
 from ftwt.analysis.heatmaps import Heatmaps, heatmaps
 from ftwt.analysis.layer_plots import activity_by_layer, macs_by_layer
 from ftwt.analysis.outcomes import Outcomes, outcomes
+from ftwt.analysis.removal import Removal, without_never
 from ftwt.analysis.report import Findings, write_report
 from ftwt.analysis.shifts import SHIFTS, Shift, shifted
 from ftwt.analysis.similarity import Similarity, heatmap_similarity
@@ -34,6 +35,7 @@ __all__ = [
     "LayerFilters",
     "Measured",
     "Outcomes",
+    "Removal",
     "Shift",
     "Similarity",
     "SiteActivity",
@@ -54,5 +56,6 @@ __all__ = [
     "shifted",
     "static_uniform",
     "tradeoff",
+    "without_never",
     "write_report",
 ]

@@ -6,12 +6,13 @@
 A table or figure is one file here that ends in an `Item`, and one line in `ftwt.paper.items`.
 """
 
+from ftwt.paper.claim import claim
 from ftwt.paper.item import Column, Drawing, Item, Listing
 from ftwt.paper.items import ITEMS, items
 from ftwt.paper.make import make
 from ftwt.paper.runs import Run, read_runs
 from ftwt.paper.scales import SCALES, Family, Scale, scale
-from ftwt.paper.study import Study, Training, claim
+from ftwt.paper.study import Study, Training
 from ftwt.paper.write import write_page
 
 __all__ = [

@@ -1,5 +1,6 @@
 """Figure 2: core filters of each layer, which run for every input, and how the others spread."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from ftwt.analysis.activity import Activity, activity
 from ftwt.analysis.core import BINS, LayerFilters, layer_filters
 from ftwt.analysis.drawing import Axes, Figure
 from ftwt.analysis.layer_plots import activity_by_layer
+from ftwt.analysis.removal import Removal, without_never
+from ftwt.errors import FtwtError
 from ftwt.model import Pruning
 from ftwt.paper.item import Column, Drawing, Item, Listing, count, percent
 from ftwt.paper.study import Study, short
@@ -26,6 +29,8 @@ class Core:
     images: int
     layers: tuple[LayerFilters, ...]
     seen: Activity
+    # None where the network cannot be cut.
+    removal: Removal | None
 
     def to_json(self) -> dict[str, Any]:
         """All but the cost, which other figures show."""
@@ -36,6 +41,7 @@ class Core:
             "network": self.network,
             "images": self.images,
             "layers": layers,
+            "without_never": None if self.removal is None else self.removal.to_json(),
             "share_of_images_by_filter": shares,
         }
 
@@ -53,7 +59,10 @@ def measure(study: Study) -> Core:
     if not isinstance(seen, Activity):
         seen = activity(model, study.batches(study.test))
     layers = tuple(layer_filters(site) for site in seen.sites)
-    return Core(run.name, short(run.network), seen.images, layers, seen)
+    removal = None
+    with suppress(FtwtError):
+        removal = without_never(model, seen)
+    return Core(run.name, short(run.network), seen.images, layers, seen, removal)
 
 
 def show(found: Core) -> tuple[Listing | Drawing, ...]:
@@ -94,7 +103,38 @@ def show(found: Core) -> tuple[Listing | Drawing, ...]:
         "Filters of each layer by the share of images for which they run",
         suffix="spread",
     )
-    return core, between, table
+    return core, between, table, *_removed(found)
+
+
+def _removed(found: Core) -> tuple[Listing, ...]:
+    """What is left of the plain network without the filters that never ran."""
+    if found.removal is None:
+        return ()
+    value = found.removal.to_json()
+    rows = [
+        {
+            "what": what,
+            "whole": value[key],
+            "left": value[f"{key}_left"],
+            "share": value[f"{key}_left"] / value[key],
+        }
+        for what, key in (
+            ("filters of the sites", "filters"),
+            ("parameters", "parameters"),
+            ("MACs per image, exact, all filters running", "macs"),
+        )
+    ]
+    columns = (
+        Column("what", "plain network"),
+        Column("whole", "whole", count),
+        Column("left", "without filters that never run", count),
+        Column("share", "left (%)", percent(1)),
+    )
+    text = (
+        "Measured: the plain network, without gates, whole and with the filters cut out that ran "
+        "for none of these test images. Images of other kinds may need them."
+    )
+    return (Listing(columns, rows, text, "removed"),)
 
 
 def _figure(found: Core) -> Figure:

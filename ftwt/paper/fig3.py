@@ -17,8 +17,9 @@ from ftwt.analysis.similarity import Similarity, heatmap_similarity
 from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
 from ftwt.paper.fig2 import train
+from ftwt.paper.images import in_memory
 from ftwt.paper.item import Column, Drawing, Item, Listing, fixed, percent
-from ftwt.paper.study import Study, in_memory, short
+from ftwt.paper.study import Study, short
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ from ftwt.analysis.outcomes import Share, outcomes
 from ftwt.analysis.shifts import SHIFTS, shifted
 from ftwt.data import Images
 from ftwt.paper.fig2 import train
+from ftwt.paper.images import in_memory, some
 from ftwt.paper.item import ACCURACY, EXACT, PAPER, Column, Drawing, Item, Listing, count, percent
-from ftwt.paper.study import Study, in_memory, short, some
+from ftwt.paper.study import Study, short
 from ftwt.training.evaluation import evaluate
 
 

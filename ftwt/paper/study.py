@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,20 @@ from torch import Tensor, nn
 from ftwt import specs
 from ftwt.analysis.activity import Activity, activity
 from ftwt.analysis.inspection import Loader
-from ftwt.data import Dataset, Images, Split, holdout, serve
-from ftwt.data.files import Files
+from ftwt.data import Dataset, Split, holdout, serve
 from ftwt.data.loaders import evaluation_batch
-from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
-from ftwt.files import write_atomically, writing
 from ftwt.gates import Fixed
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
 from ftwt.model import Gated, Pruning
+from ftwt.paper.images import some
 from ftwt.paper.runs import Run, read_run
 from ftwt.paper.scales import Scale
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
 from ftwt.training.recipes import Choices, Recipe, recipe
 from ftwt.training.runs import Watch, train_run
-
-_CARD = "paper.json"
 
 
 @dataclass(frozen=True)
@@ -204,56 +200,6 @@ class Study:
 def short(network: str) -> str:
     """A network's name without that of the data that it was made for."""
     return network.partition("-")[2] or network
-
-
-S = TypeVar("S", bound=Images | Files)
-
-
-def some(images: S, limit: int | None) -> S:
-    """As many images as asked for, of each class alike; all if None or if there are no more."""
-    if limit is None or limit >= len(images):
-        return images
-    return images.select(balanced_prefix(images.labels, limit))  # type: ignore[return-value]
-
-
-def in_memory(images: Split) -> Images:
-    """The same images in memory, to look at or to change."""
-    if isinstance(images, Images):
-        return images
-    batches = serve(images, evaluation_batch(images), mean=(0, 0, 0), std=(1, 1, 1))
-    parts = [(255 * pixels).round().to(torch.uint8) for pixels, _ in batches]
-    return Images(torch.cat(parts), images.labels)
-
-
-def claim(folder: Path, about: dict[str, Any]) -> None:
-    """Make a folder the place of one study, told by data, scale, recipe and runs.
-
-    Raises:
-        FtwtError: it holds anything but that same study, and is left as it was.
-    """
-    card = folder / _CARD
-    if folder.is_file():
-        raise FtwtError(f"paper: {folder} is a file; give a folder")
-    if card.is_file():
-        try:
-            was = json.loads(card.read_text())
-        except json.JSONDecodeError:
-            was = {}
-        differs = sorted(key for key in {*was, *about} if was.get(key) != about.get(key))
-        if differs:
-            raise FtwtError(
-                f"paper: {folder} holds a report of another study, it differs in "
-                f"{', '.join(differs)}; nothing was changed, give a new folder"
-            )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FtwtError(
-            f"paper: {folder} is not empty and holds no report of ftwt paper; nothing was "
-            "changed, give a new folder"
-        )
-    with writing("paper", folder, "free space, or give another folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(card, (json.dumps(about, indent=2) + "\n").encode())
 
 
 def _check_same(run: Run, made: Recipe) -> None:
