@@ -38,6 +38,7 @@ def bench(
         str | None, typer.Option(help="Images of a data set, instead of drawn ones.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are over these.")] = 15,
+    layers: Annotated[bool, typer.Option("--layers", help="Show each step's time too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
@@ -67,7 +68,7 @@ def bench(
             calibrate(model, calibration, fraction)
     value = run(plain, model, images, batch=batch, rounds=repeats)
     value = {"network": network, "image_size": size, "fraction": fraction, **value}
-    report(value, _text(value), as_json=as_json)
+    report(value, _text(value, layers=layers), as_json=as_json)
 
 
 def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
@@ -111,7 +112,7 @@ def _images(data: str | None, size: int, count: int) -> "Tensor":
     return next(iter(batches))[0]
 
 
-def _text(value: dict[str, Any]) -> Any:
+def _text(value: dict[str, Any], *, layers: bool) -> Any:
     from rich.console import Group
     from rich.table import Table
 
@@ -130,4 +131,16 @@ def _text(value: dict[str, Any]) -> Any:
     machine = value["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     notes += [f"{machine['cpu']}, {machine['threads']} threads, {versions}"]
-    return Group(table, *notes)
+    return Group(table, *notes, *([_layers(value)] if layers else []))
+
+
+def _layers(value: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    heads = ("step", "kind", "back end", "ms", "MACs of an image")
+    table = Table(*heads, title="skip, planned: each step when it was measured")
+    for row in value["layers"]:
+        ms = "" if row["ms"] is None else f"{row['ms']:.3f}"
+        macs = "" if row["macs"] is None else f"{row['macs']:,.0f}"
+        table.add_row(row["step"], row["kind"], row["backend"], ms, macs)
+    return table

@@ -179,7 +179,9 @@ def test_the_command(ftwt_command):  # noqa: F811
     assert value["mac_ratio"] == pytest.approx(1 / (1 - value["reduction_exact"]))
     assert value["share_of_bound"] > 0
     assert value["machine"]["threads"] == torch.get_num_threads()
-    text = ftwt_command(*command).out
+    assert {"conv1", "fc"} <= {row["step"] for row in value["layers"]}
+    text = ftwt_command(*command, "--layers").out
+    assert "layer3.0.conv2" in text
     assert "no row for dense, compiled: torch.compile does not work here: no C++ compiler" in text
     refused = ftwt_command("bench", "cifar10-resnet8", "--reduction", 0.4, "--fraction", 0.5)
     assert refused.status == 2

@@ -5,7 +5,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ftwt import calls, operations
-from ftwt.slicing.builder import Builder
+from ftwt.slicing.builder import Builder, Piece
 from ftwt.slicing.layers import (
     Norm,
     at_zero,
@@ -33,13 +33,15 @@ class Weighted:
         builder = self._builder
         module, source = builder.module_of(node), calls.source(node)
         given = builder.pieces.get(source) if source is not None else None
+        if operations.hooked(module):
+            raise builder.refuse(node, "it has forward hooks")
         if node in self._folded:
             builder.pieces[node] = builder.pieces[self._folded[node]]
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv2d) and operations.is_a(module, (nn.Conv2d,)):
             self._conv(node, module)
         elif isinstance(module, operations.BATCH_NORMS):
             self._norm(node, module)
-        elif isinstance(module, nn.Linear) and given is not None and len(given.shape) == 1:
+        elif isinstance(module, nn.Linear) and given is not None and _is_flat(module, given):
             self._linear(node, module)
         elif node.op == "call_function" and node.target in _CONV_FUNCTIONS:
             if node in self._inside or given is None or not given.whole:
@@ -148,3 +150,8 @@ class Weighted:
         if isinstance(module, operations.BATCH_NORMS) and module.running_mean is not None:
             return users[0]
         return None
+
+
+def _is_flat(linear: nn.Linear, given: Piece) -> bool:
+    """Whether a linear layer reads (B, C), and is one as torch made it."""
+    return operations.is_a(linear, (nn.Linear,)) and len(given.shape) == 1

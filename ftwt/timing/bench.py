@@ -34,7 +34,8 @@ def bench(
         `rows`: name, ms (median), low and high (quartiles) of each form, speedup against the best
         of the dense ones. `mac_ratio`: dense MACs over the mean exact MACs, gates counted.
         `share_of_bound`: time of the sliced bound over that of the native back end, or of the
-        torch back end if there is no native one (`share_of_bound_of` says which).
+        torch back end if there is no native one (`share_of_bound_of` says which). `layers`: each
+        step of the planned form, where it runs and what that took when it was planned.
     """
     if not 1 <= batch <= len(images):
         raise FtwtError(
@@ -69,6 +70,7 @@ def bench(
         "reduction_exact": 1 - mean / model.dense_macs,
         "share_of_bound": paired_speedup(times[subjects.BOUND], times[measured]),
         "share_of_bound_of": measured,
+        "layers": subjects.layers(skipping, batch),
         "machine": machine(),
     }
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -68,6 +68,13 @@ def skipping(model: Gated, batch: Tensor) -> Subjects:
             missing[name] = str(error)
     runs[PLANNED] = runtime.skip(model, calibrate=batch)
     return Subjects(runs, missing)
+
+
+def layers(skipping: Subjects, batch: int) -> list[dict[str, Any]]:
+    """The steps of the planned form, with milliseconds for a batch and MACs of an image."""
+    planned = skipping.runs[PLANNED]
+    assert isinstance(planned, runtime.Skipping)
+    return [asdict(row) for row in planned.explain(batch).rows]
 
 
 def bound(model: Gated, images: Float[Tensor, "B C H W"]) -> tuple[nn.Module, int]:
