@@ -57,9 +57,8 @@ def main() -> None:
 
         if not isinstance(error, FtwtError):
             raise
-        who = (
-            f"ftwt, process {os.environ['RANK']}" if "TORCHELASTIC_RUN_ID" in os.environ else "ftwt"
-        )
+        in_job = "TORCHELASTIC_RUN_ID" in os.environ
+        who = f"ftwt, rank {os.environ['RANK']}" if in_job else "ftwt"
         errors.print(f"{who}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(error.exit_status)
 

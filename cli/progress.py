@@ -17,7 +17,8 @@ from rich.progress import (
 from .output import errors, percent
 
 if TYPE_CHECKING:
-    from ftwt.training.loop import Epoch, Moment
+    from ftwt.training.epoch import Moment
+    from ftwt.training.loop import Epoch
     from ftwt.training.runs import Watch
     from ftwt.training.tally import Means
 

@@ -19,7 +19,8 @@ from ftwt.losses.interface import Loss, Objective
 from ftwt.model import Coupling, Gated, Pruning, TargetSource
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
-from ftwt.training.loop import Batches, Epoch, fit
+from ftwt.training.epoch import Batches
+from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Cosine, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.settings import Amp, Settings

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from ftwt import data
 from ftwt.data import ResizedCrop
 from ftwt.errors import FtwtError
-from ftwt.training import CATALOGUE
+from ftwt.training.tally import Tally
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.image_files import ODD, make_imagenet
 
@@ -140,15 +141,24 @@ def test_an_image_that_cannot_be_read_midway_is_named_and_may_be_replaced(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in CATALOGUE if n in ("imagenet-resnet18",)])
-def test_the_recipe_for_imagenet_end_to_end(ftwt_command, thousand, tmp_path, name):  # noqa: F811
-    out = tmp_path / "run"
-    arguments = (
-        "train", name, "--dense", "--data", f"imagenet:{thousand}", "--image-size", 64,
-        "--out", out, "--epochs", 1, "--limit", 1200, "--workers", 1, "--checkpoint-every", 1,
-    )  # fmt: skip
-    assert ftwt_command(*arguments).status == 0
-    value = ftwt_command(
-        "eval", out, "--data", f"imagenet:{thousand}", "--image-size", 64, "--json"
-    ).json()
+def test_the_recipe_for_imagenet_end_to_end(ftwt_command, thousand, tmp_path):  # noqa: F811
+    """Dense, stopped midway and resumed; gated from it; evaluated. In small images."""
+    dense, out = tmp_path / "dense", tmp_path / "gated"
+    images = ("--data", f"imagenet:{thousand}", "--image-size", 64, "--workers", 1)
+    options = (*images, "--limit", 1200, "--epochs", 1, "--accumulate", 4, "--checkpoint-every", 1)
+    command = ("train", "imagenet-resnet18", *options, "--dense", "--out", dense)
+    with pytest.MonkeyPatch.context() as patch:
+        check = Tally.check_finite
+
+        def stop(self, epoch):
+            check(self, epoch)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(Tally, "check_finite", stop)
+        assert ftwt_command(*command).status == 128 + signal.SIGTERM
+    assert ftwt_command(*command, "--resume").status == 0
+    gated = ("train", "imagenet-resnet18", *options, "--init", dense, "--out", out)
+    assert ftwt_command(*gated).status == 0
+    value = ftwt_command("eval", out, *images, "--json").json()
     assert value["images"] == 1000
+    assert 0 < value["reduction_exact"] < value["reduction_paper"] < 1

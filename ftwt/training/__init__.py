@@ -1,7 +1,8 @@
 """Training: phases, optimizers, the loop, recipes and run folders."""
 
+from ftwt.training.epoch import Keeper, Moment
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.loop import Epoch, Keeper, Moment, fit
+from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes import CATALOGUE, Choices, Recipe, recipe

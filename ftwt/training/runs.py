@@ -24,8 +24,9 @@ from ftwt.errors import FtwtError
 from ftwt.files import writing
 from ftwt.training import checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
+from ftwt.training.epoch import Keeper, Moment
 from ftwt.training.folders import check_free, claimed, remove_partials
-from ftwt.training.loop import Epoch, Keeper, Moment, fit
+from ftwt.training.loop import Epoch, fit
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
