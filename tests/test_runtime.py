@@ -401,3 +401,12 @@ def test_outputs_are_the_callers_own():
     assert torch.equal(first, kept)
     first.zero_()
     assert torch.equal(fast(IMAGES), kept)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["dense", "torch"])
+def test_on_a_gpu(backend):
+    model = gated(ftwt.backbones.resnet8(), torch.zeros(1, 3, 32, 32)).cuda()
+    check(model, torch.randn(3, 3, 32, 32).cuda(), backend=backend)
+    fast = runtime.skip(model, calibrate=torch.randn(3, 3, 32, 32).cuda())
+    assert "native" not in fast.plan.placed[0].totals
