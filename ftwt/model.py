@@ -180,11 +180,12 @@ class Gated(nn.Module):
         anatomy: Anatomy,
     ) -> None:
         super().__init__()
-        for name, module in network.named_children():
+        # Not named_children() and its like, which leave out what has two names.
+        for name, module in network._modules.items():
             self.add_module(name, module)
-        for name, parameter in network.named_parameters(recurse=False):
+        for name, parameter in network._parameters.items():
             self.register_parameter(name, parameter)
-        for name, buffer in network.named_buffers(recurse=False):
+        for name, buffer in network._buffers.items():
             kept = name not in network._non_persistent_buffers_set
             self.register_buffer(name, buffer, persistent=kept)
         # Tensors that the network holds as plain attributes, and constants of its forward.

@@ -28,12 +28,20 @@ class Graph:
 
 def draw(root: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Graph:
     """The graph of a network in eval mode."""
+    try:
+        return _drawn(root, leaves, buffers=True)
+    except Exception:
+        # An `if` on a buffer: what is computed from buffers is then computed once and for all.
+        return _drawn(root, leaves, buffers=False)
+
+
+def _drawn(root: nn.Module, leaves: tuple[type[nn.Module], ...], *, buffers: bool) -> Graph:
     with _readers_of_training() as readers:
-        graph = _Tracer(leaves, frozenset()).trace(root)
+        graph = _Tracer(leaves, frozenset(), buffers=buffers).trace(root)
     small = frozenset(module for module in readers if module is not root and _only_acts(module))
     if small:
         with _readers_of_training() as readers:
-            graph = _Tracer(leaves, small).trace(root)
+            graph = _Tracer(leaves, small, buffers=buffers).trace(root)
     following = _follow_the_mode(root, graph, readers)
     names = {module: name for name, module in root.named_modules()}
     frozen = [names[module] for module in readers if module in names and module not in following]
@@ -41,11 +49,15 @@ def draw(root: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Graph:
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, leaves: tuple[type[nn.Module], ...], small: frozenset[nn.Module]) -> None:
+    def __init__(
+        self, leaves: tuple[type[nn.Module], ...], small: frozenset[nn.Module], *, buffers: bool
+    ) -> None:
         from torchvision.ops import stochastic_depth
 
         super().__init__(autowrap_functions=(stochastic_depth, *_timm_functions()))
         self._leaves, self._small = leaves, small
+        # What a network computes from its buffers then follows them when weights are loaded.
+        self.proxy_buffer_attributes = buffers
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         from torchvision.ops import StochasticDepth

@@ -119,11 +119,11 @@ class Tied(nn.Module):
         self.one, self.two = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
         self.two.weight = self.one.weight
         self.again = self.one
-        self.register_buffer("half", self.one.bias.detach()[:2])
+        self.register_buffer("part", self.one.bias.detach()[:2])
         self.last = nn.Conv2d(3, 4, 3)
 
     def forward(self, x):
-        x = F.relu(self.two(F.relu(self.one(x)))) * self.half.sum()
+        x = F.relu(self.two(F.relu(self.one(x)))) * self.part.sum()
         return self.last(F.relu(self.again(x))).mean((2, 3))
 
 
@@ -135,6 +135,37 @@ def test_tied_weights_are_saved_and_stay_tied(tmp_path):
     assert torch.equal(again(images()), model(images()))
     assert again.two.weight is again.one.weight
     assert again.again is again.one
+    assert {k for k in model.state_dict() if not k.startswith("gates.")} == set(Tied().state_dict())
+
+
+class Buffers(nn.Module):
+    """Computes from a buffer, and branches on another one."""
+
+    def __init__(self, *, branches: bool) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.register_buffer("scale", torch.ones(8, 1, 1))
+        self.register_buffer("on", torch.tensor(True))
+        self.branches = branches
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)) * self.scale.exp()
+        return self.last(x if not self.branches or self.on else -x)
+
+
+def test_what_is_computed_from_buffers_follows_them():
+    network = Buffers(branches=False).eval()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
+    state = network.state_dict() | {"scale": torch.full((8, 1, 1), -2.0)}
+    network.load_state_dict(state)
+    model.load_state_dict(state)
+    assert torch.allclose(model(images()), network(images()), atol=1e-6)
+
+
+def test_a_branch_on_a_buffer_is_taken_as_it_is():
+    network = Buffers(branches=True).eval()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
+    assert torch.allclose(model(images()), network(images()), atol=1e-6)
 
 
 def test_copies_hold_their_own_weights():
