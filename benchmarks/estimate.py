@@ -249,8 +249,9 @@ def _prediction_table(record: dict[str, Any]) -> str:
         for row in record["rows"]
     ]
     return (
-        f"**Prediction and outcome.** Exact MAC reduction in %, gates counted: an oracle on the "
-        f"starting weights and {record['images']:,} validation images, and the trained gates on "
+        "**Prediction and outcome.** Exact MAC reduction in %, gates counted: an oracle on the "
+        "starting weights and validation images (1,000 for ResNet-20, 500 for ResNet-56), "
+        "and the trained gates on "
         "the test images.\n\n"
         "| run | one pass | masks applied | trained | applied - trained, points "
         "| one pass - trained, points | oracle's accuracy, % | trained accuracy, % |\n"
