@@ -150,6 +150,12 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _missing(record: dict[str, Any]) -> list[str]:
+    """A sentence on runs that have not been made, if any."""
+    wanted, made = len(list(settings())), len(record["runs"])
+    return [f"**{made} of {wanted} runs are done; the others are missing.**"] * (made < wanted)
+
+
 def _spread(rows: list[dict[str, Any]], name: str, digits: int) -> str:
     values = [100 * one[name] for one in rows]
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -167,7 +173,8 @@ def page(record: dict[str, Any]) -> str:
         f"Every run starts from the same dense weights ({100 * dense['accuracy']:.2f} % on the "
         f"{dense['images']:,} test images) and trains {dense['epochs']} epochs of the recipe "
         f"`{dense['recipe']}` on the same {dense['train_images']:,} training images (the first of "
-        "each class in a fixed random order, a tenth of them held out to choose the epoch), gates "
+        "each class in a fixed random order, whose pixel statistics serve here; a tenth of them "
+        "was held out to choose the epoch), gates "
         "frozen after half of the epochs. That is a small part of the data and a short "
         "training: the figures compare with each other, and are no results of the method at its "
         "best. Mean ± standard deviation over seeds, which change order, augmentation and the "
@@ -176,6 +183,7 @@ def page(record: dict[str, Any]) -> str:
         "from the masked features. *distillation* adds `losses.Distillation` (temperature 4, "
         "weight 0.5) from the dense start. *teacher's targets* takes targets from the dense "
         "start's features (`target_source=\"teacher\"`).",
+        *_missing(record),
         table(record),
         f"Versions: {versions}.",
         "```\npython -m benchmarks.objectives run --data imagefolder:data/cifar10-jpeg "

@@ -38,10 +38,10 @@ class Pruning:
     "joint": it also reaches the backbone. With `gates.Hard()` the task's loss never reaches a gate.
 
     `target_source="masked"`: targets come from features of the pass itself, as in FTWT, which
-    earlier masks have changed, so that what is masked makes further targets smaller. "dense": from
-    the present weights without any mask. "teacher": from the weights that training started with,
-    without any mask, so that targets never move and the cost is what an oracle says beforehand.
-    Both take one more pass without gradient for each batch (`Gated.dense_targets`).
+    earlier masks have changed. "dense": from the present weights without any mask. "teacher": from
+    the weights that training started with, without any mask, so that targets do not move while the
+    network learns to put its mass into fewer filters. The latter two take one more pass without
+    gradient for each traced batch (`Gated.dense_targets`).
     """
 
     gate: Gate = field(default_factory=PooledLinear)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import estimate, results, zoo
+from benchmarks import estimate, objectives, results, zoo
 from tests.laws.zoo import names
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +46,19 @@ def test_records_are_whole_and_belong_together():
         assert total in (0, record["test"]["dense_macs"])
         if record["specification"]["pruning"] is not None:
             assert Path(record["init"]).name in results.records()
+
+
+def test_the_page_of_objectives_is_made_from_its_record():
+    record = json.loads(objectives.RECORD.read_text())
+    assert objectives.PAGE.read_text() == objectives.page(record)
+
+
+def test_the_record_of_objectives_holds_each_run_once():
+    record = json.loads(objectives.RECORD.read_text())
+    wanted = [(one.objective, one.mass, one.seed) for one in objectives.settings()]
+    made = [(one["objective"], one["mass"], one["seed"]) for one in record["runs"]]
+    assert made == wanted[: len(made)]
+    assert record["dense"]["images"] == 10_000
 
 
 def test_the_zoos_page_is_made_from_its_record():

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import networks, specs
-from ftwt.training import CATALOGUE, Choices, Cosine, Sgd, Steps, recipe, runs
+from ftwt import losses, networks, specs
+from ftwt.training import CATALOGUE, Choices, Cosine, Sgd, Steps, freeze_gates_halfway, recipe, runs
 from ftwt.training import recipes as package
 from tests.command_line import ftwt_command, make_folder  # noqa: F401
 
@@ -140,6 +140,24 @@ def test_the_command_lists_shows_and_prints(ftwt_command):  # noqa: F811
     assert "did you mean" in unknown.err
     assert unknown.out == ""
     assert ftwt_command("recipes", "--source").status == 2
+
+
+def test_distillation_and_a_teacher_through_the_pipeline():
+    torch.manual_seed(0)
+    network = ftwt.backbones.resnet8()
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+    result = (
+        ftwt.Pipeline(network, example=images[:1])
+        .gate(ftwt.gates.PooledLinear(), estimator=ftwt.gates.Gumbel())
+        .target(ftwt.targets.HeatmapMass(0.8), source="teacher")
+        .loss(losses.CrossEntropy() + losses.GateBCE() + losses.Distillation())
+        .schedule(*freeze_gates_halfway(2))
+        .fit([(images, labels)], [(images, labels)])
+    )
+    first, second = (set(row.losses) for row in result.history)
+    assert first == {"loss", "CrossEntropy", "GateBCE", "Distillation"}
+    assert second == first - {"GateBCE"}
+    assert not any("teacher" in name for name in result.model.state_dict())
 
 
 def test_distillation_and_a_teacher_through_the_command_line(ftwt_command, tmp_path):  # noqa: F811
