@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo native sanitize check format clean
+.PHONY: help demo test zoo bench native sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
-	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.* (about 20 minutes)"
+	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
+	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 40 minutes, alone)"
 	@echo "make native  compile the native kernels again, after a change of their sources"
 	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
 	@echo "make check   format, lint and type checks"
@@ -43,6 +44,11 @@ sanitize: $(STAMP)
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
 		$(BIN)/python -m pytest -s tests/native -k 'not leak and not memory_back'
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.runtime run
+	$(BIN)/python -m benchmarks.runtime write
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,15 +1,21 @@
-"""Builds the native CPU kernels; without a C compiler the installation goes on without them."""
+"""Lists the packages and builds the native CPU kernels.
+
+Without a C compiler the installation goes on without the kernels.
+"""
 
 import os
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 SOURCES = Path("ftwt/runtime/native/src")
 # CFLAGS of the caller go first, so an optimisation of ours would win over theirs.
 OPTIMIZE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]
 
 setup(
+    # The folder cli is installed under a name that nobody else has.
+    packages=[*find_packages(include=["ftwt", "ftwt.*"]), "ftwt_cli"],
+    package_dir={"ftwt": "ftwt", "ftwt_cli": "cli"},
     ext_modules=[
         Extension(
             "ftwt.runtime.native._kernels",
@@ -19,5 +25,5 @@ setup(
             libraries=["dl", "m"],
             optional=True,
         )
-    ]
+    ],
 )

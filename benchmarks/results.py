@@ -118,7 +118,7 @@ def page(found: dict[str, dict[str, Any]]) -> str:
         "on the forward pass, evaluation in float32. Hours are wall-clock hours on one thread of a "
         "machine that did other work at the same time.",
         table(found),
-        "With the softmax, in the longer runs, nearly every filter runs for all images or for "
+        "With the softmax nearly every filter runs for all images or for "
         "none: pooled inputs of a softmax over many channels hardly vary between images, and the "
         "biases decide. That is static pruning, whatever its accuracy. With layer norm the masks "
         "do depend on the image, and agree more often with their targets (`mask_accuracy` in the "

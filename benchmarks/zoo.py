@@ -1,8 +1,13 @@
-"""Every network of the zoo: `python -m benchmarks.zoo` writes docs/zoo.json and docs/zoo.md.
+"""Every network of the zoo: `python -m benchmarks.zoo` writes its record and docs/zoo.md.
+
+    python -m benchmarks.zoo                     # all networks, from nothing
+    python -m benchmarks.zoo --resume            # those that the record lacks, or that failed
+    python -m benchmarks.zoo timm:mobileone_s0   # these again, the others as they are
+    python -m benchmarks.zoo --page-only         # the page from the record as it is
 
 Each network runs in one of `--processes` processes and has to pass everything that
 `tests.laws.zoo.examine` asserts. One that does not is listed with its reason, and the exit status
-is 1.
+is 1. The record is written after each network, so a run that is stopped loses little.
 """
 
 import argparse
@@ -10,16 +15,23 @@ import json
 import multiprocessing
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+from ftwt.files import write_atomically
+
+_ROOT = Path(__file__).parent.parent
+RECORD = _ROOT / "benchmarks" / "records" / "zoo.json"
+PAGE = _ROOT / "docs" / "zoo.md"
+# The median over networks of the share of zero channels that the analysis has to find.
+TIGHT = 0.95
 _ABOUT = """\
 # The zoo
 
 The {networks} convolutional classification networks of torchvision {torchvision} and the
 {timm_networks} of timm {timm} that `ftwt` is checked on, with random weights. Written by
-`make zoo` from `zoo.json` (torch {torch}, {processes} processes, {minutes:.0f} minutes).
+`make zoo` from `benchmarks/records/zoo.json` (torch {torch}, {minutes:.0f} minutes of processor
+time, spread over two processes); do not edit.
 
 For each network, on its default sites: with every mask on the output is the plain network's (1e-5
 relative) and the exact MACs are those of torch's flop counter; with random masks every channel that
@@ -42,6 +54,50 @@ the analysis calls dead is zero, at every node; a training step is finite.
 """
 
 
+def main() -> int:
+    """Examine the networks that are asked for, and write the record and the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="networks; all of them by default")
+    parser.add_argument("--resume", action="store_true", help="only what the record lacks")
+    parser.add_argument("--page-only", action="store_true", help="from the record as it is")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    if not options.page_only:
+        _measure(options.names, resume=options.resume, processes=options.processes)
+    value = json.loads(RECORD.read_text())
+    PAGE.write_text(page(value))
+    failed = [row for row in value["networks"] if "failed" in row]
+    for row in failed:
+        print(f"{row['network']}: {row['failed']}")
+    return 1 if failed else 0
+
+
+def _measure(names: list[str], *, resume: bool, processes: int) -> None:
+    from tests.laws import zoo
+
+    order = zoo.names()
+    rows: dict[str, dict[str, Any]] = {}
+    if RECORD.exists() and (resume or names):
+        rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
+    wanted = names or [
+        name for name in order if not resume or "failed" in rows.get(name, {"failed": "not yet"})
+    ]
+    # A new process now and then gives the memory of large networks back.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, maxtasksperchild=8) as pool:
+        for done, row in enumerate(pool.imap_unordered(_examine, wanted), start=1):
+            outcome = row.get("failed", f"{row.get('cpu_seconds')} s")
+            print(f"{done}/{len(wanted)} {row['network']}: {outcome}", flush=True)
+            rows[row["network"]] = row
+            value = {
+                "versions": _versions(),
+                "draws": zoo.DRAWS,
+                "kept": zoo.KEPT,
+                "networks": [rows[name] for name in order if name in rows],
+            }
+            write_atomically(RECORD, (json.dumps(value, indent=1) + "\n").encode())
+
+
 def _examine(name: str) -> dict[str, Any]:
     import torch
 
@@ -55,75 +111,37 @@ def _examine(name: str) -> dict[str, Any]:
         return {"network": name, "failed": f"{type(error).__name__}: {lines[0] if lines else ''}"}
 
 
-def main() -> int:
-    """Examine the networks that are asked for, and write the record and the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="networks; all of them by default")
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--page-only", action="store_true", help="write zoo.md from zoo.json again")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    record = options.out / "zoo.json"
-    if not options.page_only:
-        record.write_text(json.dumps(_measure(options.names, options.processes), indent=1) + "\n")
-    value = json.loads(record.read_text())
-    (options.out / "zoo.md").write_text(_page(value))
-    failed = [row for row in value["networks"] if "failed" in row]
-    for row in failed:
-        print(f"{row['network']}: {row['failed']}")
-    return 1 if failed else 0
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "torchvision", "timm")}
 
 
-def _measure(names: list[str], processes: int) -> dict[str, Any]:
-    import timm
-    import torch
-    import torchvision
-
-    from tests.laws import zoo
-
-    started = time.perf_counter()
-    # A new process now and then gives the memory of large networks back.
-    context = multiprocessing.get_context("spawn")
-    rows = []
-    with context.Pool(processes, maxtasksperchild=8) as pool:
-        for row in pool.imap(_examine, names or zoo.names()):
-            rows.append(row)
-            print(row["network"], row.get("failed", f"{row.get('seconds')} s"), flush=True)
-    return {
-        "versions": {
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
-        },
-        "processes": processes,
-        "seconds": round(time.perf_counter() - started),
-        "draws": zoo.DRAWS,
-        "kept": zoo.KEPT,
-        "networks": rows,
-    }
+def median_tightness(value: dict[str, Any]) -> float:
+    """Median over networks of the share of zero channels that the analysis found."""
+    shares = [row["tightness"] for row in value["networks"] if row.get("tightness") is not None]
+    return statistics.median(shares)
 
 
-def _page(value: dict[str, Any]) -> str:
+def page(value: dict[str, Any]) -> str:
+    """The page that a record makes."""
     rows = value["networks"]
     good = [row for row in rows if "failed" not in row]
     timm = sum(row["network"].startswith("timm:") for row in rows)
     versions = {name: text.split("+")[0] for name, text in value["versions"].items()}
-    tight = [row["tightness"] for row in good if row["tightness"] is not None]
-    page = _ABOUT.format(
+    head = _ABOUT.format(
         **versions,
-        processes=value["processes"],
         networks=len(rows) - timm,
         timm_networks=timm,
         networks_all=len(rows),
         passed=len(good),
-        minutes=value["seconds"] / 60,
-        median=100 * statistics.median(tight),
+        minutes=sum(row["cpu_seconds"] for row in good) / 60,
+        median=100 * median_tightness(value),
         draws=value["draws"],
         kept=100 * value["kept"],
         sides=" or ".join(map(str, sorted({row["examined_size"] for row in good}))),
     )
-    return page + "".join(_row(row) for row in rows)
+    return head + "".join(_row(row) for row in rows)
 
 
 def _row(row: dict[str, Any]) -> str:

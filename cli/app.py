@@ -1,11 +1,12 @@
 """The Typer app and its entry point."""
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from . import demo, networks, training
+from . import bench, demo, estimate, networks, paper, recipes, sweep, training
 from .output import errors
 
 app = typer.Typer(
@@ -15,11 +16,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
-app.command()(training.recipes)
+app.command()(recipes.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
+app.command()(estimate.estimate)
+app.command()(bench.bench)
+app.command()(sweep.sweep)
 app.command()(networks.macs)
 app.command()(networks.sites)
+app.command()(paper.paper)
 
 
 def _version(wanted: bool) -> None:
@@ -40,7 +45,10 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; bad input is one line on standard error and exit status 2."""
+    """Run the command line; bad input is one line on standard error and exit status 2.
+
+    A training that SIGTERM or SIGINT stopped exits with 128 and the signal.
+    """
     try:
         app()
     except Exception as error:
@@ -49,8 +57,10 @@ def main() -> None:
 
         if not isinstance(error, FtwtError):
             raise
-        errors.print(f"ftwt: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
+        in_job = "TORCHELASTIC_RUN_ID" in os.environ
+        who = f"ftwt, rank {os.environ['RANK']}" if in_job else "ftwt"
+        errors.print(f"{who}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_status)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,13 @@ def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
     for one in model.anatomy.candidates:
         table.add_row(one.name, "no" if one.left_out else "yes", one.left_out or "")
     found = model.explain()
-    notes = [f"unknown operation: {name}, {times} times" for name, times in found.unknown]
-    notes += [f"eval mode for good: {name}" for name in found.frozen]
     value = {
         "network": network,
         "input": list(example.shape[1:]),
         "sites": rows,
         "unknown": [{"operation": name, "times": times} for name, times in found.unknown],
         "frozen": list(found.frozen),
+        "uncounted": list(found.uncounted),
+        "divisions": list(found.divisions),
     }
-    report(value, Group(table, *notes), as_json=as_json)
+    report(value, Group(table, *found.notes), as_json=as_json)

@@ -1,16 +1,29 @@
 """Progress of a training, by rich, on standard error."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from .output import errors, percent
 
 if TYPE_CHECKING:
+    from ftwt.training.epoch import Moment
     from ftwt.training.loop import Epoch
     from ftwt.training.runs import Watch
+    from ftwt.training.tally import Means
+
+# Reading the losses waits for the device: not at every step.
+_SECONDS = 1.0
 
 
 @contextmanager
@@ -20,27 +33,44 @@ def watching(label: str, epochs: int) -> Iterator["Watch"]:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[means]}"),
     )
     # Without a terminal a bar would only leave empty lines; the epochs' lines stay.
     quiet = not errors.is_terminal
     with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
-        task = progress.add_task(label, total=None)
-        done = 0
+        task = progress.add_task(label, total=None, means="")
+        looked = 0.0
 
-        def step(_: int, of: int) -> None:
-            progress.update(task, total=epochs * of)
-            progress.advance(task)
+        def step(moment: "Moment") -> None:
+            nonlocal looked
+            done = moment.epoch * moment.batches + moment.batch
+            progress.update(task, total=epochs * moment.batches, completed=done)
+            if not quiet and time.monotonic() - looked > _SECONDS:
+                looked = time.monotonic()
+                about = f"{label} {moment.epoch + 1}/{epochs} {moment.phase}"
+                progress.update(task, description=about, means=", ".join(now(moment.tally.means())))
 
         def epoch(row: "Epoch") -> None:
-            nonlocal done
-            done += 1
             progress.console.print(describe(row, epochs), highlight=False)
 
-        yield Watch(step=step, epoch=epoch)
+        def note(text: str) -> None:
+            progress.console.print(f"note: {text}", highlight=False, soft_wrap=True)
+
+        yield Watch(step=step, epoch=epoch, note=note)
+
+
+def now(means: "Means") -> list[str]:
+    """Running means of an epoch in words."""
+    parts = [f"{name} {value:.3f}" for name, value in means.losses.items()]
+    parts.append(f"train {percent(means.accuracy)}")
+    if means.mask_accuracy is not None:
+        parts.append(f"masks {percent(means.mask_accuracy)}")
+    return [*parts, f"{means.images_per_second:.0f} images/s"]
 
 
 def describe(row: "Epoch", epochs: int) -> str:

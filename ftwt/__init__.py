@@ -3,16 +3,19 @@
 from ftwt import (
     analysis,
     backbones,
+    budget,
     data,
     gates,
     losses,
     macs,
     networks,
     runtime,
+    slicing,
     targets,
     training,
 )
 from ftwt.attach import attach
+from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
 from ftwt.model import Gated, Pruning
 from ftwt.pipeline import Pipeline, Result
@@ -33,7 +36,10 @@ __all__ = [
     "analysis",
     "attach",
     "backbones",
+    "budget",
+    "calibrate",
     "data",
+    "estimate",
     "gates",
     "load",
     "losses",
@@ -41,6 +47,8 @@ __all__ = [
     "networks",
     "runtime",
     "save",
+    "slicing",
+    "solve",
     "targets",
     "training",
 ]

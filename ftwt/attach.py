@@ -1,5 +1,9 @@
 """`attach`: from a plain network to a gated one."""
 
+import inspect
+from collections.abc import Collection
+from typing import Any
+
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
@@ -8,6 +12,7 @@ from ftwt.liveness import Liveness
 from ftwt.macs import plan
 from ftwt.model import Anatomy, Gated, Pruning, SiteGate, compile_graph, insert_gates
 from ftwt.sites import Candidate, Where, candidates, choose, shape_of
+from ftwt.targets.per_site import PerSite
 from ftwt.tracing import trace
 
 
@@ -34,8 +39,8 @@ def attach(
         leaves: module types that are not traced into.
 
     Raises:
-        FtwtError: the network does not trace, does not take the example, has no convolution or no
-            site, or has gates already.
+        FtwtError: the network cannot be copied, does not trace, does not take the example, has no
+            convolution or no site, or has gates already; or an argument is of another type.
 
     Example:
         >>> import torch
@@ -51,11 +56,12 @@ def attach(
         )
     if not isinstance(network, nn.Module):
         raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
+    _check_options(pruning, where, leaves)
     traced = trace(network, example, leaves)
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
     _check_names(traced.root, sites)
-    _check_fixed(pruning, [site.name for site in sites])
+    _check_per_site(pruning, [site.name for site in sites])
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
     liveness = Liveness(traced, {site.output.name: site.name for site in sites})
@@ -74,13 +80,43 @@ def attach(
     return model.to(device) if device is not None else model
 
 
-def _check_fixed(pruning: Pruning, sites: list[str]) -> None:
-    """Masks for sites that do not exist would be left out without a word."""
-    if isinstance(pruning.gate, Fixed):
-        unknown = [name for name in pruning.gate.masks if name not in sites]
+def _check_options(pruning: Any, where: Any, leaves: Any) -> None:
+    """Wrong types, which would fail much later."""
+    if not isinstance(pruning, Pruning):
+        came = "the class Pruning itself" if pruning is Pruning else repr(pruning)
+        raise FtwtError(f"attach: pruning is {came}; give an instance, such as ftwt.Pruning()")
+    if not isinstance(leaves, tuple) or not all(isinstance(one, type) for one in leaves):
+        raise FtwtError(
+            f"attach: leaves={leaves!r} is no tuple of module types; give leaves=(Module,)"
+        )
+    if where is None or isinstance(where, Collection):
+        return
+    if not callable(where):
+        raise FtwtError(
+            f"attach: where={where!r} picks nothing; give a function of name and module, or a "
+            "list of names"
+        )
+    try:
+        inspect.signature(where).bind("conv", None)
+    except TypeError as error:
+        raise FtwtError(
+            f"attach: where= is called with a name and a module, which its function does not take "
+            f"({error}); write where=lambda name, module: ..."
+        ) from None
+    except ValueError:
+        # Built-in functions may not tell what they take.
+        return
+
+
+def _check_per_site(pruning: Pruning, sites: list[str]) -> None:
+    """Masks and targets for sites that do not exist would be left out without a word."""
+    masks = pruning.gate.masks if isinstance(pruning.gate, Fixed) else ()
+    rules = pruning.target.rules if isinstance(pruning.target, PerSite) else ()
+    for what, named in (("gates.Fixed has a mask", masks), ("targets.PerSite has a rule", rules)):
+        unknown = [name for name in named if name not in sites]
         if unknown:
             raise FtwtError(
-                f"attach: gates.Fixed has a mask for {unknown[0]!r}, which is no site; "
+                f"attach: {what} for {unknown[0]!r}, which is no site; "
                 f"the sites are {', '.join(sites)}"
             )
 

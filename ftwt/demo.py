@@ -13,8 +13,10 @@ from ftwt import analysis, data
 from ftwt.files import write_atomically
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
+from ftwt.training.folders import check_free
 from ftwt.training.recipes import Choices, Recipe, recipe
-from ftwt.training.runs import Watch, check_free, train_run, versions
+from ftwt.training.records import versions
+from ftwt.training.runs import Watch, train_run
 
 RECIPE = "shapes-resnet8"
 MASSES = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7)
@@ -61,6 +63,7 @@ def run(
     check_free(out)
     show.line("drawing the images")
     dataset = data.load("shapes", seed=seed, limit=limit)
+    assert isinstance(dataset.test, data.Images)
     choices = Choices(epochs=epochs, seed=seed)
     show.line(f"training a dense ResNet-8 on {len(dataset.train):,} images")
     dense_recipe = recipe(RECIPE, choices, dense=True)
@@ -72,7 +75,7 @@ def run(
         watch=show.training("dense", dense_recipe),
     )
     _, held = data.holdout(dataset.train)
-    validation = data.Batches(held, 500, mean=dataset.mean, std=dataset.std)
+    validation = data.serve(held, 500, mean=dataset.mean, std=dataset.std)
     show.line("asking an oracle what perfect gates would save, without training")
     side = dataset.image_size
     curve = analysis.oracle_curve(dense, validation, MASSES, example=torch.zeros(1, 3, side, side))
@@ -102,7 +105,7 @@ def run(
         dense_accuracy=evaluate(dense, test).accuracy,
         curve=curve,
         trained=evaluate(gated, validation),
-        maps=analysis.heatmaps(gated, images, most_reduced(seen)),
+        maps=analysis.heatmaps(gated, images, seen.most_reduced()),
         map_pixels=dataset.test.pixels[picked],
         pixels=dataset.test.pixels,
         dense_seconds=dense_seconds,
@@ -133,11 +136,3 @@ def run(
     )
     write_atomically(out / "demo.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
-
-
-def most_reduced(seen: analysis.Activity) -> str:
-    """The site whose share of running filters is the nearest to 30 %.
-
-    The paper shows its heatmaps for a layer at about 70 % reduction.
-    """
-    return min(seen.sites, key=lambda site: abs(site.mean_share - 0.3)).name

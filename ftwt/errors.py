@@ -7,3 +7,5 @@ class FtwtError(Exception):
     A message says what was called, what came, what was expected and how to mend it.
     The command line prints it as it is and exits with status 2.
     """
+
+    exit_status = 2

@@ -2,12 +2,18 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ftwt.errors import FtwtError
 
-def write_atomically(path: Path, payload: bytes) -> None:
+_PARTIAL = ".partial"
+
+
+def write_atomically(path: Path, payload: bytes | memoryview) -> None:
     """Write a file through a temporary one beside it: it appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=_PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
@@ -21,3 +27,18 @@ def write_atomically(path: Path, payload: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is what `write_atomically` leaves behind when the process is killed."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
+@contextmanager
+def writing(what: str, out: Path, mend: str) -> Iterator[None]:
+    """Turn a write that fails (a full disk, most often) into an FtwtError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FtwtError(f"{what}: cannot write to {out} ({reason}); {mend}") from None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
 Masks: TypeAlias = Mapping[str, Shaped[Tensor, "B _"]]
@@ -83,14 +83,18 @@ class Evaluator:
 
     Masks are bool, or float weights in [0, 1]. A union is then a + b - ab and an intersection ab,
     which are the same on 0 and 1 and let a gradient through.
+
+    Integers are strengths, 0 to `top`: of `top` settings, each of which keeps all that the one
+    before keeps, the number that keep a channel. A union is then a maximum, an intersection a
+    minimum, and what is always live has strength `top`; `top=1` is a mask.
     """
 
-    def __init__(self, masks: Masks, like: Shaped[Tensor, "B ..."]) -> None:
-        self._masks, self._like = masks, like
+    def __init__(self, masks: Masks, like: Shaped[Tensor, "B ..."], top: int = 1) -> None:
+        self._masks, self._like, self._top = masks, like, top
         # By identity, which expressions compare by.
         self._done: dict[Live, Tensor] = {}
 
-    def __call__(self, live: Live) -> Bool[Tensor, "B C"] | Float[Tensor, "B C"]:
+    def __call__(self, live: Live) -> Shaped[Tensor, "B C"]:
         """Return the live channels of each sample."""
         if live not in self._done:
             self._done[live] = self._evaluate(live)
@@ -101,7 +105,7 @@ class Evaluator:
             case OfSite():
                 return self._masks[live.site]
             case All():
-                return self._like.new_ones((self._like.shape[0], live.width))
+                return self._like.new_full((self._like.shape[0], live.width), self._top)
             case Union():
                 return _fold(_either, (self(part) for part in live.parts))
             case Intersection():
@@ -114,11 +118,15 @@ class Evaluator:
 
 
 def _either(one: Tensor, two: Tensor) -> Tensor:
-    return one | two if one.dtype == torch.bool else one + two - one * two
+    if one.dtype == torch.bool:
+        return one | two
+    return one + two - one * two if one.is_floating_point() else torch.maximum(one, two)
 
 
 def _both(one: Tensor, two: Tensor) -> Tensor:
-    return one & two if one.dtype == torch.bool else one * two
+    if one.dtype == torch.bool:
+        return one & two
+    return one * two if one.is_floating_point() else torch.minimum(one, two)
 
 
 def _fold(combine: Callable[[Tensor, Tensor], Tensor], tensors: Iterable[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, fx
 
-from ftwt import calls, labels, operations
+from ftwt import calls, finite, labels, operations
 from ftwt.live import All, Concat, Evaluator, Intersection, Live, Masks, OfSite, Reorder, Union
 from ftwt.operations import Kind
 from ftwt.tracing import PROBE_BATCH, Traced
@@ -49,12 +49,17 @@ class Liveness:
         self._values: dict[str, _Known] = {}
         # By node name: operations without a rule, where something was known of their inputs.
         self.unknown: dict[str, str] = {}
+        # Names of nodes that can be infinite, as masks make divisors zero.
+        self.infinite = finite.may_be_infinite(traced, masked)
         for node in traced.graph.nodes:
             value = self._infer(node)
             shape = traced.shape(node)
             for name in traced.changed.get(node.name, ()):
                 self._values[name] = self._after_change(name, node, value)
-            if node.name in masked and shape is not None:
+            if node.name in self.infinite:
+                # Zero times infinity is no zero, so neither masks nor products make any here.
+                value = None
+            elif node.name in masked and shape is not None:
                 own = OfSite(masked[node.name], shape[1])
                 # A depthwise convolution's filter without a bias is silent if its input is.
                 if isinstance(value, _Value) and value.labels is None:
@@ -101,16 +106,22 @@ class Liveness:
             if kind is Kind.DEPTHWISE:
                 return self._spread(node, source)
         if kind is Kind.UNION:
-            operands = calls.operands(node)
-            if all(isinstance(arg, fx.Node) and arg in tensors for arg in operands):
+            rest = [arg for arg in calls.operands(node) if arg not in tensors]
+            # Libraries start sums at 0, and leave out an absent branch as 0.
+            if all(self._is_zero(arg) for arg in rest):
                 return self._united(node, tensors, known)
         if kind is Kind.INTERSECTION:
             return self._intersected(node, tensors, known)
         made = node.name in self._traced.shapes or node.name not in self._traced.values
         told = any(isinstance(self._values.get(arg.name), _Value) for arg in node.all_input_nodes)
         if kind is Kind.UNKNOWN and made and told:
-            self.unknown[node.name] = operations.describe(node, self._traced.module(node))
+            self._note_unknown(node)
         return None
+
+    def _note_unknown(self, node: fx.Node) -> None:
+        module = self._traced.module(node)
+        hook = " with a forward hook" if operations.hooked(module) else ""
+        self.unknown[node.name] = operations.describe(node, module) + hook
 
     def _after_change(self, name: str, node: fx.Node, new: _Known) -> _Known:
         """What is known of an earlier tensor that `node` changed in place, then and before."""
@@ -126,6 +137,10 @@ class Liveness:
         if mine and isinstance(new, _Value) and old.labels is None and new.labels is None:
             return _Value(_union([old.live, new.live]))
         return None
+
+    def _is_zero(self, operand: Any) -> bool:
+        value = self._traced.values.get(operand.name) if isinstance(operand, fx.Node) else operand
+        return isinstance(value, (int, float)) and value == 0
 
     def _single(self, node: fx.Node) -> _Value | None:
         value = self._values.get(node.name)
@@ -225,7 +240,7 @@ class Liveness:
             result = self._run(node, given)
         except Exception:
             # An operation that does not take labels is just unknown.
-            self.unknown[node.name] = operations.describe(node, self._traced.module(node))
+            self._note_unknown(node)
             return None
         if isinstance(result, (tuple, list)):
             return tuple(_normal(whole, part) for part in result)

@@ -39,7 +39,7 @@ _CIFAR: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
         "mobilenet_v2-x0.25": partial(backbones.mobilenet_v2, 0.25),
     }
 )
-_IMAGENET = ("resnet18", "resnet34", "resnet50", "mobilenet_v2")
+_IMAGENET = ("resnet18", "resnet34", "resnet50", "mobilenet_v1", "mobilenet_v2")
 # Two networks with auxiliary classifiers, which would make their training output a tuple.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
 
@@ -72,10 +72,25 @@ def build(name: str, *, num_classes: int | None = None) -> nn.Module:
             return _CIFAR[model](num_classes or 10)
         case "cifar100":
             return _CIFAR[model](num_classes or 100)
+        case "imagenet" if model == "mobilenet_v1":
+            # The only network of the paper that torchvision has not.
+            return backbones.mobilenet_v1(1.0, num_classes or 1000, stem_stride=2)
         case "timm":
             return _from_timm(model, num_classes)
         case _:
             return _from_torchvision(model, num_classes or 1000)
+
+
+def torchvision_name(name: str) -> str | None:
+    """How torchvision calls a network; None if it is not one of its own.
+
+    >>> torchvision_name("imagenet-resnet34"), torchvision_name("cifar10-resnet20")
+    ('resnet34', None)
+    """
+    source, model = _resolve(name)
+    if source == "imagenet" and model == "mobilenet_v1":
+        return None
+    return model if source in ("imagenet", "torchvision") else None
 
 
 def image_size(name: str) -> int:

@@ -32,12 +32,8 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
-CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 # Each keeps zero at zero: f(0) = 0.
 _ZERO_ACTIVATIONS = (
@@ -51,6 +47,7 @@ _POOLS = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.LPPool1d, nn.LPPool2d,
 )  # fmt: skip
+_CONSTANT_PADS = (nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 _ELEMENTWISE_MODULES = (
     *_ZERO_ACTIVATIONS, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
     nn.LocalResponseNorm, nn.RMSNorm,
@@ -199,50 +196,75 @@ def timm_layers() -> Any:
 
 
 def _module_kind(module: nn.Module | None) -> Kind:
+    if module is None:
+        return Kind.UNKNOWN
+    kind = _zero_kind(module)
+    if kind is Kind.UNKNOWN:
+        # Other libraries' batch norms may have an activation inside; nothing is claimed of them.
+        fresh = isinstance(module, BATCH_NORMS) or is_a(module, _FRESH_MODULES)
+        return Kind.FRESH if fresh else kind
+    return Kind.UNKNOWN if hooked(module) else kind
+
+
+def _zero_kind(module: nn.Module) -> Kind:
     from torchvision.ops import StochasticDepth
 
     timm = timm_layers()
-    if timm is not None and isinstance(module, (timm.DropPath, timm.DropBlock2d)):
-        return Kind.ELEMENTWISE
+    dropping = (StochasticDepth, *((timm.DropPath, timm.DropBlock2d) if timm else ()))
     match module:
-        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if (
-            module.groups == module.in_channels and module.bias is None
-        ):
-            return Kind.DEPTHWISE
-        case nn.Hardtanh() if module.min_val <= 0 <= module.max_val:
-            return Kind.ELEMENTWISE
-        case nn.Threshold() if module.value == 0 or module.threshold < 0:
-            return Kind.ELEMENTWISE
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() if is_a(module, CONVOLUTIONS):
+            silent = module.groups == module.in_channels and module.bias is None
+            return Kind.DEPTHWISE if silent else Kind.UNKNOWN
+        case nn.Hardtanh() if is_a(module, (nn.Hardtanh,)):
+            return Kind.ELEMENTWISE if module.min_val <= 0 <= module.max_val else Kind.UNKNOWN
+        case nn.Threshold() if is_a(module, (nn.Threshold,)):
+            kept = module.value == 0 or module.threshold < 0
+            return Kind.ELEMENTWISE if kept else Kind.UNKNOWN
         case nn.ConstantPad1d() | nn.ConstantPad2d() | nn.ConstantPad3d() if module.value == 0:
-            return Kind.MOVE
-        case StochasticDepth():
+            return Kind.MOVE if is_a(module, _CONSTANT_PADS) else Kind.UNKNOWN
+        case _ if is_a(module, (*_ELEMENTWISE_MODULES, *dropping)):
             return Kind.ELEMENTWISE
-        case _ if isinstance(module, _ELEMENTWISE_MODULES):
-            return Kind.ELEMENTWISE
-        case _ if isinstance(module, _SPATIAL_MODULES):
+        case _ if is_a(module, _SPATIAL_MODULES):
             return Kind.SPATIAL
-        case _ if isinstance(module, _MOVE_MODULES):
+        case _ if is_a(module, _MOVE_MODULES):
             return Kind.MOVE
-        case _ if isinstance(module, _FRESH_MODULES):
-            return Kind.FRESH
         case _:
             return Kind.UNKNOWN
+
+
+def is_a(module: nn.Module | None, types: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module does what one of `types` does; a subclass may have a forward of its own."""
+    return any(isinstance(module, one) and _runs_as(module, one) for one in types)
+
+
+def _runs_as(module: nn.Module, known: type[nn.Module]) -> bool:
+    kind = type(module)
+    same = all(
+        getattr(kind, name, None) is getattr(known, name, None)
+        for name in ("__call__", "forward", "_conv_forward")
+    )
+    return same and "forward" not in vars(module)
+
+
+def hooked(module: nn.Module | None) -> bool:
+    """Whether a module has forward hooks, which may change what it reads and answers."""
+    return module is not None and bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def is_activation(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a node is an elementwise activation, of whichever value at zero."""
     if node.op == "call_module":
-        return isinstance(module, (*_ZERO_ACTIVATIONS, *_OTHER_ACTIVATIONS, nn.Hardtanh))
+        return is_a(module, (*_ZERO_ACTIVATIONS, *_OTHER_ACTIVATIONS, nn.Hardtanh))
     if node.op == "call_function":
         return node.target in _ACTIVATIONS
     return node.op == "call_method" and node.target in _ACTIVATION_METHODS
 
 
-def is_call(node: fx.Node, module: nn.Module | None, types: tuple[type, ...],
+def is_call(node: fx.Node, module: nn.Module | None, types: tuple[type[nn.Module], ...],
             functions: set[Callable[..., Any]]) -> bool:  # fmt: skip
     """Whether a node calls a module of one of `types`, or one of `functions`."""
     if node.op == "call_module":
-        return isinstance(module, types)
+        return is_a(module, types)
     return node.op == "call_function" and node.target in functions
 
 

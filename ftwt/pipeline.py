@@ -6,7 +6,7 @@ and a clear `FtwtError` when it is run all the same.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -14,13 +14,17 @@ from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate
+from ftwt.losses.distillation import with_teacher
 from ftwt.losses.interface import Loss, Objective
-from ftwt.model import Coupling, Gated, Pruning
+from ftwt.model import Coupling, Gated, Pruning, TargetSource
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
-from ftwt.training.loop import Batches, Epoch, Settings, State, fit, start
+from ftwt.training.epoch import Batches
+from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Cosine, Sgd
 from ftwt.training.phases import Phase
+from ftwt.training.settings import Amp, Settings
+from ftwt.training.state import State, start
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")
 
@@ -31,6 +35,18 @@ class Result(NamedTuple):
     model: Gated
     history: tuple[Epoch, ...]
     best_epoch: int
+
+
+class Switches(TypedDict, total=False):
+    """Switches of the training loop, as `training.Settings` explains them."""
+
+    amp: Amp | None
+    channels_last: bool
+    compile: bool
+    accumulate: int
+    clip_norm: float | None
+    ema: float | None
+    seed: int
 
 
 class _Ordered:
@@ -80,11 +96,20 @@ class WithGate(_Ordered):
     chosen: Gate
     estimator: Estimator
 
-    def target(self, target: Target, *, coupling: Coupling = "decoupled") -> "WithTarget":
-        """Choose what the gates learn, and whether their loss reaches the backbone ("joint")."""
+    def target(
+        self,
+        target: Target,
+        *,
+        coupling: Coupling = "decoupled",
+        source: TargetSource = "masked",
+    ) -> "WithTarget":
+        """Choose what the gates learn, and whether their loss reaches the backbone ("joint").
+
+        `source` is `Pruning`'s target_source: whose features targets come from.
+        """
         isnt = hasattr(target, "build") or not callable(target)
         _expect("target", target, not isnt, "a target", "targets.HeatmapMass(0.9)")
-        pruning = Pruning(self.chosen, target, coupling, self.estimator)
+        pruning = Pruning(self.chosen, target, coupling, self.estimator, source)
         return WithTarget(self.start, pruning)
 
 
@@ -140,24 +165,15 @@ class Ready(_Ordered):
     before: WithLoss
     settings: Settings
 
-    def with_settings(
-        self,
-        *,
-        amp: bool | None = None,
-        channels_last: bool | None = None,
-        clip_norm: float | None = None,
-        seed: int | None = None,
-    ) -> "Ready":
-        """Set switches of the training loop; those left out stay as they are."""
-        now = self.settings
-        changed = replace(
-            now,
-            amp=now.amp if amp is None else amp,
-            channels_last=now.channels_last if channels_last is None else channels_last,
-            clip_norm=now.clip_norm if clip_norm is None else clip_norm,
-            seed=now.seed if seed is None else seed,
-        )
-        return replace(self, settings=changed)
+    def with_settings(self, **switches: Unpack[Switches]) -> "Ready":
+        """Set switches of the training loop, see `training.Settings`; the others stay."""
+        known = Switches.__annotations__
+        for name in switches:
+            if name not in known:
+                raise FtwtError(
+                    f"Pipeline.with_settings: {name!r} is unknown; use one of {', '.join(known)}"
+                )
+        return replace(self, settings=replace(self.settings, **switches))
 
     def fit(
         self,
@@ -168,6 +184,7 @@ class Ready(_Ordered):
     ) -> Result:
         """Attach, train, and return the best model by validation accuracy.
 
+        A `losses.Distillation()` without a teacher is taught by the network that was given.
         `train` and `validation` give images and labels; the network that was given is untouched.
         """
         history: list[Epoch] = []
@@ -179,7 +196,8 @@ class Ready(_Ordered):
 
         model = self.before.before.attach()
         state = start(model, self.settings, len(train))
-        fit(state, self.before.objective, self.settings, train, validation, after_epoch=note)
+        objective = with_teacher(self.before.objective, self.before.before.start.network)
+        fit(state, objective, self.settings, train, validation, after_epoch=note)
         return Result(model.eval(), tuple(history), state.best_epoch)
 
 

@@ -46,15 +46,14 @@ def candidates(traced: Traced) -> list[Candidate]:
     """All convolutions of a graph, in the order in which they run."""
     found: list[Candidate] = []
     uses: dict[str, int] = {}
-    for node in traced.graph.nodes:
-        if not is_convolution(node, traced):
-            continue
+    convolutions = [node for node in traced.graph.nodes if is_convolution(node, traced)]
+    for node in convolutions:
         base = name_of(node, traced)
         uses[base] = uses.get(base, 0) + 1
         # A module that is called twice is two sites, each with its own gate.
         name = base if uses[base] == 1 else f"{base}@{uses[base]}"
         output = _site_output(node, traced)
-        reason = _left_out(node, output, traced)
+        reason = _left_out(node, output, traced, frozenset(convolutions))
         found.append(Candidate(name, node, output, traced.module(node), reason))
     return found
 
@@ -114,22 +113,21 @@ def _listed(found: list[Candidate], most: int = 40) -> str:
 
 
 def shape_of(site: Candidate, traced: Traced) -> SiteShape:
-    """Channels into and out of a site."""
+    """Channels into and out of a site, and what its convolution costs."""
     source = calls.source(site.convolution)
     inputs = traced.shape(source) if source is not None else None
     outputs = traced.shape(site.output)
     assert inputs is not None
     assert outputs is not None
-    return SiteShape(site.name, inputs[1], outputs[1])
+    macs = traced.macs[site.convolution.name]
+    return SiteShape(site.name, inputs[1], outputs[1], macs)
 
 
 def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
     """The last node of convolution, optional batch norm, optional activation."""
     last = node
     following = _only_user(last, traced)
-    if following is not None and operations.is_call(
-        following, traced.module(following), operations.BATCH_NORMS, {F.batch_norm}
-    ):
+    if following is not None and _is_batch_norm(following, traced):
         last = following
         following = _only_user(last, traced)
     if following is not None and operations.is_activation(following, traced.module(following)):
@@ -137,17 +135,33 @@ def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
     return last
 
 
+def _is_batch_norm(node: fx.Node, traced: Traced) -> bool:
+    """Whether a node is a batch norm; a library's own kind may have an activation inside."""
+    if node.op == "call_function":
+        return node.target is F.batch_norm
+    source, module = calls.source(node), traced.module(node)
+    if source is None or not isinstance(module, operations.BATCH_NORMS):
+        return False
+    return traced.shape(node) == traced.shape(source)
+
+
 def _only_user(node: fx.Node, traced: Traced) -> fx.Node | None:
     """The one operation that reads a node, past modules that do nothing."""
     users = list(node.users)
     if len(users) != 1 or calls.source(users[0]) is not node:
         return None
-    if isinstance(traced.module(users[0]), nn.Identity):
+    if _does_nothing(users[0], traced):
         return _only_user(users[0], traced)
     return users[0]
 
 
-def _left_out(node: fx.Node, output: fx.Node, traced: Traced) -> str | None:
+def _does_nothing(node: fx.Node, traced: Traced) -> bool:
+    return operations.is_a(traced.module(node), (nn.Identity,))
+
+
+def _left_out(
+    node: fx.Node, output: fx.Node, traced: Traced, convolutions: frozenset[fx.Node]
+) -> str | None:
     shape = traced.shape(output)
     if shape is None or shape[1] < 2:
         return "has a single filter"
@@ -155,7 +169,7 @@ def _left_out(node: fx.Node, output: fx.Node, traced: Traced) -> str | None:
         return "works on a 1x1 map, where a gate costs as much as it saves"
     if not any(_computes(later, traced) for later in _descendants(output)):
         return "makes the network's output"
-    if _is_shortcut(node, output, traced):
+    if _is_shortcut(node, output, traced, convolutions):
         return "is the shortcut of a residual block"
     return None
 
@@ -164,7 +178,9 @@ def _computes(node: fx.Node, traced: Traced) -> bool:
     return traced.macs.get(node.name, 0) > 0
 
 
-def _is_shortcut(node: fx.Node, output: fx.Node, traced: Traced) -> bool:
+def _is_shortcut(
+    node: fx.Node, output: fx.Node, traced: Traced, convolutions: frozenset[fx.Node]
+) -> bool:
     """Whether the site's output is added to a deeper branch that starts at the same tensor."""
     source = calls.source(node)
     if source is None:
@@ -172,7 +188,7 @@ def _is_shortcut(node: fx.Node, output: fx.Node, traced: Traced) -> bool:
     passed = [output]
     # Modules that do nothing are looked through: users may come after them.
     for one in passed:
-        passed += [user for user in one.users if isinstance(traced.module(user), nn.Identity)]
+        passed += [user for user in one.users if _does_nothing(user, traced)]
     users = [user for one in passed for user in one.users]
     sums = [
         user
@@ -181,20 +197,23 @@ def _is_shortcut(node: fx.Node, output: fx.Node, traced: Traced) -> bool:
     ]
     if not sums:
         return False
-    depths = _depths(source, traced)
+    depths = _depths(source, convolutions)
     # A stem is added too, as the identity of the first block, but the branch starts at it.
     mine = {*passed, *_descendants(output)}
     branches = [one for user in sums for one in calls.operands(user) if isinstance(one, fx.Node)]
     return any(one not in mine and depths.get(one, 0) > 1 for one in branches)
 
 
-def _depths(source: fx.Node, traced: Traced) -> dict[fx.Node, int]:
+def _depths(source: fx.Node, convolutions: frozenset[fx.Node]) -> dict[fx.Node, int]:
     """Convolutions on the longest way from `source` to each node that depends on it."""
     depths = {source: 0}
-    for node in traced.graph.nodes:
+    node = source.next
+    # The graph's list of nodes is in running order, and ends at its root.
+    while node.op != "root":
         before = [depths[one] for one in node.all_input_nodes if one in depths]
-        if before and node is not source:
-            depths[node] = max(before) + is_convolution(node, traced)
+        if before:
+            depths[node] = max(before) + (node in convolutions)
+        node = node.next
     return depths
 
 

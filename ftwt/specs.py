@@ -4,23 +4,25 @@ import dataclasses
 from typing import Any
 
 from ftwt import gates, losses, targets
-from ftwt.data import Augment
+from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.model import Pruning
 from ftwt.training import optimizers
-from ftwt.training.loop import Settings
 from ftwt.training.phases import Phase
 from ftwt.training.recipes import Recipe
+from ftwt.training.settings import Settings
 
 # Only these are ever built from a file.
 TYPES: tuple[type, ...] = (
     Pruning,
-    targets.HeatmapMass, targets.TopK, targets.Active,
-    gates.PooledLinear, gates.Bottleneck, gates.Oracle, gates.Fixed, gates.Random,
-    gates.Hard, gates.StraightThrough,
-    losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.MacBudget,
+    targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
+    gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
+    gates.Hard, gates.StraightThrough, gates.Gumbel,
+    losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
+    losses.MacBudget,
     optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
-    Phase, Settings, Recipe, Augment,
+    optimizers.Warmup,
+    Phase, Settings, Recipe, Augment, ResizedCrop,
 )  # fmt: skip
 _BY_NAME = {one.__name__: one for one in TYPES}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ftwt import networks, specs
 from ftwt.attach import attach
+from ftwt.dial import Knot
 from ftwt.errors import FtwtError
 from ftwt.files import write_atomically
 from ftwt.model import Gated
@@ -42,8 +43,17 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
     if isinstance(model, Gated):
         about["pruning"] = specs.to_json(model.pruning)
         about["sites"] = list(model.sites)
+        about["thresholds"] = model.thresholds
+        about["knots"] = [asdict(knot) for knot in model.knots]
         about["shapes"] = [list(shape) for shape in model.anatomy.expected]
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    # Tied weights are written under each of their names: the format has no way to say the same.
+    seen: set[int] = set()
+    for name, value in weights.items():
+        storage = value.untyped_storage().data_ptr()
+        if storage in seen:
+            weights[name] = value.clone()
+        seen.add(storage)
     payload = safetensors.torch.save(weights, metadata={"ftwt": json.dumps(about)})
     write_atomically(Path(path), payload)
 
@@ -99,6 +109,9 @@ def load(
             leaves=leaves,
         )
     load_weights(model, weights, source=str(file))
+    if isinstance(model, Gated) and "thresholds" in about:
+        knots = tuple(Knot(**knot) for knot in about["knots"])
+        model = model.with_thresholds(about["thresholds"], knots)
     names = Card.__dataclass_fields__
     card = Card(**{name: _tuples(about[name]) for name in names if name in about})
     return model.eval().to(device), card

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -28,14 +29,27 @@ class Trace(NamedTuple):
     output: Any
     sites: dict[str, SiteTrace]
     plan: Plan
-    # Shape of one sample that the plan holds for, and of the one that came.
+    # Shape of one sample that the plan holds for.
     expected: tuple[int, ...]
-    came: tuple[int, ...]
+    inputs: tuple[Tensor, ...]
 
     @property
     def masks(self) -> dict[str, Bool[Tensor, "B C"]]:
-        """The mask of each site."""
+        """The mask of each site.
+
+        Raises:
+            FtwtError: a gate answered NaN, which would turn its filters off and pass as savings.
+        """
         self._check()
+        if (
+            self.sites
+            and torch.stack([one.weight.sum() for one in self.sites.values()]).isnan().any()
+        ):
+            bad = next(name for name, one in self.sites.items() if one.weight.isnan().any())
+            raise FtwtError(
+                f"trace: the gate of {bad!r} answers NaN; its weights or its input are not finite, "
+                "train it again from the last good weights"
+            )
         return {name: site.mask for name, site in self.sites.items()}
 
     @property
@@ -55,8 +69,9 @@ class Trace(NamedTuple):
         return self.plan.relaxed({name: site.weight for name, site in self.sites.items()})
 
     def _check(self) -> None:
-        if self.expected != self.came:
+        came = tuple(self.inputs[0].shape[1:])
+        if self.expected != came:
             raise FtwtError(
                 f"trace: MACs are counted for samples of shape {self.expected}, but these are "
-                f"{self.came}; attach with an example of that shape"
+                f"{came}; attach with an example of that shape"
             )

@@ -3,13 +3,16 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -112,48 +115,55 @@ def trace(
     Raises:
         FtwtError: the network does not trace, or does not take the example.
     """
-    root = copy.deepcopy(network)
-    modes = {name: module.training for name, module in root.named_modules()}
+    name = type(network).__name__
+    examples = _checked(example)
+    try:
+        root = copy.deepcopy(network)
+    except Exception as error:
+        raise FtwtError(_not_copied(network, error)) from error
+    modes = {path: module.training for path, module in root.named_modules()}
     root.eval()
     try:
         drawn = tracer.draw(root, leaves)
     except Exception as error:
-        raise FtwtError(_untraceable(type(network).__name__, error)) from error
+        raise FtwtError(_untraceable(name, error)) from error
     graph = drawn.graph
-    examples = example if isinstance(example, tuple) else (example,)
-    wanted = [node.target for node in graph.nodes if node.op == "placeholder"]
-    if len(examples) > len(wanted):
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    # A placeholder's one argument is its default.
+    needed = [node for node in inputs if not node.args]
+    if not len(needed) <= len(examples) <= len(inputs):
         raise FtwtError(
-            f"attach: example has {len(examples)} tensors, but {type(network).__name__} takes "
-            f"{len(wanted)} ({', '.join(map(str, wanted))}); give one tensor for each"
+            f"attach: example has {_tensors(len(examples))}, but {name} takes {len(inputs)} "
+            f"({', '.join(str(node.target) for node in inputs)}); give a tuple with one tensor for "
+            "each"
         )
     device = next((one.device for one in root.parameters()), None)
     for one in examples:
         if device is not None and one.device != device:
             raise FtwtError(
-                f"attach: the example is on {one.device}, but {type(network).__name__} is on "
+                f"attach: the example is on {one.device}, but {name} is on "
                 f"{device}; move one of them with .to(device)"
             )
     probe_inputs = [_noise(one) for one in examples]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _countable(), FlopCounterMode(display=False) as counter, torch.no_grad():
         probe = _Probe(root, graph, counter)
         try:
             traced = _seeded(probe.run, probe_inputs)
         except Exception as error:
             shapes = ", ".join(str(tuple(one.shape)) for one in examples)
             raise FtwtError(
-                f"attach: {type(network).__name__} does not run on example of shape {shapes} "
+                f"attach: {name} does not run on example of shape {shapes} "
                 f"({_line(error)}); give one input of the shape and device that the network takes"
             ) from error
     with torch.no_grad():
         if not _equal(_seeded(root, probe_inputs), traced):
             raise FtwtError(
-                f"attach: {type(network).__name__} answers something else when traced by torch.fx; "
+                f"attach: {name} answers something else when traced by torch.fx; "
                 "it may read under an old name what `x += y` changed in place: write "
                 "x.add_(y), or give the module as leaves=(Module,)"
             )
-    for name, module in root.named_modules():
-        module.training = modes[name]
+    for path, module in root.named_modules():
+        module.training = modes[path]
     return Traced(
         root=root,
         graph=graph,
@@ -165,12 +175,62 @@ def trace(
     )
 
 
+def _checked(example: Any) -> tuple[Tensor, ...]:
+    """The example's tensors."""
+    examples = example if isinstance(example, tuple) else (example,)
+    wrong = [one for one in examples if not isinstance(one, Tensor)]
+    if wrong or not examples:
+        came = f"is a {type(example).__name__}"
+        if isinstance(example, tuple):
+            came = f"holds {wrong[0]!r}" if wrong else "is an empty tuple"
+        raise FtwtError(
+            f"attach: example {came}; give an input of the network, such as "
+            "torch.zeros(1, 3, 224, 224), or a tuple of its inputs"
+        )
+    for one in examples:
+        if one.dim() == 0 or len(one) == 0:
+            raise FtwtError(
+                f"attach: example has shape {tuple(one.shape)}, which holds no sample; "
+                "give at least one, such as torch.zeros(1, 3, 224, 224)"
+            )
+    return examples
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor" if count == 1 else f"{count} tensors"
+
+
+def _not_copied(network: nn.Module, error: Exception) -> str:
+    advice = "attach works on a copy, so give a network that copy.deepcopy takes"
+    hooks = [hook for one in network.modules() for hook in one._forward_pre_hooks.values()]
+    if any(isinstance(hook, WeightNorm) for hook in hooks):
+        advice = (
+            "torch.nn.utils.weight_norm makes what cannot be copied; use "
+            "torch.nn.utils.parametrizations.weight_norm, or remove_weight_norm first"
+        )
+    kind = type(network).__name__
+    return f"attach: {kind} cannot be copied ({_line(error).split('. ')[0]}); {advice}"
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Let attention run as products of matrices, which torch's counter sees on every device."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def probed(
     traced: Traced, root: nn.Module, examples: Sequence[Tensor], counter: FlopCounterMode
 ) -> Traced:
     """The same graph on inputs of another size; `root` holds the same modules, in eval mode."""
     probe = _Probe(root, traced.graph, counter)
-    _seeded(probe.run, [_noise(one) for one in examples])
+    with _countable():
+        _seeded(probe.run, [_noise(one) for one in examples])
     return replace(
         traced,
         root=root,

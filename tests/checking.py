@@ -11,6 +11,8 @@ _CHECKED_BY_FTWT = (
     Literal["softmax", "layer", "none"],
     Literal["below", "reach"],
     Literal["decoupled", "joint"],
+    Literal["masked", "dense", "teacher"],
+    Literal["site", "filter"],
 )
 
 checked = beartype(

@@ -1,12 +1,14 @@
 """Every Python block of README and docs runs; pages made from records are up to date."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import results
+from benchmarks import estimate, results, zoo
+from tests.laws.zoo import names
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,3 +46,23 @@ def test_records_are_whole_and_belong_together():
         assert total in (0, record["test"]["dense_macs"])
         if record["specification"]["pruning"] is not None:
             assert Path(record["init"]).name in results.records()
+
+
+def test_the_zoos_page_is_made_from_its_record():
+    record = json.loads(zoo.RECORD.read_text())
+    assert zoo.PAGE.read_text() == zoo.page(record)
+
+
+def test_the_zoos_record_is_whole():
+    """Every network passed, and in the median nearly all zero channels were found."""
+    record = json.loads(zoo.RECORD.read_text())
+    assert [row["network"] for row in record["networks"]] == names()
+    assert not [row for row in record["networks"] if "failed" in row]
+    assert zoo.median_tightness(record) >= zoo.TIGHT
+    for row in record["networks"]:
+        assert 0 < row["unreached_macs"] < row["dense_macs"], row["network"]
+        assert row["found_channels"] <= row["zero_channels"], row["network"]
+
+
+def test_budgets_are_made_from_their_records():
+    assert estimate.PAGE.read_text() == estimate.page(estimate.PAGE.read_text())

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ftwt import networks
+from ftwt import macs, networks
 from ftwt.errors import FtwtError
 
 CIFAR = [
@@ -34,7 +34,8 @@ def test_names_are_exactly_these():
     assert networks.names() == (
         *(f"cifar10-{name}" for name in CIFAR),
         *(f"cifar100-{name}" for name in CIFAR),
-        *(f"imagenet-{name}" for name in ("resnet18", "resnet34", "resnet50", "mobilenet_v2")),
+        *(f"imagenet-resnet{depth}" for depth in (18, 34, 50)),
+        *(f"imagenet-mobilenet_v{version}" for version in (1, 2)),
     )
 
 
@@ -63,6 +64,13 @@ def test_example_has_the_size_of_the_data(name, size):
 
 def test_width_of_a_name_is_the_width_that_is_built():
     assert parameters(networks.build("cifar10-mobilenet_v1-x0.5")) == 823_722
+
+
+def test_mobilenet_v1_on_imagenet_is_the_published_one():
+    """569 million MACs and 4.2 million parameters (arXiv 1704.04861, table 4)."""
+    network = networks.build("imagenet-mobilenet_v1")
+    assert parameters(network) == 4_231_976
+    assert macs.dense_macs(network, networks.example("imagenet-mobilenet_v1")) == 568_740_352
 
 
 @pytest.mark.parametrize("name", ["cifar10-resnet8", "imagenet-resnet18", "torchvision:alexnet"])

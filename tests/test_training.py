@@ -136,7 +136,7 @@ def test_no_targets_are_computed_while_gates_are_frozen(monkeypatch):
 
 
 def test_switches_train_too():
-    _, rows = fit(gated(), training.Phase("both", 1), amp=True, channels_last=True, clip_norm=1.0)
+    _, rows = fit(gated(), training.Phase("both", 1), amp="bf16", channels_last=True, clip_norm=1.0)
     assert rows[0].losses["loss"] == pytest.approx(
         rows[0].losses["CrossEntropy"] + rows[0].losses["GateBCE"]
     )
@@ -165,6 +165,13 @@ def test_bad_values():
         training.Phase("a", 1, train="head")
     with pytest.raises(ftwt.FtwtError, match="lr=-1"):
         training.Sgd(-1)
+    with pytest.raises(ftwt.FtwtError, match=r"epochs=1.5; give 1 or more, a whole number"):
+        training.Phase("a", 1.5)
+    for bad in (float("inf"), float("nan")):
+        with pytest.raises(ftwt.FtwtError, match=f"lr={bad}"):
+            training.Sgd(bad)
+    with pytest.raises(ftwt.FtwtError, match="weight_decay=nan"):
+        training.Sgd(0.1, weight_decay=float("nan"))
     with pytest.raises(ftwt.FtwtError, match="no phases"):
         training.Settings((), training.Sgd(0.1))
     chosen = training.Settings((training.Phase("a", 1),), training.Sgd(0.1))
@@ -191,8 +198,8 @@ def test_the_pipeline_trains():
     # Every step was a new value: the first ones can be used again.
     again = start.loss(losses.CrossEntropy()).schedule(training.Phase("x", 1, train="backbone"))
     assert again.before.objective != ready.before.objective
-    assert ready.with_settings(amp=True).settings.amp
-    assert not ready.settings.amp
+    assert ready.with_settings(amp="bf16").settings.amp == "bf16"
+    assert ready.settings.amp is None
 
 
 def test_the_pipeline_says_what_comes_next():

@@ -111,6 +111,32 @@ def test_a_saved_site_that_the_network_lacks(tmp_path):
         ftwt.load(path, backbones.resnet8())
 
 
+class Tied(nn.Module):
+    """Two convolutions of one weight, a view of another one, a convolution at two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.two.weight = self.one.weight
+        self.again = self.one
+        self.register_buffer("half", self.one.bias.detach()[:2])
+        self.last = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        x = F.relu(self.two(F.relu(self.one(x)))) * self.half.sum()
+        return self.last(F.relu(self.again(x))).mean((2, 3))
+
+
+def test_tied_weights_are_saved_and_stay_tied(tmp_path):
+    torch.manual_seed(0)
+    model, path = ftwt.attach(Tied(), ftwt.Pruning(), example=EXAMPLE).eval(), tmp_path / "tied"
+    ftwt.save(model, path, ftwt.Card(network=None, num_classes=4))
+    again, _ = ftwt.load(path, Tied())
+    assert torch.equal(again(images()), model(images()))
+    assert again.two.weight is again.one.weight
+    assert again.again is again.one
+
+
 def test_copies_hold_their_own_weights():
     model = gated()
     other = copy.deepcopy(model)

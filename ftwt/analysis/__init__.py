@@ -9,34 +9,53 @@ Measurements need nothing but torch; plots need `pip install ftwt[plots]`.
 
 from ftwt.analysis import drawing, page
 from ftwt.analysis.activity import Activity, LayerCost, SiteActivity, activity
+from ftwt.analysis.core import LayerFilters, core_filters
 from ftwt.analysis.cost_plot import cost_histogram
 from ftwt.analysis.curve import Curve, CurveRow, Measured, oracle_curve
+from ftwt.analysis.equal_cost import oracle_top_k, static_uniform
 from ftwt.analysis.heatmap_plot import heatmap_grid
 from ftwt.analysis.heatmaps import Heatmaps, heatmaps
 from ftwt.analysis.layer_plots import activity_by_layer, macs_by_layer
+from ftwt.analysis.outcomes import Outcomes, outcomes
+from ftwt.analysis.removal import Removal, without_never
 from ftwt.analysis.report import Findings, write_report
+from ftwt.analysis.shifts import SHIFTS, Shift, shifted
+from ftwt.analysis.similarity import Similarity, heatmap_similarity
 from ftwt.analysis.tested import evaluate_run
 from ftwt.analysis.tradeoff_plot import tradeoff
 
 __all__ = [
+    "SHIFTS",
     "Activity",
     "Curve",
     "CurveRow",
     "Findings",
     "Heatmaps",
     "LayerCost",
+    "LayerFilters",
     "Measured",
+    "Outcomes",
+    "Removal",
+    "Shift",
+    "Similarity",
     "SiteActivity",
     "activity",
     "activity_by_layer",
+    "core_filters",
     "cost_histogram",
     "drawing",
     "evaluate_run",
     "heatmap_grid",
+    "heatmap_similarity",
     "heatmaps",
     "macs_by_layer",
     "oracle_curve",
+    "oracle_top_k",
+    "outcomes",
     "page",
+    "shifted",
+    "static_uniform",
     "tradeoff",
+    "without_never",
     "write_report",
 ]

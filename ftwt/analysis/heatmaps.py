@@ -1,5 +1,7 @@
 """Heatmaps of a site: of all its filters, and of those that run."""
 
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,26 +89,10 @@ def heatmaps(model: Gated, images: Float[Tensor, "B 3 H W"], site: str) -> Heatm
     """
     check_gated(model, "heatmaps")
     check_site(model, site, "heatmaps")
-    (candidate,) = (one for one in model.anatomy.sites if one.name == site)
-    seen: list[Tensor] = []
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        # (site input, unmasked features, recorder)
-        seen.append(inputs[1])
-
-    gate = model.gates[candidate.key]
-    hook = gate.register_forward_pre_hook(note)
-    try:
-        with evaluating(model):
-            trace = model.trace(images.to(next(model.parameters()).device), targets=False)
-            masks = trace.masks
-            features, mask = seen[-1], masks[site]
-            full = heatmap(features)
-            kept = heatmap(features * rearrange(mask, "b c -> b c 1 1"))
-            macs = model.anatomy.plan.exact(masks)[site]
-            similarity, overlap = cosine(full, kept), iou_at_half_maximum(full, kept)
-    finally:
-        hook.remove()
+    masks, features = observed(model, images, (site,))
+    mask = masks[site]
+    full, kept = full_and_kept(features[site], mask)
+    macs = model.anatomy.plan.exact(masks)[site]
     dense = next(layer.dense_macs for layer in model.anatomy.plan.layers if layer.name == site)
     return Heatmaps(
         site=site,
@@ -115,9 +101,38 @@ def heatmaps(model: Gated, images: Float[Tensor, "B 3 H W"], site: str) -> Heatm
         kept=kept.cpu().clone(),
         kept_share=tuple(mask.double().mean(1).tolist()),
         reduction_exact=tuple((1 - macs.double() / dense).tolist()),
-        cosine=tuple(similarity.tolist()),
-        iou_at_half_maximum=tuple(overlap.tolist()),
+        cosine=tuple(cosine(full, kept).tolist()),
+        iou_at_half_maximum=tuple(iou_at_half_maximum(full, kept).tolist()),
     )
+
+
+def observed(
+    model: Gated, images: Float[Tensor, "B 3 H W"], sites: Sequence[str]
+) -> tuple[dict[str, Bool[Tensor, "B C"]], dict[str, Float[Tensor, "B C H W"]]]:
+    """Masks of all sites, and the features of some before their masks, in evaluation mode."""
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            # (site input, unmasked features, recorder)
+            seen[name] = inputs[1]
+
+        return hook
+
+    keys = {one.name: one.key for one in model.anatomy.sites}
+    with ExitStack() as hooks, evaluating(model):
+        for name in sites:
+            hook = model.gates[keys[name]].register_forward_pre_hook(note(name))
+            hooks.callback(hook.remove)
+        trace = model.trace(images.to(next(model.parameters()).device), targets=False)
+        return dict(trace.masks), seen
+
+
+def full_and_kept(
+    features: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B C"]
+) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
+    """Heatmaps of all of a site's filters, and of those that its mask keeps."""
+    return heatmap(features), heatmap(features * rearrange(mask, "b c -> b c 1 1"))
 
 
 def upsample(maps: Float[Tensor, "B H W"], size: tuple[int, int]) -> Float[Tensor, "B H_big W_big"]:

@@ -71,11 +71,20 @@ class Page:
 
 def picture(figure: Figure, caption: str, alt: str) -> Picture:
     """A matplotlib figure as a picture for the page: SVG, or PNG where that is smaller."""
-    width = round(figure.get_figwidth() * _PIXELS_PER_INCH)
     svg, png = drawing.to_svg(figure), drawing.to_png(figure)
+    return smaller(svg, png, width_pixels(figure), caption, alt)
+
+
+def width_pixels(figure: Figure) -> int:
+    """How wide a figure is on the page where there is room."""
+    return round(figure.get_figwidth() * _PIXELS_PER_INCH)
+
+
+def smaller(svg: bytes, png: bytes, width_pixels: int, caption: str, alt: str) -> Picture:
+    """A picture of which SVG and PNG are there: SVG, or PNG where that is much smaller."""
     if len(svg) <= 2 * len(png):
-        return Picture(svg, "image/svg+xml", width, caption, alt)
-    return Picture(png, "image/png", width, caption, alt)
+        return Picture(svg, "image/svg+xml", width_pixels, caption, alt)
+    return Picture(png, "image/png", width_pixels, caption, alt)
 
 
 def write(path: Path, page: Page) -> None:

@@ -56,6 +56,7 @@ th {
   vertical-align: bottom;
 }
 td { border-bottom: 1px solid var(--line); }
+td:first-child { white-space: nowrap; }
 td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 9rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th.number { white-space: normal; }

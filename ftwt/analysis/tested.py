@@ -2,27 +2,34 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ftwt import data, networks, storage
 from ftwt.analysis.activity import Activity, activity
-from ftwt.data import Batches, Dataset
+from ftwt.data import Dataset
+from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 from ftwt.files import write_atomically
 from ftwt.macs import dense_macs
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate
-from ftwt.training.runs import versions
-
-_BATCH = 500
+from ftwt.training.preparation import Loader
+from ftwt.training.records import versions
+from ftwt.training.runs import check_device
 
 
 def evaluate_run(
-    run: Path, name: str, *, size: int | None = None, limit: int | None = None
+    run: Path,
+    name: str,
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate a saved model on a data set's test images.
 
@@ -37,13 +44,18 @@ def evaluate_run(
         name: the data set, as for `data.load`.
         size: side in pixels that images are brought to, as for `data.load`.
         limit: use at most so many test images, spread evenly over the classes.
+        device: where to evaluate.
+        workers: processes that decode images, as for `data.load`.
 
     Raises:
         FtwtError: no model there, or the data's classes are not the model's.
     """
     file = storage.model_file(run)
-    model, card = storage.load(file)
-    dataset = data.load(name, size=size)
+    check_device(device)
+    model, card = storage.load(file, device=device)
+    # The training images are only for their statistics, which a run brings with it.
+    only: Literal["test"] | None = "test" if card.mean and card.std else None
+    dataset = data.load(name, size=size, only=only, workers=workers)
     if len(dataset.classes) != card.num_classes:
         raise FtwtError(
             f"eval: {run} knows {card.num_classes} classes, {name} has {len(dataset.classes)}; "
@@ -71,18 +83,19 @@ def evaluate_run(
     return result
 
 
-def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Batches:
+def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Loader:
     """Test images, with the pixel statistics that the model was trained with."""
     images = dataset.test
     if limit is not None:
         # Files lie class by class: the first so many would be of one class.
         images = images.select(balanced_prefix(images.labels, min(limit, len(images))))
     mean, std = card.mean or dataset.mean, card.std or dataset.std
-    return Batches(images, _BATCH, mean=mean, std=std)  # type: ignore[arg-type]
+    return data.serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]
 
 
-def _plain(model: nn.Module, batches: Batches, side: int) -> dict[str, Any]:
-    macs = dense_macs(model, torch.zeros(1, 3, side, side))
+def _plain(model: nn.Module, batches: Loader, side: int) -> dict[str, Any]:
+    device = next(model.parameters()).device
+    macs = dense_macs(model, torch.zeros(1, 3, side, side, device=device))
     seen = evaluate(model, batches, dense_macs=macs)
     return {
         "images": seen.images,
@@ -98,9 +111,12 @@ def _plain(model: nn.Module, batches: Batches, side: int) -> dict[str, Any]:
     }
 
 
-def _gated(model: Gated, card: storage.Card, batches: Batches, start: Path) -> dict[str, Any]:
+def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> dict[str, Any]:
     seen = activity(model, batches)
-    dense = evaluate(storage.load(start)[0], batches).accuracy if start.is_file() else None
+    device = next(model.parameters()).device
+    dense = None
+    if start.is_file():
+        dense = evaluate(storage.load(start, device=device)[0], batches).accuracy
     return {
         "images": seen.images,
         "accuracy": seen.accuracy,
@@ -137,7 +153,7 @@ def layer_rows(seen: Activity) -> list[dict[str, Any]]:
     return rows
 
 
-def _all_on_accuracy(model: Gated, card: storage.Card, batches: Batches) -> float | None:
+def _all_on_accuracy(model: Gated, card: storage.Card, batches: Loader) -> float | None:
     """Accuracy of the same weights with every filter on."""
     if card.network is None:
         return None
@@ -146,4 +162,5 @@ def _all_on_accuracy(model: Gated, card: storage.Card, batches: Batches) -> floa
         name: value for name, value in model.state_dict().items() if not name.startswith("gates.")
     }
     plain.load_state_dict(weights)
+    plain.to(next(model.parameters()).device)
     return evaluate(plain, batches).accuracy

@@ -1,12 +1,14 @@
-"""MobileNetV1 for 32x32 images (Howard et al. 2017, arXiv 1704.04861, table 1).
+"""MobileNetV1 (Howard et al. 2017, arXiv 1704.04861, table 1).
 
-The stem keeps the resolution (stride 1), as a 32x32 image has none to spare.
+On 32x32 images the stem keeps the resolution (stride 1), which has none to spare; on ImageNet it
+halves it, as published.
 """
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.backbones._build import check_num_classes, check_width, he_init
+from ftwt.errors import FtwtError
 
 _STEM = 32
 # Output channels and stride of the depthwise separable blocks.
@@ -23,20 +25,27 @@ _BLOCKS = (
 )
 
 
-def mobilenet_v1(width: float = 1.0, num_classes: int = 10) -> nn.Module:
-    """MobileNetV1; `width` multiplies the channels of every layer (the paper's alpha)."""
+def mobilenet_v1(width: float = 1.0, num_classes: int = 10, *, stem_stride: int = 1) -> nn.Module:
+    """MobileNetV1; `width` multiplies the channels of every layer (the paper's alpha).
+
+    `stem_stride` is 1 for CIFAR and 2 for ImageNet.
+    """
     check_width("mobilenet_v1", width)
     check_num_classes("mobilenet_v1", num_classes)
-    return MobileNetV1(width, num_classes)
+    if stem_stride not in (1, 2):
+        raise FtwtError(
+            f"mobilenet_v1: stem_stride={stem_stride!r}; give 1 for CIFAR or 2 for ImageNet"
+        )
+    return MobileNetV1(width, num_classes, stem_stride)
 
 
 class MobileNetV1(nn.Module):
     """A 3x3 stem, 13 depthwise separable blocks and a linear classifier."""
 
-    def __init__(self, width: float, num_classes: int) -> None:
+    def __init__(self, width: float, num_classes: int, stem_stride: int) -> None:
         super().__init__()
         channels = _scaled(_STEM, width)
-        self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(3, channels, 3, stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu1 = nn.ReLU()
         blocks = []

@@ -1,17 +1,34 @@
-"""Images in memory: data sets, splits and batches.
+"""Data sets, splits and batches.
 
     shapes = load("shapes")
     train, validation = holdout(shapes.train)
     loader = Batches(train, 128, mean=shapes.mean, std=shapes.std, augment=Augment(), shuffle=True)
 
-A split is kept as one uint8 tensor, and augmentation works on whole batches, so that loading never
-bounds training.
+A split that fits into memory is kept there as one uint8 tensor (`Images`), and augmentation works
+on whole batches, so that loading never bounds training. A larger one stays on disk (`Files`) and is
+decoded by worker processes. `serve` makes the loader that fits.
 """
 
-from ftwt.data.augment import Augment
+from ftwt.data.augment import Augment, ResizedCrop
 from ftwt.data.batches import Batches
-from ftwt.data.images import Dataset, Images
+from ftwt.data.dataset import Dataset, Split
+from ftwt.data.files import Files
+from ftwt.data.images import Images
+from ftwt.data.loaders import serve
 from ftwt.data.loading import load
 from ftwt.data.splits import holdout
+from ftwt.data.streamed import StreamedBatches
 
-__all__ = ["Augment", "Batches", "Dataset", "Images", "holdout", "load"]
+__all__ = [
+    "Augment",
+    "Batches",
+    "Dataset",
+    "Files",
+    "Images",
+    "ResizedCrop",
+    "Split",
+    "StreamedBatches",
+    "holdout",
+    "load",
+    "serve",
+]

@@ -1,6 +1,7 @@
-"""Random crops and flips of a whole batch at once."""
+"""Random crops and flips: of a whole batch at once, or image by image."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -38,6 +39,78 @@ class Augment:
         if self.flip:
             pixels = _flip(pixels, generator)
         return pixels
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """ImageNet's augmentation: a random part of each image, resized, and a random flip.
+
+    torchvision's v2 transforms do the work. Images on disk are augmented one by one where they are
+    decoded, by `image`.
+
+    Attributes:
+        scale: smallest and largest share of the image's area.
+        ratio: smallest and largest ratio of width to height.
+        flip: mirror half of the samples.
+
+    Raises:
+        FtwtError: a range is empty, or an area is not within (0, 1].
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        narrow, wide = self.ratio
+        if not (0 < low <= high <= 1 and 0 < narrow <= wide):
+            raise FtwtError(
+                f"ResizedCrop(scale={self.scale}, ratio={self.ratio}): give ranges (low, high), "
+                "areas within (0, 1]; use e.g. scale=(0.08, 1.0)"
+            )
+
+    def image(
+        self, picture: Any, size: int, generator: torch.Generator
+    ) -> UInt8[Tensor, "3 size size"]:
+        """Return one augmented image of `size` pixels; all randomness comes from `generator`."""
+        v2 = _transforms()
+        # These transforms draw from torch's own generator.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            crop = v2.RandomResizedCrop(size, self.scale, self.ratio, antialias=True)
+            turned = v2.RandomHorizontalFlip(0.5 if self.flip else 0.0)
+            pixels: Tensor = v2.functional.to_image(turned(crop(picture)))
+        return pixels.as_subclass(Tensor)
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B 3 H W"], generator: torch.Generator
+    ) -> UInt8[Tensor, "B 3 H W"]:
+        """Return the augmented batch, of the same size."""
+        seeds = torch.randint(2**62, (len(pixels),), generator=generator).tolist()
+        made = [
+            self.image(one, pixels.shape[-1], torch.Generator().manual_seed(seed))
+            for one, seed in zip(pixels, seeds, strict=True)
+        ]
+        return torch.stack(made)
+
+
+def centre(picture: Any, size: int) -> UInt8[Tensor, "3 size size"]:
+    """Return the centre of an image, as ImageNet is evaluated.
+
+    The shorter side is resized to 256 / 224 of `size`, then `size` by `size` pixels are cropped.
+    """
+    v2 = _transforms()
+    resized = v2.functional.resize(picture, [round(size * 256 / 224)], antialias=True)
+    pixels: Tensor = v2.functional.to_image(v2.functional.center_crop(resized, [size, size]))
+    return pixels.as_subclass(Tensor)
+
+
+def _transforms() -> Any:
+    # Imported late: torchvision takes longer to import than all of ftwt.
+    from torchvision.transforms import v2
+
+    return v2
 
 
 def _crop(

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from ftwt.data.augment import Augment
+from ftwt.data.augment import Augment, ResizedCrop
 from ftwt.data.images import Images
+from ftwt.data.serving import Normalise, Order
 from ftwt.data.streams import stream
-from ftwt.errors import FtwtError
 
 
 class Batches:
@@ -32,10 +32,11 @@ class Batches:
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        augment: Augment | None = None,
+        augment: Augment | ResizedCrop | None = None,
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
         device: torch.device | str | None = None,
     ) -> None:
         """Serve `images`.
@@ -49,38 +50,21 @@ class Batches:
             shuffle: serve in a random order, else in the order of `images`.
             seed: seed of order and augmentation.
             drop_last: leave out a last batch that is smaller than the others.
+            shard: which of how many parts of the images to serve, as for processes that share
+                them: (0, 2) is every other one. With
+                `drop_last` all parts have equally many batches.
             device: where batches go; where the images are if None.
 
         Raises:
             FtwtError: `batch_size` or `std` is not positive, there are no images, or `drop_last`
                 leaves no batch.
         """
-        if batch_size < 1:
-            raise FtwtError(
-                f"Batches(batch_size={batch_size}): the batch size must be 1 or more; use e.g. 128"
-            )
-        if len(images) < (batch_size if drop_last else 1):
-            raise FtwtError(
-                f"Batches(batch_size={batch_size}, drop_last={drop_last}): {len(images)} images "
-                "make no batch; give more images or a smaller batch size"
-            )
-        if min(std) <= 0:
-            raise FtwtError(
-                f"Batches(std={std}): every channel's standard deviation must be above 0; "
-                "use the data set's own `std`"
-            )
+        self.order = Order(len(images), batch_size, shuffle, seed, drop_last, shard)
         self.images = images
-        self.batch_size = batch_size
         self.augment = augment
-        self.shuffle = shuffle
         self.seed = seed
-        self.drop_last = drop_last
         self.device = torch.device(device) if device is not None else images.pixels.device
-        # (pixel / 255 - mean) / std, as one multiplication and one addition.
-        scale = [1 / (255 * deviation) for deviation in std]
-        shift = [-middle / deviation for middle, deviation in zip(mean, std, strict=True)]
-        self._scale = torch.tensor(scale, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
-        self._shift = torch.tensor(shift, dtype=torch.float32, device=self.device).view(1, 3, 1, 1)
+        self._normalise = Normalise(mean, std, self.device)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -94,19 +78,29 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        whole, rest = divmod(len(self.images), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
-        generator = stream(self.seed, self.epoch)
+        return self.starting_at(0)
+
+    def starting_at(
+        self, batch: int
+    ) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
+        """Serve the batches of the epoch from number `batch` on, as a whole pass would."""
         pixels, labels = self.images.pixels, self.images.labels
-        order = torch.arange(len(labels))
-        if self.shuffle:
-            order = torch.randperm(len(labels), generator=generator)
-        for indices in torch.split(order.to(pixels.device), self.batch_size)[: len(self)]:
-            batch = pixels[indices]
+        generator = stream(self.seed, self.epoch)
+        if self.order.shuffle:
+            # The numbers that made the order are not used again.
+            torch.randperm(self.order.count, generator=generator)
+        index, _ = self.order.shard
+        if index:
+            # The parts have the same order, and augmentation of their own.
+            generator = stream(self.seed, self.epoch, index)
+        for number, chosen in enumerate(self.order.batches(self.epoch)):
+            indices = chosen.to(pixels.device)
+            images = pixels[indices]
             if self.augment is not None:
-                batch = self.augment(batch, generator)
-            # Moved as uint8: a quarter of the bytes.
-            inputs = batch.to(self.device).float().mul_(self._scale).add_(self._shift)
-            yield inputs, labels[indices].to(self.device)
+                # Also of batches that are left out: the generator goes on from one to the next.
+                images = self.augment(images, generator)
+            if number >= batch:
+                yield self._normalise(images), labels[indices].to(self.device)

@@ -57,7 +57,7 @@ def default_root() -> Path:
 
 
 def read(
-    cifar: Cifar, folder: Path, *, size: int | None, download: bool
+    cifar: Cifar, folder: Path, *, size: int | None, only: str | None, download: bool
 ) -> tuple[tuple[str, ...], Images, Images]:
     """Read a CIFAR data set into (classes, train, test).
 
@@ -65,6 +65,7 @@ def read(
         cifar: which one.
         folder: holds torchvision's `cifar-10-batches-py` or `cifar-100-python`.
         size: side in pixels that images are resized to, or None for 32.
+        only: "train" or "test", the one split to read; the other one is empty then.
         download: fetch the archive when the files are not there.
 
     Raises:
@@ -74,8 +75,12 @@ def read(
         with warnings.catch_warnings():
             # The archives were pickled by a NumPy whose dtypes newer ones warn about.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            train = cifar.source(folder, train=True, download=download)
-            test = cifar.source(folder, train=False)
+            wanted = [name for name in ("train", "test") if only in (None, name)]
+            # Any one of them checks that the files of both are there.
+            read = {
+                name: cifar.source(folder, train=name == "train", download=download)
+                for name in wanted
+            }
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         failed = f"cannot be downloaded to {folder}" if download else f"is not whole in {folder}"
         reason = " ".join(str(error).split())
@@ -84,7 +89,12 @@ def read(
             f"{cifar.source.filename} from {cifar.source.url} there, or name the folder that has "
             f"it: {cifar.name}:DIR"
         ) from error
-    return tuple(train.classes), _images(train, size), _images(test, size)
+    classes = tuple(read[wanted[0]].classes)
+    train, test = (
+        _images(read[name], size) if name in read else Images.none(size or 32)
+        for name in ("train", "test")
+    )
+    return classes, train, test
 
 
 def _images(split: Any, size: int | None) -> Images:

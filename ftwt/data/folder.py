@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,18 +19,30 @@ from torchvision.datasets.folder import (  # type: ignore[import-untyped, unused
     make_dataset,
 )
 
+from ftwt.data.dataset import Dataset
+from ftwt.data.decoding import decode
+from ftwt.data.files import Files
 from ftwt.data.images import Images
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 
 Progress = Callable[[int, int], None]
+Only = Literal["train", "test"]
+
+# The customary ones of ImageNet, which torchvision's weights were trained with.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Below this many pixels an image decodes faster than threads hand over the interpreter's lock.
 _WORTH_A_THREAD = 128 * 128
 
 
 def read(
-    folder: Path, *, size: int | None, limit: int | None, progress: Progress | None
+    folder: Path,
+    *,
+    size: int | None,
+    limit: int | None,
+    only: Only | None,
+    progress: Progress | None,
 ) -> tuple[tuple[str, ...], Images, Images]:
     """Read `folder`/train and `folder`/test (or val) into (classes, train, test).
 
@@ -38,26 +51,66 @@ def read(
         size: side in pixels that images are resized (shorter side) and cropped (centre) to; None
             when all images are square and of one size already.
         limit: training images to keep, see `balanced_prefix`.
+        only: the one split to decode; the other one is empty then.
         progress: called with (images read, images in all).
 
     Raises:
         FtwtError: a folder is missing or empty, the classes of the splits differ, an image cannot
-            be read, or the images are not of one size.
+            be read, the images are not of one size, or they do not fit into memory.
     """
-    train_folder, test_folder = _split_folders(folder)
+    found = listing(folder, ("test", "val"), limit=limit, only=only)
+    _check_memory(folder, found, size)
+    files = [found.root / os.fsdecode(name) for names, _ in found.splits for name in names]
+    pixels = _decode_all(files, size, progress)
+    count = len(found.splits[0][0])
+    train, test = (labels for _, labels in found.splits)
+    return found.classes, Images(pixels[:count], train), Images(pixels[count:], test)
+
+
+def stream(
+    name: str, folder: Path, *, size: int, limit: int | None, only: Only | None, workers: int
+) -> Dataset:
+    """List a folder as a data set that is decoded while it is served.
+
+    The arguments are those of `read`; val/ goes before test/, as ImageNet's test/ has no labels.
+    """
+    found = listing(folder, ("val", "test"), limit=limit, only=only)
+    train, test = (Files(folder, names, labels, size, workers) for names, labels in found.splits)
+    return Dataset(name, found.classes, train, test, _IMAGENET_MEAN, _IMAGENET_STD)
+
+
+class Listing(NamedTuple):
+    """The files of a folder: classes, and names and labels of training and test images."""
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: list[tuple[np.ndarray, Tensor]]
+
+
+def listing(
+    folder: Path, tests: tuple[str, str], *, limit: int | None, only: Only | None
+) -> Listing:
+    """Find the images of a folder, without opening them.
+
+    Raises:
+        FtwtError: a folder is missing or empty, or the classes of the splits differ.
+    """
+    train_folder, test_folder = _split_folders(folder, tests)
     classes = _classes(train_folder)
     _check_same_classes(classes, train_folder, test_folder)
-    train_files, train_labels = _files(train_folder, classes)
-    test_files, test_labels = _files(test_folder, classes)
-    if limit is not None:
-        kept = balanced_prefix(train_labels, limit)
-        train_files, train_labels = [train_files[i] for i in kept.tolist()], train_labels[kept]
-    pixels = _decode_all([*train_files, *test_files], size, progress)
-    count = len(train_files)
-    return classes, Images(pixels[:count], train_labels), Images(pixels[count:], test_labels)
+    nothing = np.array([], dtype=bytes), torch.empty(0, dtype=torch.int64)
+    train, test = nothing, nothing
+    if only != "test":
+        train = _files(folder, train_folder, classes)
+        if limit is not None:
+            kept = balanced_prefix(train[1], limit)
+            train = train[0][kept.numpy()], train[1][kept]
+    if only != "train":
+        test = _files(folder, test_folder, classes)
+    return Listing(folder, classes, [train, test])
 
 
-def _split_folders(folder: Path) -> tuple[Path, Path]:
+def _split_folders(folder: Path, tests: tuple[str, str]) -> tuple[Path, Path]:
     if not folder.is_dir():
         raise FtwtError(
             f"load: there is no folder {folder}; give one that holds train/CLASS/IMAGE and "
@@ -73,7 +126,7 @@ def _split_folders(folder: Path) -> tuple[Path, Path]:
             f"load: folder {folder} has no train/ inside; move the training images to "
             f"{folder / 'train'}/CLASS/"
         )
-    for name in ("test", "val"):
+    for name in tests:
         if (folder / name).is_dir():
             return folder / "train", folder / name
     raise FtwtError(
@@ -108,7 +161,7 @@ def _check_same_classes(classes: tuple[str, ...], train: Path, test: Path) -> No
             )
 
 
-def _files(split: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor]:
+def _files(root: Path, split: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, Tensor]:
     found = make_dataset(
         str(split),
         {name: i for i, name in enumerate(classes)},
@@ -122,7 +175,20 @@ def _files(split: Path, classes: tuple[str, ...]) -> tuple[list[Path], Tensor]:
             f"load: class folder {split / classes[counts.index(0)]} has no images; put some in "
             f"({', '.join(IMG_EXTENSIONS)}) or remove the class from all splits"
         )
-    return [Path(path) for path, _ in found], labels
+    return np.array([os.fsencode(os.path.relpath(path, root)) for path, _ in found]), labels
+
+
+def _check_memory(folder: Path, found: Listing, size: int | None) -> None:
+    """Images that do not fit into half of the memory are for `imagenet:`."""
+    names = next(names for names, _ in found.splits if len(names))
+    side = size or decode(folder / os.fsdecode(names[0])).width
+    count = sum(len(labels) for _, labels in found.splits)
+    needed, there = count * 3 * side**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there / 2:
+        raise FtwtError(
+            f"load: {count:,} images of {side} pixels take {needed / 2**30:.1f} GiB of memory, "
+            f"this machine has {there / 2**30:.1f}; read them while training: imagenet:{folder}"
+        )
 
 
 def _is_image(path: str) -> bool:
@@ -160,21 +226,7 @@ def _decode_all(
 
 def _decode(file: Path, size: int | None) -> np.ndarray:
     """Return an image as RGB bytes (H, W, 3), turned upright."""
-    try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):
-                # PIL would cut 16-bit greys off at 255 instead of scaling them.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode == "P":
-                # By way of RGBA: PIL warns when a palette's transparency is dropped unseen.
-                image = image.convert("RGBA")
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(file), "").strip() or type(error).__name__
-        raise FtwtError(
-            f"load: cannot read image {file} ({reason}); replace the file or remove it"
-        ) from error
+    image = decode(file)
     if size is not None and image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -41,35 +42,27 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @staticmethod
+    def none(size: int) -> Images:
+        """Return a split without images."""
+        pixels = torch.empty((0, 3, size, size), dtype=torch.uint8)
+        return Images(pixels, torch.empty(0, dtype=torch.int64))
+
+    @property
+    def size(self) -> int:
+        """Width of the images in pixels."""
+        return self.pixels.shape[-1]
+
     def select(self, indices: Int64[Tensor, " M"]) -> Images:
         """Return the images at `indices`, in that order."""
         return Images(self.pixels[indices], self.labels[indices])
 
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Two splits of square images with the same classes.
-
-    Attributes:
-        name: what `load` was asked for, e.g. "shapes" or "imagefolder:DIR".
-        classes: class names, in the order of the labels.
-        train: images to learn from; take the validation split out of these with `holdout`.
-        test: images to report on.
-        mean: mean of each colour channel, of pixels scaled to 0..1.
-        std: standard deviation of each colour channel, of pixels scaled to 0..1.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    train: Images
-    test: Images
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @property
-    def image_size(self) -> int:
-        """Side of the images in pixels."""
-        return self.train.pixels.shape[-1]
+    def digest(self) -> str:
+        """Return a short text that is the same for the same images and labels, and only then."""
+        digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
+        for values in (self.pixels, self.labels):
+            digest.update(values.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
 
 def channel_statistics(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from ftwt.data import shapes
-from ftwt.data.images import Dataset, Images, channel_statistics
+from ftwt.data.dataset import Dataset
+from ftwt.data.images import Images, channel_statistics
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 
 Progress = Callable[[int, int], None]
-KNOWN = ("shapes", "cifar10", "cifar10:DIR", "cifar100", "cifar100:DIR", "imagefolder:DIR")
+Only = Literal["train", "test"]
+KNOWN = (
+    "shapes", "cifar10", "cifar10:DIR", "cifar100", "cifar100:DIR", "imagefolder:DIR",
+    "imagenet:DIR",
+)  # fmt: skip
 
 
 def load(
@@ -20,11 +27,13 @@ def load(
     root: Path | None = None,
     size: int | None = None,
     limit: int | None = None,
+    only: Only | None = None,
     seed: int = 0,
+    workers: int | None = None,
     download: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Load a data set into memory.
+    """Load a data set, into memory or, for `imagenet`, to be read while it is served.
 
     | name | images |
     |---|---|
@@ -32,6 +41,7 @@ def load(
     | `cifar10`, `cifar100` | torchvision's, downloaded to `root` when they are not there |
     | `cifar10:DIR`, `cifar100:DIR` | the same, kept in DIR |
     | `imagefolder:DIR` | DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE, or val/ without test/ |
+    | `imagenet:DIR` | the same with val/ before test/, of any size, decoded by worker processes |
 
     Args:
         name: a name of the table.
@@ -39,10 +49,14 @@ def load(
             folder and `ftwt` in the user's cache.
         size: side of the images in pixels. Folder images are resized by their shorter side and
             cropped at the centre; CIFAR images resized; shapes drawn at that size. None keeps the
-            images' own size, which has to be the same for all.
+            images' own size, which has to be the same for all; for `imagenet` 224.
         limit: keep only this many training images, a fixed choice that is spread evenly over the
             classes; a smaller limit keeps a subset of a larger one.
+        only: load only this split and leave the other one empty. Mean and standard deviation are
+            those of the training images where these are loaded, else of the test images.
         seed: chooses the images of `shapes`; nothing else depends on it.
+        workers: processes that decode the images of `imagenet`; by default one for each CPU core,
+            8 at most, shared by the processes of a job.
         download: whether CIFAR may be downloaded.
         progress: called with (images ready, images in all) while images are drawn or decoded.
 
@@ -59,46 +73,76 @@ def load(
     kind, _, place = name.partition(":")
     match kind, bool(place):
         case "shapes", False:
-            return _shapes(name, size or 32, limit, seed, progress)
+            return _shapes(name, size or 32, limit, only, seed, progress)
         # These two import torchvision, which `import ftwt` does not wait for.
         case "imagefolder", True:
             from ftwt.data import folder
 
             where = (root or Path()) / Path(place).expanduser()
-            classes, train, test = folder.read(where, size=size, limit=limit, progress=progress)
-            mean, std = channel_statistics(train.pixels)
+            classes, train, test = folder.read(
+                where, size=size, limit=limit, only=only, progress=progress
+            )
+            mean, std = channel_statistics((test if only == "test" else train).pixels)
             return Dataset(name, classes, train, test, mean, std)
+        case "imagenet", True:
+            from ftwt.data import folder
+
+            where = (root or Path()) / Path(place).expanduser()
+            count = _default_workers() if workers is None else workers
+            return folder.stream(
+                name, where, size=size or 224, limit=limit, only=only, workers=count
+            )
         case (("cifar10" | "cifar100"), _):
             from ftwt.data import cifar
 
             where = (root or (Path() if place else cifar.default_root())) / Path(place).expanduser()
             chosen = cifar.CIFARS[kind]
-            classes, train, test = cifar.read(chosen, where, size=size, download=download)
+            classes, train, test = cifar.read(
+                chosen, where, size=size, only=only, download=download
+            )
             return Dataset(name, classes, _first(train, limit), test, chosen.mean, chosen.std)
         case _:
             raise FtwtError(f'load("{name}"): unknown data set; use one of {", ".join(KNOWN)}')
 
 
 def _shapes(
-    name: str, size: int, limit: int | None, seed: int, progress: Progress | None
+    name: str,
+    size: int,
+    limit: int | None,
+    only: Only | None,
+    seed: int,
+    progress: Progress | None,
 ) -> Dataset:
-    total = shapes.TRAIN_COUNT + shapes.TEST_COUNT
+    counts = {
+        split: count
+        for split, count in (("train", shapes.TRAIN_COUNT), ("test", shapes.TEST_COUNT))
+        if only in (None, split)
+    }
+    drawn = {"train": Images.none(size), "test": Images.none(size)}
+    before = 0
+    for split, count in counts.items():
 
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, total)
+        def report(done: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, sum(counts.values()))
 
-    train = shapes.render(shapes.TRAIN_COUNT, seed, 0, size=size, progress=report)
-    test = shapes.render(
-        shapes.TEST_COUNT,
-        seed,
-        1,
-        size=size,
-        progress=lambda done: report(shapes.TRAIN_COUNT + done),
-    )
-    mean, std = channel_statistics(train.pixels)
-    return Dataset(name, shapes.CLASSES, _first(train, limit), test, mean, std)
+        # The number of the split is part of the key.
+        key = 0 if split == "train" else 1
+        drawn[split] = shapes.render(count, seed, key, size=size, progress=report)
+        before += count
+    mean, std = channel_statistics(drawn[only or "train"].pixels)
+    train = _first(drawn["train"], limit)
+    return Dataset(name, shapes.CLASSES, train, drawn["test"], mean, std)
 
 
 def _first(train: Images, limit: int | None) -> Images:
-    return train if limit is None else train.select(balanced_prefix(train.labels, limit))
+    if limit is None or not len(train):
+        return train
+    return train.select(balanced_prefix(train.labels, limit))
+
+
+def _default_workers() -> int:
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

@@ -1,15 +1,20 @@
 """Choosing images: a held-out part, a smaller training set."""
 
+from typing import TypeVar
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ftwt.data.files import Files
 from ftwt.data.images import Images
 from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
 
+S = TypeVar("S", bound=Images | Files)
 
-def holdout(images: Images, fraction: float = 0.1, seed: int = 0) -> tuple[Images, Images]:
+
+def holdout(images: S, fraction: float = 0.1, seed: int = 0) -> tuple[S, S]:
     """Split into (train, validation); every class gives its share to both.
 
     The validation split has round(fraction * N) images, and of each class as many as its share,
@@ -40,7 +45,9 @@ def holdout(images: Images, fraction: float = 0.1, seed: int = 0) -> tuple[Image
     position = (_rank_in_class(images.labels.cpu(), stream(seed)) + 0.5) / sizes
     held_out = torch.zeros(len(images), dtype=torch.bool)
     held_out[position.argsort(stable=True)[:count]] = True
-    return images.select(_where(~held_out, images)), images.select(_where(held_out, images))
+    chosen = [part.nonzero().squeeze(1).to(images.labels.device) for part in (~held_out, held_out)]
+    train, held = (images.select(part) for part in chosen)
+    return train, held  # type: ignore[return-value]
 
 
 def balanced_prefix(labels: Int64[Tensor, " N"], limit: int) -> Int64[Tensor, " M"]:
@@ -71,7 +78,3 @@ def _rank_in_class(labels: Int64[Tensor, " N"], generator: torch.Generator) -> I
     ranks = torch.empty_like(labels)
     ranks[by_class] = torch.arange(len(labels)) - starts[labels[by_class]]
     return ranks
-
-
-def _where(chosen: Tensor, images: Images) -> Tensor:
-    return chosen.nonzero().squeeze(1).to(images.pixels.device)

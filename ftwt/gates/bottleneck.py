@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gates.interface import SiteShape
+from ftwt.gates.opening import check_open, start_open
 from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
 
 
@@ -16,17 +17,20 @@ class Bottleneck:
     """Logits = V relu(U normalize(pool(I)) + a) + b with U of `rank` rows.
 
     Costs rank * (C_in + C_out) MACs instead of C_in * C_out: for depthwise sites, where a full
-    gate can cost more than the convolution, and for wide ones.
+    gate can cost more than the convolution, and for wide ones. With `open` every filter runs at
+    first: V starts at zero and b at `open`.
     """
 
     rank: int
     pool: Pool = "max"
     normalize: Normalize = "softmax"
+    open: float | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise FtwtError(f"Bottleneck: rank={self.rank!r}; give 1 or more, for example 16")
         check_pooling("Bottleneck", self.pool, self.normalize)
+        check_open("Bottleneck", self.open)
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return the gate's module."""
@@ -41,11 +45,9 @@ class _Bottleneck(nn.Module):
     def __init__(self, spec: Bottleneck, site: SiteShape) -> None:
         super().__init__()
         self.spec = spec
-        self.layers = nn.Sequential(
-            nn.Linear(site.in_channels, spec.rank),
-            nn.ReLU(),
-            nn.Linear(spec.rank, site.out_channels),
-        )
+        last = nn.Linear(spec.rank, site.out_channels)
+        start_open(last, spec.open)
+        self.layers = nn.Sequential(nn.Linear(site.in_channels, spec.rank), nn.ReLU(), last)
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 
 class SiteShape(NamedTuple):
-    """The site that a gate is built for."""
+    """The site that a gate is built for; `macs` are its convolution's for one sample, dense."""
 
     name: str
     in_channels: int
     out_channels: int
+    macs: int
 
 
 @runtime_checkable
@@ -35,6 +36,11 @@ class Gate(Protocol):
 class Estimator(Protocol):
     """Turns logits into the weights that multiply a site's output."""
 
-    def __call__(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        """Return weights whose forward value is exactly 0 or 1."""
+    def __call__(
+        self, logits: Float[Tensor, "B C"], *, training: bool = False
+    ) -> Float[Tensor, "B C"]:
+        """Return weights whose forward value is exactly 0 or 1, NaN where the logit is NaN.
+
+        Out of training the answer is [logit > 0], without anything random.
+        """
         ...

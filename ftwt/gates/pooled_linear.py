@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.gates.interface import SiteShape
+from ftwt.gates.opening import check_open, start_open
 from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
 
 
@@ -20,12 +21,17 @@ class PooledLinear:
     A softmax over C channels leaves values around 1 / C that vary little between images, so in
     short trainings the bias decides and every image gets the same filters. `normalize="layer"`
     (zero mean and unit variance over channels, without parameters) is better conditioned.
+
+    With `open` every filter runs at first: W starts at zero and b at `open`, so that training
+    closes filters, from the dense network on. None starts as torch's linear layer does.
     """
 
     pool: Pool = "max"
     normalize: Normalize = "softmax"
+    open: float | None = None
 
     def __post_init__(self) -> None:
+        check_open("PooledLinear", self.open)
         check_pooling("PooledLinear", self.pool, self.normalize)
 
     def build(self, site: SiteShape) -> nn.Module:
@@ -42,6 +48,7 @@ class _PooledLinear(nn.Module):
         super().__init__()
         self.spec = spec
         self.linear = nn.Linear(site.in_channels, site.out_channels)
+        start_open(self.linear, spec.open)
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)

@@ -1,8 +1,18 @@
 """Losses read a trace; they add up to one objective that reports each part."""
 
 from ftwt.losses.cross_entropy import CrossEntropy
+from ftwt.losses.distillation import Distillation, with_teacher
 from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Loss, Objective, Report
 from ftwt.losses.mac_budget import MacBudget
 
-__all__ = ["CrossEntropy", "GateBCE", "Loss", "MacBudget", "Objective", "Report"]
+__all__ = [
+    "CrossEntropy",
+    "Distillation",
+    "GateBCE",
+    "Loss",
+    "MacBudget",
+    "Objective",
+    "Report",
+    "with_teacher",
+]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import add, need_labels, scale
+from ftwt.losses.interface import add, need_labels, need_logits, scale
 from ftwt.trace import Trace
 
 
@@ -18,7 +18,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     __add__ = add
-    __rmul__ = scale
+    __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -29,4 +29,5 @@ class CrossEntropy:
     def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""
         wanted = need_labels("CrossEntropy", labels)
-        return F.cross_entropy(trace.output.float(), wanted, label_smoothing=self.label_smoothing)
+        logits = need_logits("CrossEntropy", trace.output)
+        return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)

@@ -1,15 +1,18 @@
 """The gates' own loss: predict the target mask."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.losses.interface import add, scale
 from ftwt.trace import Trace
+
+Balance = Literal["site", "filter"]
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,35 @@ class GateBCE:
 
     Summed over channels, mean over the batch and over sites (FTWT, arXiv 2110.08232,
     equation 5).
+
+    With `balance` filters to keep and filters to drop weigh the same in a batch, however rare one
+    of them is: with p the share of targets that are on, an on target weighs 1 / (2 p) and an off
+    one 1 / (2 (1 - p)), which leaves the mean weight at 1 (King and Zeng, "Logistic regression in
+    rare events data", 2001, section 4.2). p is taken over a "site", or over each "filter" of it:
+    then a gate gains nothing by answering every image with the filter's usual answer. Where all
+    targets are the same the weight is 1.
     """
 
+    balance: Balance | None = None
+
     __add__ = add
-    __rmul__ = scale
+    __mul__ = __rmul__ = scale
+
+    def __post_init__(self) -> None:
+        if self.balance not in (None, "site", "filter"):
+            raise FtwtError(
+                f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
+            )
 
     def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         logits = [site.logits for site in trace.sites.values() if site.logits is not None]
         targets = [site.target for site in trace.sites.values() if site.target is not None]
+        if not trace.sites:
+            raise FtwtError(
+                "GateBCE: the network has no gates to train; leave this loss out, or train what "
+                "ftwt.attach returns"
+            )
         if len(logits) < len(trace.sites):
             raise FtwtError(
                 "GateBCE: the gates are oracles, which have no logits to train; "
@@ -37,6 +60,22 @@ class GateBCE:
                 "GateBCE: the trace holds no targets; call model.trace(images) with targets=True"
             )
         # All sites in one call: a sum over channels and sites, a mean over the batch.
-        joined, wanted = torch.cat(logits, 1).float(), torch.cat(targets, 1).float()
-        total = F.binary_cross_entropy_with_logits(joined, wanted, reduction="sum")
+        joined, wanted = torch.cat(logits, 1).float(), torch.cat(targets, 1)
+        total = F.binary_cross_entropy_with_logits(
+            joined, wanted.float(), self._weights(targets, wanted), reduction="sum"
+        )
         return total / (joined.shape[0] * len(trace.sites))
+
+    def _weights(
+        self, targets: list[Tensor], joined: Bool[Tensor, "B C"]
+    ) -> Float[Tensor, "B C"] | None:
+        match self.balance:
+            case None:
+                return None
+            case "filter":
+                on = joined.float().mean(0)
+            case "site":
+                on = torch.cat([one.float().mean().expand(one.shape[1]) for one in targets])
+        own = torch.where(joined, on, 1 - on)
+        # Where all are the same, their own share is 1.
+        return torch.where(own == 1, 1.0, 0.5 / own)

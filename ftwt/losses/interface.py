@@ -1,7 +1,8 @@
 """What a loss is, and how losses add up."""
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +16,7 @@ from ftwt.trace import Trace
 class Loss(Protocol):
     """A scalar from one traced pass: a frozen dataclass, so that it prints and compares.
 
-    Each loss takes `__add__ = add` and `__rmul__ = scale`, which make an `Objective`.
+    Each loss takes `__add__ = add` and `__mul__ = __rmul__ = scale`, which make an `Objective`.
     """
 
     def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
@@ -38,6 +39,12 @@ class Objective:
 
     def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Report:
         """Return the sum, and each part under the name of its loss."""
+        if not self.terms:
+            raise FtwtError(
+                "Objective: there is nothing to minimise; GateBCE trains gates alone, so a phase "
+                "that trains the backbone alone needs another loss, for example "
+                "losses.CrossEntropy() + losses.GateBCE()"
+            )
         parts = {_name(loss): loss(trace, labels) for _, loss in self.terms}
         weights = [weight for weight, _ in self.terms]
         weighted = [weight * part for weight, part in zip(weights, parts.values(), strict=True)]
@@ -60,8 +67,10 @@ class Objective:
     def __add__(self, other: "Loss | Objective") -> "Objective":
         return Objective(self.terms + Objective.of(other).terms)
 
-    def __rmul__(self, weight: float) -> "Objective":
-        return Objective(tuple((weight * own, loss) for own, loss in self.terms))
+    def __mul__(self, weight: float) -> "Objective":
+        return Objective(tuple((_number(weight) * own, loss) for own, loss in self.terms))
+
+    __rmul__ = __mul__
 
 
 def add(loss: Loss, other: Loss | Objective) -> Objective:
@@ -70,8 +79,8 @@ def add(loss: Loss, other: Loss | Objective) -> Objective:
 
 
 def scale(loss: Loss, weight: float) -> Objective:
-    """`weight * loss`."""
-    return Objective(((weight, loss),))
+    """`weight * loss` and `loss * weight`."""
+    return Objective(((_number(weight), loss),))
 
 
 def need_labels(loss: str, labels: Tensor | None) -> Tensor:
@@ -79,6 +88,29 @@ def need_labels(loss: str, labels: Tensor | None) -> Tensor:
     if labels is None:
         raise FtwtError(f"{loss}: called without labels; call it as loss(trace, labels)")
     return labels
+
+
+def need_logits(loss: str, output: Any) -> Float[Tensor, "B classes"]:
+    """A network's output in float32, or a clear error where it is no tensor of logits."""
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        came = type(output).__name__
+        if isinstance(output, Tensor):
+            came = f"a tensor of shape {tuple(output.shape)}"
+        raise FtwtError(
+            f"{loss}: the network's output is {came}, expected logits (B, classes); wrap the "
+            "network in a module that returns them, or write a loss that reads trace.output"
+        )
+    return output.float()
+
+
+def _number(weight: float) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        raise FtwtError(
+            f"Objective: a loss was multiplied by {weight!r}; give a number, for example 0.5"
+        )
+    if not math.isfinite(weight):
+        raise FtwtError(f"Objective: a loss has the weight {weight!r}; give a finite number")
+    return float(weight)
 
 
 def _name(loss: Loss) -> str:

@@ -15,14 +15,14 @@ class MacBudget:
     """Squared excess of the batch's mean exact MACs over a fraction of the dense MACs.
 
     max(0, mean(macs) / dense - fraction)^2, gates included. It reaches the gates through a
-    differentiable estimator (`gates.StraightThrough()`), with a union of live channels relaxed to
-    a + b - ab and an intersection to ab.
+    differentiable estimator (`gates.StraightThrough()` or `gates.Gumbel()`), with a union of live
+    channels relaxed to a + b - ab and an intersection to ab.
     """
 
     fraction: float
 
     __add__ = add
-    __rmul__ = scale
+    __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
@@ -36,7 +36,8 @@ class MacBudget:
         if not any(site.weight.requires_grad for site in trace.sites.values()):
             raise FtwtError(
                 "MacBudget: no gradient reaches the gates; attach with "
-                "Pruning(estimator=gates.StraightThrough()) and trace with gradients on"
+                "Pruning(estimator=gates.StraightThrough()) or gates.Gumbel() and trace with "
+                "gradients on"
             )
         share = trace.relaxed_macs.mean() / trace.plan.dense_macs
         return (share - self.fraction).clamp(min=0).square().float()

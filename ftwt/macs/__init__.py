@@ -10,8 +10,19 @@ channel counts nothing; gates and layers without a gate are left out of the dyna
 Bias, batch norm, activations and pooling count in neither.
 """
 
+from ftwt.macs.grid import GridCounts, count_grid
 from ftwt.macs.layers import dense_macs, plan
 from ftwt.macs.plan import Layer, Plan
 from ftwt.macs.table import Row, Table, table
 
-__all__ = ["Layer", "Plan", "Row", "Table", "dense_macs", "plan", "table"]
+__all__ = [
+    "GridCounts",
+    "Layer",
+    "Plan",
+    "Row",
+    "Table",
+    "count_grid",
+    "dense_macs",
+    "plan",
+    "table",
+]

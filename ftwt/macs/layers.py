@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ftwt import calls, operations
 from ftwt.gates.interface import Gate, SiteShape
+from ftwt.live import All, Live
 from ftwt.liveness import Liveness
 from ftwt.macs.plan import Layer, Plan
 from ftwt.sites import Candidate, is_convolution, name_of, shape_of
@@ -54,7 +55,8 @@ def _layer(
     if source is None or given is None or made is None:
         return Layer(name, kind, dense, None, 1, 1, 1, dense, site, None)
     if is_convolution(node, traced):
-        in_channels, out_channels, live = given[1], made[1], liveness.channels(source, 1)
+        in_channels, out_channels = given[1], made[1]
+        live: Live = liveness.channels(source, 1)
         groups = _groups(node, module)
     elif operations.is_call(node, module, (nn.Linear,), {F.linear}):
         in_channels, out_channels, live = given[-1], made[-1], liveness.channels(source, -1)
@@ -62,6 +64,9 @@ def _layer(
     else:
         # Anything else that multiplies (attention, transposed convolutions): always dense.
         return Layer(name, kind, dense, None, 1, 1, 1, dense, site, None)
+    if module is not None and module._forward_pre_hooks:
+        # A hook may change what the layer reads.
+        live = All(in_channels)
     pairs = in_channels * out_channels // groups
     return Layer(
         name, kind, dense, live, in_channels, out_channels, groups, dense // pairs, site, None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ftwt.runtime.backends import backend_named
+from ftwt.runtime.backends import Backend, backend_named
 from ftwt.runtime.placement import Placed, rows_of
 from ftwt.runtime.program import (
     Conv,
@@ -31,16 +31,24 @@ _ROUNDS, _MOST_MS = 15, 600.0
 
 def everywhere(program: Program, name: str) -> Names:
     """One back end for all steps that it takes; torch for the rest."""
-    backend = backend_named(name)
-    return tuple(name if backend.takes(step) else "torch" for step in program.steps)
+    return tuple(
+        name if _takes(backend_named(name), program, step) else "torch" for step in program.steps
+    )
 
 
 def prepared(program: Program, names: Sequence[str], batch: int) -> Runner:
-    """A program on the back ends of these names; torch takes what one cannot take here."""
-    chosen = [backend_named(name) for name in names]
-    torch_itself = backend_named("torch")
-    pairs = zip(chosen, program.steps, strict=True)
-    return Runner(program, [one if one.takes(step) else torch_itself for one, step in pairs], batch)
+    """A program on the back ends of these names; torch does what one cannot do here."""
+    backends = [
+        backend_named(name if _takes(backend_named(name), program, step) else "torch")
+        for name, step in zip(names, program.steps, strict=True)
+    ]
+    return Runner(program, backends, batch)
+
+
+def _takes(backend: Backend, program: Program, step: Step) -> bool:
+    places = backend.runs_on
+    here = places is None or (program.dtype, program.device.type) in places
+    return here and backend.takes(step)
 
 
 def calibrated(
@@ -66,18 +74,35 @@ def calibrated(
         steps["mixed"] = _steps(runners["mixed"], inputs, thresholds)
         totals = _totals(runners, inputs, thresholds)
     best = min(totals, key=lambda name: totals[name])
+    return _placed(runners[best], inputs, thresholds, steps[best], totals)
+
+
+def profiled(runner: Runner, inputs: Sequence[Tensor], thresholds: Mapping[str, float]) -> Placed:
+    """Measure every step of a program where it runs now."""
+    totals = _totals({"now": runner}, inputs, thresholds)
+    return _placed(runner, inputs, thresholds, _steps(runner, inputs, thresholds), totals)
+
+
+def _placed(
+    runner: Runner,
+    inputs: Sequence[Tensor],
+    thresholds: Mapping[str, float],
+    ms: Mapping[Step, float],
+    totals: Mapping[str, float],
+) -> Placed:
     executed: dict[Step, Tensor] = {}
-    runners[best].run(State(batch, inputs[0].device, thresholds, executed), inputs)
+    runner.run(State(runner.batch, inputs[0].device, thresholds, executed), inputs)
+    names = [piece.backend.name for piece in runner.pieces for _ in piece.steps]
     rows = tuple(
         replace(
             row,
-            ms=steps[best][step],
+            ms=ms[step],
             macs=executed[step].double().mean().item() if step in executed else None,
         )
-        for row, step in zip(rows_of(program, candidates[best]), program.steps, strict=True)
+        for row, step in zip(rows_of(runner.program, names), runner.program.steps, strict=True)
     )
     shapes = tuple(tuple(one.shape[1:]) for one in inputs)
-    return Placed(batch, shapes, torch.get_num_threads(), rows, totals)
+    return Placed(runner.batch, shapes, torch.get_num_threads(), rows, totals)
 
 
 def _steps(

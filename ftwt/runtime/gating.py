@@ -4,8 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.estimators import Hard, StraightThrough
-from ftwt.gates.interface import Estimator
+from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
 from ftwt.gates.untrained import Oracle
 from ftwt.model import Gated, SiteGate
 
@@ -18,22 +17,26 @@ def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
             "skip: an oracle reads the output that skipping would not compute, so there is "
             "nothing to skip; attach a real gate, for example gates.PooledLinear()"
         )
-    module = gate.gate
-    if not isinstance(pruning.estimator, (Hard, StraightThrough)):
-        module = _Estimated(module, pruning.estimator)
+    module = gate.gate if compares(gate) else _Estimated(gate)
     return module, gate.site.out_channels
+
+
+def compares(gate: SiteGate) -> bool:
+    """Whether a mask is, in eval mode, where the logit is above the threshold."""
+    return isinstance(gate.pruning.estimator, (Hard, StraightThrough, Gumbel))
 
 
 class _Estimated(nn.Module):
     """A gate with an estimator of the user's own, which may threshold in another way."""
 
-    def __init__(self, gate: nn.Module, estimator: Estimator) -> None:
+    def __init__(self, gate: SiteGate) -> None:
         super().__init__()
-        self.gate, self.estimator = gate, estimator
+        self.gate = gate
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         """Above zero where the estimator's weight is one."""
-        return self.estimator(self.gate(inputs)) - 0.5
+        logits = self.gate.gate(inputs) - self.gate.threshold
+        return self.gate.pruning.estimator(logits, training=False) - 0.5
 
 
 class Thresholds:
@@ -41,8 +44,11 @@ class Thresholds:
 
     def __init__(self, model: Gated) -> None:
         gates = [gate for gate in model.gates.values() if isinstance(gate, SiteGate)]
-        self._gates = [(gate.site.name, vars(gate)) for gate in gates]
+        # Whether all thresholds can be moved without lowering again.
+        self.all = all(map(compares, gates))
+        # Attribute access of modules is slow.
+        self._gates = [(gate.site.name, vars(gate)) for gate in gates if compares(gate)]
 
     def __call__(self) -> dict[str, float]:
         """By site; those at zero are left out."""
-        return {name: held["threshold"] for name, held in self._gates if held.get("threshold", 0.0)}
+        return {name: held["threshold"] for name, held in self._gates if held["threshold"]}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
@@ -227,14 +228,15 @@ Step: TypeAlias = (
 class Program:
     """The steps in running order, from inputs to what `forward` returns.
 
-    `result` is what `forward` returns, with values in place of tensors.
+    `result` is what `forward` returns, with values in place of tensors. `dtype` and `device` are
+    the weights'.
     """
 
     inputs: tuple[Value, ...]
     steps: tuple[Step, ...]
     result: Any
-    # Sites by name, in running order, with their numbers of filters.
-    sites: Mapping[str, int] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def sources_of(step: Step) -> tuple[Value | Other, ...]:

@@ -1,5 +1,6 @@
 """`skip`: a gated network that runs only what its masks keep."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,11 +12,11 @@ from ftwt.model import Gated
 from ftwt.runtime.anatomies import anatomy_for
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named
-from ftwt.runtime.calibrate import calibrated, everywhere, prepared
+from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
 from ftwt.runtime.checks import check_inputs, check_model
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
-from ftwt.runtime.lower import lower
+from ftwt.runtime.lowering import lower
 from ftwt.runtime.placement import Plan, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
@@ -112,7 +113,24 @@ class Skipping:
                 f"{self.plan.model}); make one with skip(model, calibrate=images)"
             )
         self.plan = plan
-        self._ready.clear()
+        self._ready = {}
+
+    def at(self, *, reduction: float) -> "Skipping":
+        """The same network at another share of MACs saved: see `Gated.at`.
+
+        It shares everything that is prepared with this one.
+
+        Raises:
+            FtwtError: the model was not calibrated, or not for reductions this low or high.
+        """
+        twin = copy.copy(self)
+        twin.model = self.model.at(reduction=reduction)
+        twin._thresholds = Thresholds(twin.model)
+        if not twin._thresholds.all:
+            # Gates that look at their own thresholds.
+            twin._programs = {twin.model.anatomy.expected: lower(twin.model, twin.model.anatomy)}
+            twin._ready = {}
+        return twin
 
     def audit(self, *inputs: Tensor) -> Audit:
         """Run a batch and report the MACs that were really executed, by layer and sample."""
@@ -122,6 +140,12 @@ class Skipping:
             state = State(runner.batch, inputs[0].device, self._thresholds(), executed)
             runner.run(state, inputs)
             return audited(runner, state, executed, anatomy_for(self.model, inputs).plan)
+
+    def profile(self, *inputs: Tensor) -> Explanation:
+        """Measure each step of a batch where it runs now; the answer prints as a table."""
+        with torch.no_grad():
+            placed = profiled(self._runner(inputs), inputs, self._thresholds())
+        return Explanation(placed.batch, placed.shapes, placed.rows, placed.totals, placed.threads)
 
     def explain(self, batch: int) -> Explanation:
         """What runs where for a batch size."""

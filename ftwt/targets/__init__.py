@@ -2,7 +2,18 @@
 
 from ftwt.targets.active import Active
 from ftwt.targets.heatmap_mass import HeatmapMass
-from ftwt.targets.interface import Score, Target, channel_scores
+from ftwt.targets.interface import Ranking, RankingTarget, Score, Target, channel_scores
+from ftwt.targets.per_site import PerSite
 from ftwt.targets.top_k import TopK
 
-__all__ = ["Active", "HeatmapMass", "Score", "Target", "TopK", "channel_scores"]
+__all__ = [
+    "Active",
+    "HeatmapMass",
+    "PerSite",
+    "Ranking",
+    "RankingTarget",
+    "Score",
+    "Target",
+    "TopK",
+    "channel_scores",
+]

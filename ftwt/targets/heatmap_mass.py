@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.targets.interface import Score, channel_scores, check_score, descending, keep_first
+from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 # Cumulative sums of float32 scores miss a boundary that they should meet by a few float32 steps
 # (.3 + .3 + .2 + .1 against .9). The slack is relative to the whole mass, so it does not depend
@@ -57,15 +57,17 @@ class HeatmapMass:
 
     def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return the mask of the filters to keep."""
-        scores = channel_scores(features, self.score)
-        order = descending(scores)
-        ranked = scores.gather(1, order).double()
-        cumulative = ranked.cumsum(1)
+        ranking = rank(features, self.score)
+        return keep_first(ranking.order, self.counts(ranking))
+
+    def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
+        """Return how many filters each sample keeps."""
+        scores, cumulative = ranking.scores, ranking.cumulative
         total = cumulative[:, -1:]
         if self.boundary == "below":
             inside = cumulative <= (self.mass + _SLACK) * total
         else:
             # Filter i is needed while the filters before it do not reach the mass.
-            inside = cumulative - ranked < (self.mass - _SLACK) * total
-        counts = (inside & (ranked > 0)).sum(1)
-        return keep_first(order, counts.clamp(min=min(self.min_channels, scores.shape[1])))
+            inside = cumulative - scores < (self.mass - _SLACK) * total
+        kept = (inside & (scores > 0)).sum(1)
+        return kept.clamp(min=min(self.min_channels, scores.shape[1]))

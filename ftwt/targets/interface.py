@@ -1,7 +1,7 @@
 """What a target rule is, and the scores and ranks that the rules share."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,31 @@ class Target(Protocol):
         ...
 
 
+class Ranking(NamedTuple):
+    """A site's channels by falling score, for each sample, and the scores' running sums."""
+
+    order: Int[Tensor, "B C"]
+    scores: Float[Tensor, "B C"]
+    cumulative: Float[Tensor, "B C"]
+
+
+@runtime_checkable
+class RankingTarget(Protocol):
+    """A target that keeps the first so many channels by score.
+
+    Several of them over one site share its ranking, so that a grid of masses costs one sort.
+    """
+
+    @property
+    def score(self) -> Score:
+        """How channels are scored."""
+        ...
+
+    def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
+        """Return how many channels each sample keeps."""
+        ...
+
+
 def _norm(order: float) -> Callable[[Tensor], Tensor]:
     def norm(features: Tensor) -> Tensor:
         # One pass and no |features| in memory; float32 whatever the input, so that bfloat16
@@ -33,8 +58,15 @@ def _norm(order: float) -> Callable[[Tensor], Tensor]:
     return norm
 
 
+def _largest(features: Tensor) -> Tensor:
+    # Ten times as fast on a CPU as the norm of infinite order, and no |features| in memory.
+    flat = features.flatten(2)
+    scores = torch.maximum(flat.amax(2), -flat.amin(2))
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "max": _norm(float("inf")),
+    "max": _largest,
     "mean": lambda features: _norm(1)(features) / max(1, features[0, 0].numel()),
     "l2": _norm(2),
 }
@@ -56,6 +88,14 @@ def channel_scores(
     if features.dim() == 2:
         return features.abs().float()
     return SCORES[score](features)
+
+
+def rank(features: Float[Tensor, "B C *space"], score: Score) -> Ranking:
+    """Order a site's channels; sums are in float64, whatever the features are."""
+    scores = channel_scores(features, score)
+    order = descending(scores)
+    ranked = scores.gather(1, order).double()
+    return Ranking(order, ranked, ranked.cumsum(1))
 
 
 def descending(scores: Float[Tensor, "B C"]) -> Int[Tensor, "B C"]:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.targets.interface import Score, channel_scores, check_score, descending, keep_first
+from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class TopK:
 
     def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return the mask of the filters to keep."""
-        scores = channel_scores(features, self.score)
-        count = torch.tensor([self.count(scores.shape[1])], device=scores.device)
-        return keep_first(descending(scores), count)
+        ranking = rank(features, self.score)
+        return keep_first(ranking.order, self.counts(ranking))
+
+    def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
+        """Return the same number for each sample."""
+        batch, channels = ranking.order.shape
+        return torch.full((batch,), self.count(channels), device=ranking.order.device)

@@ -1,10 +1,15 @@
 """Training: phases, optimizers, the loop, recipes and run folders."""
 
+from ftwt.training.epoch import Keeper, Moment
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.loop import Epoch, Settings, State, fit, observe, start
-from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps
-from ftwt.training.phases import Phase
+from ftwt.training.loop import Epoch, fit
+from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
+from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes import CATALOGUE, Choices, Recipe, recipe
+from ftwt.training.settings import Settings
+from ftwt.training.signals import Interrupted
+from ftwt.training.state import State, start
+from ftwt.training.step import observe
 
 __all__ = [
     "CATALOGUE",
@@ -13,6 +18,9 @@ __all__ = [
     "Cosine",
     "Epoch",
     "Evaluation",
+    "Interrupted",
+    "Keeper",
+    "Moment",
     "OneCycle",
     "Phase",
     "Recipe",
@@ -21,8 +29,10 @@ __all__ = [
     "Sgd",
     "State",
     "Steps",
+    "Warmup",
     "evaluate",
     "fit",
+    "freeze_gates_halfway",
     "observe",
     "recipe",
     "start",

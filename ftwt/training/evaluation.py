@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
+from ftwt.training.distributed import sum_over_processes
 
 
 class Evaluation(NamedTuple):
@@ -32,7 +33,11 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, dense_macs: int | None = None
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    dense_macs: int | None = None,
+    shared: bool = False,
 ) -> Evaluation:
     """Evaluate a gated or plain network; no graph is built and no target computed.
 
@@ -40,10 +45,16 @@ def evaluate(
         model: a gated network, or a plain one together with `dense_macs`.
         batches: images and labels.
         dense_macs: MACs of a plain network for one sample, to report; 0 if not given.
+        shared: each process of a job gives its own part of the images, and each gets the result
+            of all.
+
+    Raises:
+        FtwtError: there are no images.
     """
     device = next(model.parameters()).device
-    correct, macs, paper = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(3))
-    images = 0
+    correct, macs, paper, count = (
+        torch.zeros((), dtype=torch.float64, device=device) for _ in range(4)
+    )
     with evaluating(model):
         for inputs, labels in batches:
             inputs, labels = inputs.to(device), labels.to(device)
@@ -55,16 +66,15 @@ def evaluate(
             else:
                 output = model(inputs)
             correct += (output.argmax(1) == labels).sum()
-            images += len(labels)
+            count += len(labels)
+    sums = torch.stack([correct, macs, paper, count])
+    right, exact, in_paper, images = (sum_over_processes(sums) if shared else sums).tolist()
     if images == 0:
         raise FtwtError("evaluate: the loader gave no images; give at least one batch")
-    if isinstance(model, Gated):
-        dense = model.dense_macs
-        return Evaluation(
-            correct.item() / images, images, dense, macs.item() / images, paper.item() / images
-        )
-    dense = dense_macs or 0
-    return Evaluation(correct.item() / images, images, dense, float(dense), float(dense))
+    dense = model.dense_macs if isinstance(model, Gated) else dense_macs or 0
+    if not isinstance(model, Gated):
+        exact = in_paper = dense * images
+    return Evaluation(right / images, int(images), dense, exact / images, in_paper / images)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Optimizers and their schedules as values; torch does the work."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -69,6 +70,34 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
+class Warmup:
+    """Rise in a straight line from almost zero over the first `share` of training, then `then`.
+
+    The schedule `then` runs over the steps that are left.
+
+    Raises:
+        FtwtError: `share` is not between 0 and 1.
+    """
+
+    then: Schedule
+    share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise FtwtError(
+                f"Warmup: share={self.share!r} is outside (0, 1); give a share of training such as "
+                "0.05"
+            )
+
+    def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
+        """Return torch's scheduler over `steps` steps."""
+        rise = max(1, round(self.share * steps))
+        rising = lr_scheduler.LinearLR(optimizer, start_factor=1 / (rise + 1), total_iters=rise)
+        rest = self.then.build(optimizer, max(1, steps - rise))
+        return lr_scheduler.SequentialLR(optimizer, [rising, rest], milestones=[rise])
+
+
+@dataclass(frozen=True)
 class Sgd:
     """Stochastic gradient descent with momentum."""
 
@@ -79,8 +108,11 @@ class Sgd:
     schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive learning rate")
+        if not 0 < self.lr < math.inf:
+            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive, finite learning rate")
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise FtwtError(f"Sgd: {name}={getattr(self, name)!r}; give 0 or more, finite")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """Return torch's optimizer."""

@@ -24,8 +24,10 @@ class Phase:
     train: Part = "all"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise FtwtError(f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more")
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
+            raise FtwtError(
+                f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more, a whole number"
+            )
         if self.train not in ("all", "gates", "backbone"):
             raise FtwtError(
                 f"Phase {self.name!r}: train={self.train!r} is unknown; "
@@ -35,6 +37,14 @@ class Phase:
     def trains(self, part: Literal["gates", "backbone"]) -> bool:
         """Whether this phase trains that part."""
         return self.train in ("all", part)
+
+
+def freeze_gates_halfway(epochs: int) -> tuple[Phase, ...]:
+    """The paper's phases: gates train with the backbone in the first half, and are frozen after."""
+    first = max(1, epochs // 2)
+    if epochs <= first:
+        return (Phase("gates", first),)
+    return (Phase("gates", first), Phase("frozen gates", epochs - first, train="backbone"))
 
 
 def enter(phase: Phase, model: nn.Module) -> None:

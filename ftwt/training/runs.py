@@ -3,54 +3,43 @@
 model.safetensors   the best weights by validation, with everything needed to rebuild the model
 dense.safetensors   the plain network that a gated training started from, if it did
 metrics.jsonl       one line an epoch
-run.json            command, recipe, data, versions, seed, hours, result
-resume.pt           the state after the last epoch, until the run has finished
+run.json            command, recipe, data, versions, seed, status, hours, result
+resume.pt           the last state, and resume.previous.pt the one before, until the run has ended
 """
 
-import io
-import json
-import os
-import platform
-import sys
-import time
+import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ftwt import networks, specs, storage
-from ftwt.attach import attach
-from ftwt.data import Batches, Dataset, holdout
+from ftwt import storage
+from ftwt.data import Dataset
+from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
-from ftwt.files import write_atomically
-from ftwt.training.evaluation import Evaluation
-from ftwt.training.loop import Epoch, State, fit, start
+from ftwt.files import writing
+from ftwt.training import checkpoint, records
+from ftwt.training.distributed import needing_others, on_main, world
+from ftwt.training.epoch import Keeper, Moment
+from ftwt.training.folders import check_free, claimed, remove_partials
+from ftwt.training.loop import Epoch, fit
+from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
-
-_EVAL_BATCH = 500
+from ftwt.training.signals import Interrupted, listening
+from ftwt.training.state import State, check_amp, start
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Callbacks for showing progress."""
+    """Callbacks for showing progress; only the main process of a job calls them."""
 
-    step: Callable[[int, int], None] = lambda done, of: None
+    step: Callable[[Moment], None] = lambda moment: None
     epoch: Callable[[Epoch], None] = lambda row: None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("ftwt", "torchvision"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    note: Callable[[str], None] = lambda text: None
 
 
 def train_run(
@@ -59,12 +48,17 @@ def train_run(
     out: Path,
     *,
     name: str = "custom",
-    init: Path | None = None,
+    init: Path | str | None = None,
     resume: bool = False,
+    checkpoint_every: int | None = None,
     device: torch.device | str = "cpu",
     watch: Watch = Watch(),
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train a recipe in a run folder, or go on with one that was interrupted.
+
+    A run that was killed at any moment and goes on ends, on a CPU, with the same weights bit for
+    bit as one that was never stopped; it loses what it did since the last saved state. In a job
+    that torchrun started, all processes call this; the main one writes.
 
     Args:
         recipe: what to train.
@@ -72,8 +66,9 @@ def train_run(
             not touched.
         out: the run folder; new, unless `resume`.
         name: what to call the recipe in the records.
-        init: a run folder or weights file to start from.
-        resume: go on after the last whole epoch.
+        init: what to start from, as for `starting_weights`; random weights if None.
+        resume: go on from the last saved state.
+        checkpoint_every: optimizer steps between saved states; one an epoch is saved anyway.
         device: where to train.
         watch: progress callbacks.
 
@@ -81,113 +76,137 @@ def train_run(
         The model with its best weights, in eval mode, and the contents of `run.json`.
 
     Raises:
-        FtwtError: `out` holds a run already or another one's state, `init` does not fit, or the
-            loss is not finite.
+        FtwtError: `out` holds a run already or another one's state, or another process trains
+            there; `init` or the data does not fit; the loss is not finite; the disk is full.
+        Interrupted: SIGTERM or SIGINT came; the state is saved.
     """
-    check_free(out, resume)
     check_device(device)
-    torch.manual_seed(recipe.settings.seed)
-    network = networks.build(recipe.network, num_classes=len(dataset.classes))
-    start_weights = _starting_weights(init)
-    plain = {name: one for name, one in start_weights.items() if not name.startswith("gates.")}
-    if init is not None:
-        storage.load_weights(network, plain, source=str(init))
-    model: nn.Module = network
-    if recipe.pruning is not None:
-        side = dataset.image_size
-        model = attach(network, recipe.pruning, example=torch.zeros(1, 3, side, side))
-        if len(plain) < len(start_weights):
-            storage.load_weights(model, start_weights, source=str(init))
-    model.to(device)
-    # The same images for every seed: a run may start from one of another seed.
-    training, held = holdout(dataset.train)
-    batches = Batches(
-        training,
-        min(recipe.batch_size, len(training)),
-        mean=dataset.mean,
-        std=dataset.std,
-        augment=recipe.augment,
-        shuffle=True,
-        seed=recipe.settings.seed,
-        drop_last=True,
-    )
-    validation = Batches(held, _EVAL_BATCH, mean=dataset.mean, std=dataset.std)
-    state = start(model, recipe.settings, len(batches))
-    card = storage.Card(
-        recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
-        {"recipe": name, "data": dataset.name},
-    )  # fmt: skip
-    record: dict[str, Any] = {
-        "status": "running",
-        "recipe": name,
-        "specification": specs.to_json(recipe),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "data": {
-            "name": dataset.name,
-            "train_images": len(training),
-            "validation_images": len(held),
-        },
-        "init": str(init) if init is not None else None,
-        "seed": recipe.settings.seed,
-        "versions": versions(),
-        "device": _device_name(device),
-        "threads": torch.get_num_threads(),
-    }
-    make_folder(out)
-    # A run that was stopped in its first epoch has no state yet and starts over.
-    if resume and (out / "resume.pt").is_file():
-        _restore(out, state, record)
-    elif init is not None and len(plain) == len(start_weights):
-        storage.save(network, out / "dense.safetensors", card)
-    _write_json(out / "run.json", record)
-
-    def after_epoch(row: Epoch, state: State) -> None:
-        _append_metrics(out, row)
-        record.update(_progress(state, row.validation))
-        if state.best_epoch == row.epoch:
-            storage.save(model, out / "model.safetensors", card)
-        _write_json(out / "run.json", record)
-        _keep(out, state, record)
-        watch.epoch(row)
-
-    try:
-        fit(
-            state, recipe.objective, recipe.settings, batches, validation,
-            after_step=watch.step, after_epoch=after_epoch,
+    check_amp(recipe.settings, torch.device(device))
+    watch = watch if world().main else Watch()
+    with ExitStack() as stack:
+        going_on = on_main(lambda: _claim(stack, out, resume))
+        torch.manual_seed(recipe.settings.seed)
+        prepared = prepare(recipe, dataset, init=_start(out, init) if going_on else init)
+        model = prepared.model.to(device)
+        if not world().main:
+            # Dropout and the like differ between processes, as their images do.
+            torch.manual_seed(stream(recipe.settings.seed, world().rank).initial_seed())
+        state = start(model, recipe.settings, len(prepared.train))
+        about = prepared.about(recipe)
+        record = {
+            "status": "running",
+            "recipe": name,
+            "specification": about["recipe"],
+            "init": str(init) if init is not None else None,
+            "seed": recipe.settings.seed,
+            "data": {"name": dataset.name, **prepared.counts},
+            **records.circumstances(device),
+        }
+        if going_on:
+            checkpoint.restore(out, state, about, watch.note)
+            watch.note(f"going on in epoch {state.epoch + 1} after batch {state.batch}")
+            record |= records.earlier_progress(out)
+        elif init is None and recipe.pruning is not None:
+            watch.note(
+                "the network starts from random weights; the method starts from a trained dense "
+                "network, give it as init (--init RUN)"
+            )
+        card = storage.Card(
+            recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
+            {"recipe": name, "data": dataset.name},
         )  # fmt: skip
-    except FtwtError as error:
-        _write_json(out / "run.json", record | {"status": "failed", "error": str(error)})
-        raise
-    record["status"] = "finished"
-    _write_json(out / "run.json", record)
-    (out / "resume.pt").unlink(missing_ok=True)
-    return model.eval(), record
+        folder = _Folder(out, record, card, about, watch)
+        on_main(lambda: folder.begin(prepared.dense))
+        try:
+            with needing_others(), listening(twice=world().size == 1) as asked:
+                fit(
+                    state, prepared.objective, recipe.settings, prepared.train, prepared.validation,
+                    after_step=watch.step, after_epoch=folder.after_epoch,
+                    keeper=Keeper(folder.keep, checkpoint_every, asked),
+                )  # fmt: skip
+        except FtwtError as error:
+            raise folder.stopped(error, state) from None
+        on_main(lambda: folder.finish(model))
+        return model.eval(), record
 
 
-def _starting_weights(init: Path | None) -> dict[str, Tensor]:
-    return {} if init is None else storage.read(storage.model_file(init))[0]
+@dataclass(frozen=True)
+class _Folder:
+    """A run's files."""
 
+    out: Path
+    record: dict[str, Any]
+    card: storage.Card
+    about: dict[str, Any]
+    watch: Watch
 
-def check_free(out: Path, resume: bool = False) -> None:
-    """Raise FtwtError unless `out` is new or empty, or holds a run to resume."""
-    if resume:
-        if not (out / "run.json").is_file():
-            raise FtwtError(
-                f"train: {out} holds no run to resume; leave out --resume, or give a run's folder"
+    def begin(self, dense: nn.Module | None) -> None:
+        with self._writing():
+            # First: a folder without it is no run, and could not be resumed.
+            records.write_record(self.out, self.record)
+            if dense is not None:
+                storage.save(dense, self.out / "dense.safetensors", self.card)
+
+    def after_epoch(self, row: Epoch, state: State) -> None:
+        if not world().main:
+            return
+        self.record.update(records.progress(state, row.validation))
+        with self._writing():
+            records.append_metrics(self.out, row)
+            if state.best_epoch == row.epoch:
+                storage.save(state.validated, self.out / "model.safetensors", self.card)
+            records.write_record(self.out, self.record)
+        self.watch.epoch(row)
+
+    def keep(self, state: State) -> None:
+        with self._writing():
+            checkpoint.save(self.out, state, self.about)
+
+    def stopped(self, error: FtwtError, state: State) -> FtwtError:
+        """Note why the run stopped; gives the error to raise."""
+        status = "failed"
+        if isinstance(error, Interrupted):
+            status = "interrupted"
+            error = Interrupted(
+                f"train: stopped by {signal.Signals(error.number).name} in epoch "
+                f"{state.epoch + 1} after batch {state.batch}; the state is saved in {self.out}, "
+                "go on with the same command and --resume",
+                error.number,
             )
-        if json.loads((out / "run.json").read_text()).get("status") == "finished":
-            raise FtwtError(
-                f"train: the run in {out} is finished, there is nothing to resume; "
-                "give a new folder for another run"
-            )
-        return
-    if out.is_file():
-        raise FtwtError(f"train: {out} is a file; give a folder for the run")
-    if out.is_dir() and any(out.iterdir()):
-        raise FtwtError(
-            f"train: {out} is not empty and may hold another run; nothing was changed, "
-            "give a new folder, or --resume to go on with that run"
-        )
+        if world().main:
+            self.record.update(status=status, error=str(error))
+            # The disk may be full: that is then what the error says.
+            with suppress(OSError):
+                records.write_record(self.out, self.record)
+        return error
+
+    def finish(self, model: nn.Module) -> None:
+        self.record["status"] = "finished"
+        self.record.pop("error", None)
+        with self._writing():
+            storage.save(model, self.out / "model.safetensors", self.card)
+            records.write_record(self.out, self.record)
+        checkpoint.remove(self.out)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        mend = "what was saved before is whole: free space and go on with --resume"
+        return writing("train", self.out, mend)
+
+
+def _claim(stack: ExitStack, out: Path, resume: bool) -> bool:
+    """Make the folder this process's own; gives whether it holds a state to go on from."""
+    check_free(out, resume)
+    stack.enter_context(claimed(out))
+    # Again: another process may have begun, or finished, before this one had the folder.
+    check_free(out, resume)
+    remove_partials(out)
+    return resume and checkpoint.exists(out)
+
+
+def _start(out: Path, init: Path | str | None) -> Path | str | None:
+    """What a run that goes on started from: its state holds the model, but not its teacher."""
+    kept = out / "dense.safetensors"
+    return kept if kept.is_file() else init
 
 
 def check_device(device: torch.device | str) -> None:
@@ -200,98 +219,3 @@ def check_device(device: torch.device | str) -> None:
             f"train: device {str(device)!r} cannot be used ({reason}); give cpu, or cuda on a "
             "machine with a GPU"
         ) from None
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder, or raise FtwtError where nothing can be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise FtwtError(f"train: cannot write to {out} ({error.strerror})") from None
-
-
-def _progress(state: State, validation: Evaluation) -> dict[str, Any]:
-    return {
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch,
-        "best_validation_accuracy": state.best_accuracy if state.best_epoch >= 0 else None,
-        "last_validation": {
-            "accuracy": validation.accuracy,
-            "reduction_exact": validation.reduction_exact,
-            "reduction_paper": validation.reduction_paper,
-        },
-        "hours": state.seconds / 3600,
-        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def _append_metrics(out: Path, row: Epoch) -> None:
-    values = row._asdict() | {"validation": row.validation._asdict()}
-    file = out / "metrics.jsonl"
-    # An epoch that is run again after an interruption replaces its line.
-    lines = file.read_text().splitlines()[: row.epoch] if file.is_file() else []
-    lines.append(json.dumps(values))
-    write_atomically(file, ("\n".join(lines) + "\n").encode())
-
-
-def _keep(out: Path, state: State, record: dict[str, Any]) -> None:
-    kept = {
-        "specification": json.dumps(record["specification"]),
-        "data": json.dumps(record["data"]),
-        "model": state.model.state_dict(),
-        "optimizers": {name: one.state_dict() for name, one in state.optimizers.items()},
-        "schedulers": {name: one.state_dict() for name, one in state.schedulers.items()},
-        "epoch": state.epoch,
-        "best_accuracy": state.best_accuracy,
-        "best_epoch": state.best_epoch,
-        "best_weights": state.best_weights,
-        "seconds": state.seconds,
-        "rng": torch.get_rng_state(),
-    }
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
-    write_atomically(out / "resume.pt", buffer.getvalue())
-
-
-def _restore(out: Path, state: State, record: dict[str, Any]) -> None:
-    file = out / "resume.pt"
-    try:
-        kept = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:
-        # torch raises many types for a damaged file.
-        raise FtwtError(
-            f"train: {file} cannot be read ({type(error).__name__}); it may be truncated, "
-            "start again in a new folder"
-        ) from None
-    if not isinstance(kept, dict) or not {"specification", "data", "model"} <= set(kept):
-        raise FtwtError(f"train: {file} is no state of a training; start again in a new folder")
-    for name in ("specification", "data"):
-        was, now = json.loads(kept[name]), record[name]
-        if was != json.loads(json.dumps(now)):
-            differs = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
-            raise FtwtError(
-                f"train: {out} holds the state of another run, its {name} differs in "
-                f"{', '.join(differs)}; give the same options as for that run"
-            )
-    state.model.load_state_dict(kept["model"])
-    for part, optimizer in state.optimizers.items():
-        optimizer.load_state_dict(kept["optimizers"][part])
-        state.schedulers[part].load_state_dict(kept["schedulers"][part])
-    state.epoch, state.seconds = kept["epoch"], kept["seconds"]
-    state.best_accuracy, state.best_epoch = kept["best_accuracy"], kept["best_epoch"]
-    state.best_weights = kept["best_weights"]
-    torch.set_rng_state(kept["rng"])
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def _device_name(device: torch.device | str) -> str:
-    kind = torch.device(device)
-    if kind.type == "cuda":
-        return str(torch.cuda.get_device_name(kind))
-    return f"cpu ({os.cpu_count()} cores)"

@@ -5,7 +5,7 @@ import torch
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
 from ftwt.model import Pruning
-from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps
+from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
 
 TARGETS = (
     targets.HeatmapMass(0.5),
@@ -27,23 +27,42 @@ TRAINABLE_GATES = (
     gates.PooledLinear(normalize="layer"),
     gates.Bottleneck(2),
     gates.Bottleneck(4, pool="mean", normalize="none"),
+    gates.PooledLinear(open=2.0),
+    gates.Bottleneck(3, normalize="layer", open=1.0),
+    gates.ByCost(gates.PooledLinear(), gates.Bottleneck(2), share=0.02),
 )
+
+OPEN_GATES = tuple(gate for gate in TRAINABLE_GATES if getattr(gate, "open", None) is not None)
 
 GATES = (*TRAINABLE_GATES, gates.Oracle(), gates.Random(0.5), gates.Fixed({}))
 
-ESTIMATORS = (gates.Hard(), gates.StraightThrough())
+DIFFERENTIABLE = (gates.StraightThrough(), gates.Gumbel(), gates.Gumbel(0.3))
+
+ESTIMATORS = (gates.Hard(), *DIFFERENTIABLE)
 
 LOSSES = (
     losses.CrossEntropy(),
     losses.CrossEntropy(label_smoothing=0.1),
     losses.GateBCE(),
+    losses.GateBCE(balance="site"),
+    losses.GateBCE(balance="filter"),
     losses.MacBudget(0.1),
+    losses.Distillation(),
+    losses.Distillation(temperature=2.0, weight=1.0),
 )
 
-SCHEDULES = (Constant(), Steps((0.3, 0.6)), Cosine(), OneCycle(0.2))
+SCHEDULES = (
+    Constant(),
+    Steps((0.3, 0.6)),
+    Cosine(),
+    OneCycle(0.2),
+    Warmup(Cosine(), 0.1),
+    Warmup(Steps((0.5,)), 0.1),
+)
 
 SPECS = (
     *TARGETS,
+    targets.PerSite({"conv1": targets.HeatmapMass(0.9), "layer1.0.conv1": targets.TopK(0.5)}),
     *GATES,
     gates.Fixed({"layer1.0.conv1": torch.tensor([True, False, True])}),
     *ESTIMATORS,
@@ -52,6 +71,8 @@ SPECS = (
     losses.CrossEntropy() + 0.5 * losses.GateBCE(),
     Pruning(),
     Pruning(gates.Bottleneck(8), targets.TopK(0.5), "joint", gates.StraightThrough()),
+    Pruning(estimator=gates.Gumbel(0.5), target_source="dense"),
+    Pruning(target_source="teacher"),
     Sgd(0.1, weight_decay=5e-4, schedule=Steps((0.5,))),
     Phase("gates", 3, train="gates"),
     Augment(pad=2),

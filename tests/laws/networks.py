@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.laws.blocks import BLOCKS
+
 CHANNELS = 3
 CLASSES = 5
 
@@ -130,9 +132,12 @@ class Network(nn.Module):
 
 _KINDS = (
     "conv", "grouped", "depthwise", "functional", "residual", "projected", "branches", "split",
-    "excite", "pool", "dropout",
+    "excite", "pool", "dropout", *BLOCKS,
 )  # fmt: skip
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Identity, nn.Sigmoid)
+_ACTIVATIONS = (
+    nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Identity, nn.Sigmoid, nn.Hardsigmoid, nn.Hardtanh,
+    nn.GELU, nn.LeakyReLU, nn.PReLU, nn.Softplus,
+)  # fmt: skip
 
 
 @st.composite
@@ -181,6 +186,9 @@ def networks(draw: Callable, *, most: int = 4) -> nn.Module:
             case "dropout":
                 blocks.append(nn.Dropout(0.2))
                 wider = channels
+            case _:
+                blocks.append(kind(channels))
+                wider = channels
         channels = wider
     blocks.append(ConvBlock(channels, 4, 3, 1, 1, True, nn.ReLU))
     if draw(st.booleans()):
@@ -189,6 +197,8 @@ def networks(draw: Callable, *, most: int = 4) -> nn.Module:
         head = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
     network = Network(blocks, head)
     for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.uniform_(module.bias, -1, 1)
         if isinstance(module, nn.BatchNorm2d):
             # A fresh batch norm maps zero to zero, which would hide what a real one does.
             nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -1,5 +1,7 @@
 """Skipping gives what the masked network gives, and executes what is counted."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import gates, runtime
 from ftwt.runtime import native
+from ftwt.runtime.placement import Placed
 from tests.laws.components import TRAINABLE_GATES
 from tests.laws.networks import images, networks, random_masks
 
@@ -84,6 +87,22 @@ def test_gates_decide_the_same(gate, backend, network, batch):
     if clear:
         assert close(fast(batch), trace.output)
         assert torch.equal(audit.macs, trace.macs)
+
+
+@given(networks(), images(most=5), seeds, st.sampled_from(SHARES), st.randoms())
+def test_any_mix_of_back_ends_does_the_same(network, batch, seed, share, random):
+    model = with_masks(network, batch, seed, share)
+    fast = runtime.skip(model)
+    rows = tuple(
+        replace(row, backend=random.choice(BACKENDS))
+        for row in runtime.explain(fast, len(batch)).rows
+    )
+    placed = Placed(len(batch), (tuple(batch.shape[1:]),), 1, rows, {})
+    fast.use(fast.plan.with_placed(placed))
+    with torch.no_grad():
+        assert close(fast(batch), model(batch))
+    audit = fast.audit(batch)
+    assert set(audit.differing) <= set(audit.dense)
 
 
 @given(networks(), images(most=3), seeds)

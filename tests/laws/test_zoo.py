@@ -31,6 +31,7 @@ def _passes(name: str) -> None:
         # These packages' own affair, such as GoogLeNet's initialisation.
         warnings.simplefilter("ignore")
         record = zoo.examine(name)
-    # A first guard, below what docs/zoo.md reports: sums of many branches are rarely zero.
+    # docs/zoo.md reports the exact figures. Few networks have fewer zero channels than this, and
+    # accidents that survive all draws weigh much there.
     if record.zero_channels > 1000:
-        assert record.tightness > 0.9, record
+        assert record.tightness >= 0.95, record

@@ -6,6 +6,7 @@ from functools import partial
 from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
+from ftwt.runtime.backends.gates import decide
 from ftwt.runtime.backends.interface import Part
 from ftwt.runtime.program import Conv, Gate, Linear, Step, Value
 from ftwt.runtime.state import State
@@ -17,6 +18,7 @@ class Dense:
     name = "dense"
 
     fuses = False
+    runs_on = None
 
     def takes(self, step: Step) -> bool:
         """Return True."""
@@ -33,8 +35,7 @@ def run_step(step: Step, state: State) -> None:
     values, everyone = state.values, slice(None)
     match step:
         case Gate():
-            logits = plain.counted(step, state, lambda: step.module(values[step.source]))
-            state.masks[step.site] = logits > state.thresholds.get(step.site, 0.0)
+            decide(step, state, dense=True)
         case Conv():
             y = F.conv2d(
                 values[step.source], step.weight, step.bias, step.stride, step.padding,

@@ -17,10 +17,10 @@ from ftwt.runtime.program import Gate
 from ftwt.runtime.state import Rows, State
 
 
-def decide(step: Gate, state: State) -> None:
-    """Note the mask of a site."""
+def decide(step: Gate, state: State, *, dense: bool = False) -> None:
+    """Note the mask of a site; `dense` reads every channel."""
     x: Tensor = state.values[step.source]
-    module, live = step.module, state.rows(step.source.live)
+    module, live = step.module, Rows(None) if dense else state.rows(step.source.live)
     match module:
         case _PooledLinear():
             values = summarize(x, module.spec.pool, module.spec.normalize)
@@ -35,7 +35,12 @@ def decide(step: Gate, state: State) -> None:
             state.count(step, slice(None), last.weight.numel())
         case _:
             logits = counted(step, state, lambda: module(x))
-    state.masks[step.site] = logits > state.thresholds.get(step.site, 0.0)
+    state.masks[step.site] = mask_of(logits, state.thresholds.get(step.site, 0.0))
+
+
+def mask_of(logits: Tensor, threshold: float) -> Tensor:
+    """Which filters run. A logit that is no number lets one run, so that the output shows it."""
+    return ~(logits <= threshold)
 
 
 def exact(step: Gate) -> bool:

@@ -20,6 +20,7 @@ class Gathered:
     name = "torch"
 
     fuses = False
+    runs_on = None
 
     def takes(self, step: Step) -> bool:
         """Return True."""

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+import torch
+
 from ftwt.runtime.program import Step, Value
 from ftwt.runtime.state import State
 
@@ -25,6 +27,11 @@ class Backend(Protocol):
     @property
     def fuses(self) -> bool:
         """Whether it wants consecutive steps at once, and keeps what passes between them."""
+        ...
+
+    @property
+    def runs_on(self) -> frozenset[tuple[torch.dtype, str]] | None:
+        """Precisions and types of device; None for any."""
         ...
 
     def takes(self, step: Step) -> bool:

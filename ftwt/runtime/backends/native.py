@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from ftwt.runtime import native
@@ -16,6 +17,7 @@ class Native:
 
     name = "native"
     fuses = True
+    runs_on = frozenset({(torch.float32, "cpu")})
 
     def takes(self, step: Step) -> bool:
         """Whether the library is there and knows the step."""

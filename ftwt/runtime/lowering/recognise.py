@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ftwt import calls, operations
-from ftwt.runtime.program import Activation, Pair, Pool
+from ftwt.runtime.program import Activation, Pair
 
 _ACTIVATION_MODULES: dict[type[nn.Module], Activation] = {
     nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Hardswish: "hardswish", nn.SiLU: "silu",
@@ -62,13 +62,7 @@ class Norm:
 
 def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """Whether a module computes what `kind` does, no subclass's own affair and no hooks."""
-    return (
-        isinstance(module, kind)
-        and type(module).forward is kind.forward
-        and getattr(type(module), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-    )
+    return operations.is_a(module, (kind,)) and not operations.hooked(module)
 
 
 def target_of(node: fx.Node) -> Any:
@@ -98,7 +92,7 @@ def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     timm = operations.timm_layers()
     if module is not None:
         drops = (*_DROPOUTS, StochasticDepth, *((timm.DropPath,) if timm is not None else ()))
-        return plain(module, nn.Identity) or isinstance(module, drops)
+        return any(plain(module, one) for one in (nn.Identity, *drops))
     target = target_of(node)
     if target in _DROPOUT_CALLS:
         place, name = (2, "train") if target is torch.dropout else (2, "training")
@@ -205,95 +199,6 @@ def linear(node: fx.Node, module: nn.Module | None, read: Read) -> tuple[Tensor,
         return None
     own = weight.new_zeros(len(weight)) if bias is None else bias
     return weight.detach(), own.detach()
-
-
-_POOL_MODULES = {nn.MaxPool2d: "max", nn.AvgPool2d: "mean"}
-_POOL_CALLS = {F.max_pool2d: "max", torch.max_pool2d: "max", F.avg_pool2d: "mean"}
-_ADAPTIVE = {
-    nn.AdaptiveAvgPool2d: "mean", nn.AdaptiveMaxPool2d: "max",
-    F.adaptive_avg_pool2d: "mean", F.adaptive_max_pool2d: "max",
-}  # fmt: skip
-_MEANS = {torch.mean, "mean"}
-
-
-def pooling(
-    node: fx.Node, module: nn.Module | None, read: Read, shapes: tuple[torch.Size, torch.Size]
-) -> Pool | Literal["whole"] | None:
-    """The pooling that a node is; "whole" is the mean over all of space."""
-    before, after = shapes
-    if len(before) != 4:
-        return None
-    if target_of(node) in _MEANS:
-        whole = _reduces_all_space(node) and "dtype" not in node.kwargs
-        return "whole" if whole else None
-    found = _adaptive(node, module, before, after) or _windowed(node, module, read)
-    if found is None or found == "whole":
-        return found
-    size = (before[2], before[3])
-    fits = tuple(
-        (side + 2 * pad - kernel) // stride + 1
-        for side, kernel, stride, pad in zip(
-            size, found.kernel, found.stride, found.padding, strict=True
-        )
-    )
-    return found if fits == tuple(after[2:]) else None
-
-
-def _windowed(node: fx.Node, module: nn.Module | None, read: Read) -> Pool | None:
-    kinds: list[str] = [kind for one, kind in _POOL_MODULES.items() if plain(module, one)]
-    if module is None and target_of(node) in _POOL_CALLS:
-        kinds = [_POOL_CALLS[target_of(node)]]
-    if not kinds:
-        return None
-    kind = kinds[0]
-    extra = ("dilation", "ceil_mode") if kind == "max" else ("ceil_mode", "count_include_pad")
-    names = ("kernel_size", "stride", "padding", *extra)
-
-    def setting(place: int, name: str, default: Any) -> Any:
-        if module is not None:
-            return getattr(module, name, default)
-        return read(calls.argument(node, place, name, default=default))
-
-    kernel, stride, padding, *_ = (
-        setting(place, name, None) for place, name in enumerate(names[:3], start=1)
-    )
-    window = pair(kernel)
-    step = pair(stride) if stride not in (None, ()) else window
-    around = pair(padding if padding is not None else 0)
-    if window is None or step is None or around is None:
-        return None
-    if kind == "max":
-        returns = setting(6, "return_indices", False)
-        if returns or pair(setting(4, "dilation", 1)) != (1, 1):
-            return None
-        return Pool("max", window, step, around)
-    counted = setting(5, "count_include_pad", True) or around == (0, 0)
-    if not counted or setting(6, "divisor_override", None) is not None:
-        return None
-    return Pool("mean", window, step, around)
-
-
-def _adaptive(
-    node: fx.Node, module: nn.Module | None, before: torch.Size, after: torch.Size
-) -> Pool | Literal["whole"] | None:
-    called = type(module) if module is not None else target_of(node)
-    kind = _ADAPTIVE.get(called)
-    if kind is None or len(after) != 4:
-        return None
-    if kind == "mean" and after[2:] == (1, 1):
-        return "whole"
-    if before[2] % after[2] or before[3] % after[3]:
-        return None
-    window = (before[2] // after[2], before[3] // after[3])
-    return Pool("max" if kind == "max" else "mean", window, window)
-
-
-def _reduces_all_space(node: fx.Node) -> bool:
-    dims = calls.argument(node, 1, "dim", "axis")
-    listed = list(dims) if isinstance(dims, (list, tuple)) else [dims]
-    if not all(isinstance(one, int) for one in listed):
-        return False
-    return {int(one) % 4 for one in listed} == {2, 3}
 
 
 def is_sum(node: fx.Node) -> bool:

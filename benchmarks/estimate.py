@@ -1,0 +1,333 @@
+"""Budgets, measured: `python -m benchmarks.estimate PART ...` writes a record of that part.
+
+cost                             20 masses in one pass against one plain evaluation pass
+prediction RUN ... --data D      predicted reduction beside that of trained runs
+solve RUN ... --data D           0.3, 0.5 and 0.7 under an oracle, one mass and one a layer
+curve RUN --others RUN ... --data D    one model at several reductions against trained ones
+page                             the tables of docs/budgets.md, from the records
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ftwt
+from ftwt import budget, data, storage, targets
+from ftwt.budget import named
+from ftwt.training.evaluation import evaluate
+from ftwt.training.records import versions
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "benchmarks" / "records" / "estimate"
+PAGE = ROOT / "docs" / "budgets.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NETWORKS = ("cifar10-resnet20", "cifar10-resnet56", "cifar10-vgg16_bn", "cifar10-mobilenet_v1")
+MASSES = tuple(round(0.05 + 0.05 * place, 2) for place in range(20))
+
+
+def cost(networks: list[str], *, images: int = 256, rounds: int = 4) -> dict[str, Any]:
+    """Seconds of a plain pass and of an estimate of 20 masses, alternating; medians."""
+    rows = []
+    for name in networks:
+        torch.manual_seed(0)
+        plain = ftwt.networks.build(name).eval()
+        model = ftwt.attach(plain, ftwt.Pruning(), example=ftwt.networks.example(name))
+        loader = [(torch.randn(128, 3, 32, 32), torch.zeros(128).long())] * (images // 128)
+        rules = [targets.HeatmapMass(mass) for mass in MASSES]
+        pairs = []
+        for _ in range(rounds + 1):
+            dense = _seconds(lambda plain=plain, loader=loader: evaluate(plain, loader))
+            grid = _seconds(
+                lambda model=model, loader=loader, rules=rules: ftwt.estimate(model, loader, rules)
+            )
+            pairs.append((dense, grid))
+        # The first round warms up.
+        ratios = [grid / dense for dense, grid in pairs[1:]]
+        rows.append(
+            {
+                "network": name,
+                "plain_seconds": statistics.median(dense for dense, _ in pairs[1:]),
+                "estimate_seconds": statistics.median(grid for _, grid in pairs[1:]),
+                "ratio": statistics.median(ratios),
+                "ratios": ratios,
+            }
+        )
+        print(name, f"{rows[-1]['ratio']:.2f}", flush=True)
+    return {"images": images, "masses": len(MASSES), "rows": rows}
+
+
+def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
+    """What an oracle on the starting weights predicts, and what the trained gates do on test."""
+    dataset = data.load(name)
+    rows = []
+    for run in runs:
+        trained, card = storage.load(run)
+        assert isinstance(trained, ftwt.Gated)
+        start = storage.load(run / "dense.safetensors")[0]
+        example = torch.zeros(1, *trained.anatomy.expected[0])
+        model = ftwt.attach(start, trained.pruning, example=example, where=trained.sites).eval()
+        images = named.validation(dataset, card.mean, card.std, limit=limit)
+        row = budget.estimate(model, images, [trained.pruning.target], sequential=True).rows[0]
+        assert row.applied is not None
+        gates = row.mean_gate_macs / row.dense_macs
+        tested = json.loads((run / "eval.json").read_text())
+        rows.append(
+            {
+                "run": run.name,
+                "mass": row.rule.mass,
+                "one_pass": row.reduction_with_gates,
+                # The gates' cost is that of the one pass: a little more than with masks applied.
+                "applied": row.applied.reduction_exact - gates,
+                "trained": tested["reduction_exact"],
+                "oracle_accuracy": row.applied.accuracy,
+                "accuracy": tested["accuracy"],
+                "dense_accuracy": tested["dense_accuracy"],
+            }
+        )
+        print(rows[-1], flush=True)
+    return {"data": name, "images": limit, "rows": rows}
+
+
+def solving(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
+    """Solutions for three budgets on the weights of some dense runs."""
+    dataset = data.load(name)
+    rows = []
+    for run in runs:
+        found = named.gated(str(run), dataset)
+        images = named.validation(dataset, found.mean, found.std, limit=limit)
+        for reduction in (0.3, 0.5, 0.7):
+            for per_layer in (False, True):
+                begin = time.perf_counter()
+                solution = ftwt.solve(found.model, images, reduction=reduction, per_layer=per_layer)
+                rows.append(
+                    {
+                        "run": run.name,
+                        "per_layer": per_layer,
+                        "seconds": time.perf_counter() - begin,
+                        **solution.to_json(),
+                    }
+                )
+                print(run.name, reduction, per_layer, solution.predicted, solution.accuracy,
+                      f"{rows[-1]['seconds']:.0f} s", flush=True)  # fmt: skip
+    return {"data": name, "rows": rows}
+
+
+def curve(
+    run: Path, others: list[Path], name: str, *, limit: int, test: int | None
+) -> dict[str, Any]:
+    """One run at the exact reductions of others, without training."""
+    dataset = data.load(name)
+    model, card = storage.load(run)
+    assert isinstance(model, ftwt.Gated)
+    tested = {one: json.loads((one / "eval.json").read_text()) for one in [run, *others]}
+    wanted = sorted(value["reduction_exact"] for value in tested.values())
+    images = named.validation(dataset, card.mean, card.std, limit=limit)
+    dial = ftwt.calibrate(model, images, reductions=wanted)
+    batches = named.served(dataset.test, card.mean, card.std, limit=test)
+    rows = []
+    for one in sorted(tested, key=lambda one: float(tested[one]["reduction_exact"])):
+        here = evaluate(dial.at(reduction=tested[one]["reduction_exact"]), batches)
+        other = evaluate(storage.load(one)[0], batches)
+        rows.append(
+            {
+                "other": one.name,
+                "asked": tested[one]["reduction_exact"],
+                "reduction": here.reduction_exact,
+                "accuracy": here.accuracy,
+                "other_reduction": other.reduction_exact,
+                "other_accuracy": other.accuracy,
+            }
+        )
+        print(rows[-1], flush=True)
+    return {"run": run.name, "data": name, "test_images": here.images, "rows": rows}
+
+
+def trained(runs: list[Path]) -> dict[str, Any]:
+    """Runs that were trained for a budget, with their evaluation on test images."""
+    rows = []
+    for run in runs:
+        record = json.loads((run / "run.json").read_text())
+        one = record["budget"]
+        tested = json.loads((run / "eval.json").read_text())
+        rows.append(
+            {
+                "run": run.name,
+                "command": record["command"],
+                "hours": record["hours"],
+                **{name: one[name] for name in ("asked", "one_pass", "trained")},
+                "calibrated": {name: one["calibrated"][name] for name in ("accuracy", "measured")},
+                "test": {
+                    name: tested[name]
+                    for name in ("images", "accuracy", "dense_accuracy", "reduction_exact")
+                },
+            }
+        )
+    return {"rows": rows}
+
+
+def main() -> None:
+    """Measure one part and write its record, or write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=(*_TABLES, "page"))
+    parser.add_argument("names", nargs="*", help="runs; for cost, networks")
+    parser.add_argument("--others", type=Path, nargs="*", default=[])
+    parser.add_argument("--data", default="imagefolder:data/cifar10-jpeg")
+    parser.add_argument("--limit", type=int, default=1000, help="validation images")
+    parser.add_argument("--test", type=int, help="test images of a curve; all by default")
+    options = parser.parse_args()
+    if options.part == "page":
+        PAGE.write_text(page(PAGE.read_text()))
+        return
+    torch.set_num_threads(1)
+    runs = [Path(name) for name in options.names]
+    name = options.part
+    match options.part:
+        case "cost":
+            found = cost(options.names or list(NETWORKS))
+        case "prediction":
+            found = prediction(runs, options.data, limit=options.limit)
+        case "solve":
+            found = solving(runs, options.data, limit=options.limit)
+        case "trained":
+            found = trained(runs)
+        case _:
+            name = f"curve-{runs[0].name}"
+            found = curve(
+                runs[0], options.others, options.data, limit=options.limit, test=options.test
+            )
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    record = {**found, "versions": versions(), "threads": torch.get_num_threads()}
+    file = RECORDS / f"{name}.json"
+    if name in ("prediction", "solve") and file.is_file():
+        # Runs that were measured before keep their rows.
+        done = {run.name for run in runs}
+        kept = [row for row in json.loads(file.read_text())["rows"] if row["run"] not in done]
+        record["rows"] = sorted(kept + record["rows"], key=lambda row: str(row["run"]))
+    file.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def page(text: str) -> str:
+    """The page with its tables made from the records again."""
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    parts = [
+        make(json.loads(path.read_text()))
+        for start, make in _TABLES.items()
+        for path in sorted(RECORDS.glob(f"{start}*.json"))
+    ]
+    return text[:begin] + "\n\n" + "\n\n".join(parts) + "\n\n" + text[end:]
+
+
+def _cost_table(record: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['network']} | {row['plain_seconds']:.2f} | {row['estimate_seconds']:.2f} "
+        f"| {row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f}) |"
+        for row in record["rows"]
+    ]
+    return (
+        f"**One pass.** {record['masses']} masses on {record['images']} images against one plain "
+        f"evaluation pass, {record['threads']} thread, alternating, medians of "
+        f"{len(record['rows'][0]['ratios'])} pairs.\n\n"
+        "| network | plain pass, s | estimate, s | ratio (range) |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+    )
+
+
+def _prediction_table(record: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['run']} | {_percent(row['one_pass'])} | {_percent(row['applied'])} "
+        f"| {_percent(row['trained'])} | {_points(row['applied'] - row['trained'])} "
+        f"| {_points(row['one_pass'] - row['trained'])} | {_percent(row['oracle_accuracy'])} "
+        f"| {_percent(row['accuracy'])} |"
+        for row in record["rows"]
+    ]
+    return (
+        f"**Prediction and outcome.** Exact MAC reduction in %, gates counted: an oracle on the "
+        f"starting weights and {record['images']:,} validation images, and the trained gates on "
+        "the test images.\n\n"
+        "| run | one pass | masks applied | trained | applied - trained, points "
+        "| one pass - trained, points | oracle's accuracy, % | trained accuracy, % |\n"
+        "|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _solve_table(record: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['run']} | {_percent(row['asked'])} | {'by layer' if row['per_layer'] else 'one'} "
+        f"| {_percent(row['predicted'])} | {_percent(row['one_pass'])} "
+        f"| {_percent(row['accuracy'])} | {_percent(row['dense_accuracy'])} "
+        f"| {row['seconds']:.0f} |"
+        for row in record["rows"]
+    ]
+    return (
+        f"**Solving.** Under an oracle with the masks applied, on {record['rows'][0]['images']:,} "
+        "validation images; no training.\n\n"
+        "| run | asked, % | mass | came, % | one pass, % | oracle's accuracy, % "
+        "| plain accuracy, % | s |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _trained_table(record: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['run']} | {_percent(row['asked'])} | {_percent(row['one_pass'])} "
+        f"| {_percent(row['trained']['reduction'])} | {_percent(row['trained']['accuracy'])} "
+        f"| {_percent(row['calibrated']['measured'])} | {_percent(row['calibrated']['accuracy'])} "
+        f"| {_percent(row['test']['reduction_exact'])} | {_percent(row['test']['accuracy'])} |"
+        for row in record["rows"]
+    ]
+    return (
+        "**Training for a budget.** Exact MAC reduction and accuracy in %: trained and calibrated "
+        f"on validation images, then on {record['rows'][0]['test']['images']:,} test images.\n\n"
+        "| run | asked | one pass | trained | its accuracy | calibrated | its accuracy | on test "
+        "| its accuracy |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _curve_table(record: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['other']} | {_percent(row['other_reduction'])} "
+        f"| {_percent(row['other_accuracy'])} | {_percent(row['reduction'])} "
+        f"| {_percent(row['accuracy'])} | {_points(row['accuracy'] - row['other_accuracy'])} |"
+        for row in record["rows"]
+    ]
+    return (
+        f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
+        f"thresholds alone, on {record['test_images']:,} test images.\n\n"
+        "| trained separately | its reduction, % | its accuracy, % | one model's reduction, % "
+        "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+    )
+
+
+_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "cost": _cost_table,
+    "prediction": _prediction_table,
+    "solve": _solve_table,
+    "trained": _trained_table,
+    "curve": _curve_table,
+}
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}"
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

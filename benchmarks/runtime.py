@@ -1,0 +1,194 @@
+"""The table of docs/bench.md: what skipping saves in milliseconds, and training steps cost more.
+
+    python -m benchmarks.runtime list                     # the cases by name
+    python -m benchmarks.runtime run vgg16_bn-73-b1 ...   # measures cases; all of them by default
+    python -m benchmarks.runtime write                    # docs/bench.md from the records
+
+A record in benchmarks/records/runtime/ is what `ftwt bench ... --json` printed, and the command.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import overhead
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "benchmarks" / "records" / "runtime"
+PAGE = ROOT / "docs" / "bench.md"
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network at one exact MAC reduction and batch, and the goals set for it."""
+
+    network: str
+    reduction: float
+    batch: int
+    rounds: int
+    # Speed-up over the best dense form, and share of the sliced bound.
+    speedup: float
+    share: float
+
+    @property
+    def name(self) -> str:
+        """Unique, and the record's name."""
+        return f"{self.network.partition('-')[2]}-{round(100 * self.reduction)}-b{self.batch}"
+
+    @property
+    def command(self) -> list[str]:
+        """The command that measures it."""
+        options = {
+            "--reduction": self.reduction, "--batch": self.batch,
+            "--threads": _THREADS, "--repeats": self.rounds,
+        }  # fmt: skip
+        return ["bench", self.network, *(str(one) for pair in options.items() for one in pair)]
+
+
+def _cases() -> tuple[Case, ...]:
+    rows = (
+        # Network, reduction, rounds at batch 1 and 32, goals at batch 1.
+        ("cifar10-vgg16_bn", 0.73, (25, 9), 3.0, 0.95),
+        ("cifar10-vgg16_bn", 0.50, (25, 9), 1.5, 0.95),
+        ("cifar10-resnet56", 0.55, (25, 9), 2.0, 0.90),
+        ("cifar10-mobilenet_v1", 0.65, (25, 9), 2.0, 0.90),
+        ("imagenet-resnet18", 0.50, (15, 5), 1.6, 0.90),
+        ("imagenet-resnet34", 0.50, (15, 5), 1.6, 0.90),
+        ("imagenet-mobilenet_v2", 0.40, (15, 5), 1.2, 0.85),
+    )
+    single = [Case(net, red, 1, rounds[0], *goals) for net, red, rounds, *goals in rows]
+    many = [Case(net, red, 32, rounds[1], 1.3, 0.80) for net, red, rounds, *_ in rows]
+    return (*single, *many)
+
+
+CASES = _cases()
+
+
+def run(case: Case) -> dict[str, Any]:
+    """Measure a case in a process of its own, and record it."""
+    code = "from ftwt_cli.app import main; main()"
+    command = [sys.executable, "-c", code, *case.command, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{case.name}: {done.stderr.strip()}")
+    record = {"command": ["ftwt", *case.command], **json.loads(done.stdout)}
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    (RECORDS / f"{case.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def records() -> dict[str, dict[str, Any]]:
+    """Recorded cases, in the order of the table."""
+    files = {case.name: RECORDS / f"{case.name}.json" for case in CASES}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> str:
+    """The whole page."""
+    some = next(iter(found.values()))["machine"]
+    versions = ", ".join(f"{name} {value}" for name, value in some["versions"].items())
+    names = list(dict.fromkeys(row["name"] for record in found.values() for row in record["rows"]))
+    parts = [
+        "# Speed",
+        "Made by `make bench` from the records in `benchmarks/records/`; do not edit.",
+        f"{some['cpu']}, {some['vector_instructions']}, {some['threads']} threads, {versions}.",
+        "Each line is one run of `ftwt bench`, in which all forms of the network take turns. The "
+        "weights are random. The gates are the paper's (`gates.PooledLinear`), random but for the "
+        "biases, which are set on drawn images so that the mean exact MAC reduction, gates "
+        "counted, is as stated; other filters run for each image. Speed-up is over the fastest of "
+        "the three dense forms (eager, batch norms folded, `torch.compile` of the folded one): the "
+        "median over rounds of the ratio within a round. The *sliced bound* is the plain network "
+        "cut beforehand to as many channels in each layer as an ordinary image keeps, without "
+        "gates; *share* is its time over that of the native back end.",
+        _speedups(found),
+        "## Milliseconds",
+        "Medians over the rounds; quartiles are in the records.",
+        _milliseconds(found, names),
+    ]
+    if steps:
+        parts += [
+            "## A training step",
+            "A training step of the gated network (decoupled, the paper's gates and targets) over "
+            "one of the plain network, batch 128: median of the ratios of paired steps, and their "
+            "quartiles.",
+            _steps(steps),
+        ]
+    commands = "\n".join(" ".join(record["command"]) for record in found.values())
+    parts += ["## Commands", f"```\n{commands}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _speedups(found: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| network | batch | MAC reduction, % | MAC ratio | speed-up, native | speed-up, planned "
+        "| goal | share of the bound | goal |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case in CASES:
+        if case.name not in found:
+            continue
+        record = found[case.name]
+        speed = {row["name"]: f"{row['speedup']:.2f}" for row in record["rows"]}
+        cells = [
+            case.network, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
+            f"{record['mac_ratio']:.2f}", speed.get("skip, native", "-"),
+            speed.get("skip, planned", "-"), f"{case.speedup:.1f}",
+            f"{record['share_of_bound']:.2f}", f"{case.share:.2f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(found: dict[str, dict[str, Any]], names: list[str]) -> str:
+    lines = [f"| network | batch | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for case in CASES:
+        if case.name in found:
+            times = {row["name"]: f"{row['ms']:.2f}" for row in found[case.name]["rows"]}
+            cells = [case.network, str(case.batch), *(times.get(name, "-") for name in names)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _steps(steps: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| network | dense, ms | gated, ms | ratio | quartiles | goal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in steps.values():
+        cells = [
+            record["network"], f"{record['dense_ms']:.0f}", f"{record['gated_ms']:.0f}",
+            f"{record['ratio']:.2f}", f"{record['low']:.2f} - {record['high']:.2f}",
+            f"at most {record['goal']:.2f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="names of the cases")
+    known = {case.name: case for case in CASES}
+    running = commands.add_parser("run", help="measure and record cases")
+    running.add_argument("cases", nargs="*", metavar="CASE")
+    commands.add_parser("write", help="write docs/bench.md")
+    options = parser.parse_args()
+    if options.command == "list":
+        print("\n".join(known))
+    elif options.command == "write":
+        PAGE.write_text(page(records(), overhead.records()))
+    else:
+        for name in options.cases or known:
+            record = run(known[name])
+            rows = ", ".join(f"{row['name']} {row['ms']:.2f}" for row in record["rows"])
+            print(f"{name}: {rows} ms; share {record['share_of_bound']:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

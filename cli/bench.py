@@ -1,0 +1,146 @@
+"""`ftwt bench`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Json, percent, report
+from .training import Threads
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ftwt.model import Gated
+
+# Images that untrained gates are set on: as many as small images allow, of large ones fewer.
+_SMALL, _LARGE = 256, 64
+# Different images that batches of one go through.
+_SINGLES = 8
+
+
+def bench(
+    network: Annotated[
+        str, typer.Argument(help="A run folder, a saved model, or a network: cifar10-resnet56.")
+    ],
+    batch: Annotated[int, typer.Option(min=1, help="Images a call.")] = 1,
+    threads: Threads = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Untrained: share of filters that run; 0.5 by default.")
+    ] = None,
+    reduction: Annotated[
+        float | None, typer.Option(help="Untrained: exact MAC reduction to aim at, instead.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels; the network's own by default.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Images of a data set, instead of drawn ones.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are over these.")] = 15,
+    layers: Annotated[bool, typer.Option("--layers", help="Show each step's time too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
+    import torch
+
+    from ftwt.timing import bench as run
+    from ftwt.timing import calibrate, to_reduction
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if fraction is not None and reduction is not None:
+        raise typer.BadParameter("give --fraction or --reduction, not both")
+    torch.manual_seed(0)
+    trained = Path(network).exists()
+    if trained and (fraction is not None or reduction is not None):
+        raise typer.BadParameter("--fraction and --reduction are for untrained networks")
+    plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size)
+    count = max(batch, _SINGLES)
+    spare = 0 if trained else (_SMALL if size <= 64 else _LARGE)
+    images = _images(data, size, spare + count)
+    calibration, images = images[:spare], images[spare:]
+    if not trained:
+        if reduction is not None:
+            fraction = to_reduction(model, calibration, reduction)
+        else:
+            fraction = 0.5 if fraction is None else fraction
+            calibrate(model, calibration, fraction)
+    value = run(plain, model, images, batch=batch, rounds=repeats)
+    value = {"network": network, "image_size": size, "fraction": fraction, **value}
+    report(value, _text(value, layers=layers), as_json=as_json)
+
+
+def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
+    from ftwt import networks, storage
+    from ftwt.errors import FtwtError
+    from ftwt.model import Gated
+
+    model, card = storage.load(path)
+    if not isinstance(model, Gated) or card.network is None:
+        raise FtwtError(f"bench: {path} holds no gated network; give a run that was trained gated")
+    plain = networks.build(card.network, num_classes=card.num_classes)
+    return plain, model, model.anatomy.expected[0][-1]
+
+
+def _untrained(name: str, size: int | None) -> "tuple[nn.Module, Gated, int]":
+    from ftwt import networks
+    from ftwt.attach import attach
+    from ftwt.model import Pruning
+
+    plain = networks.build(name)
+    example = networks.example(name, size=size)
+    return plain, attach(plain, Pruning(), example=example), example.shape[-1]
+
+
+def _images(data: str | None, size: int, count: int) -> "Tensor":
+    """Normalised images."""
+    import torch
+
+    from ftwt import data as datasets
+    from ftwt.data import shapes
+    from ftwt.errors import FtwtError
+
+    if data is None:
+        pixels = shapes.render(count, 0, size=size).pixels.float() / 255
+        std, mean = torch.std_mean(pixels, (0, 2, 3), keepdim=True)
+        return (pixels - mean) / std
+    chosen = datasets.load(data, size=size, only="test")
+    if len(chosen.test) < count:
+        raise FtwtError(f"bench: {data} has {len(chosen.test)} test images, {count} are needed")
+    batches = datasets.serve(chosen.test, count, mean=chosen.mean, std=chosen.std)
+    return next(iter(batches))[0]
+
+
+def _text(value: dict[str, Any], *, layers: bool) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+
+    title = f"{value['network']}, {value['image_size']} pixels, batch {value['batch']}"
+    table = Table("", "ms", "quartiles", "speed-up over the best dense", title=title)
+    for row in value["rows"]:
+        quartiles = f"{row['low']:.2f} - {row['high']:.2f}"
+        table.add_row(row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}")
+    notes = [f"no row for {name}: {why}" for name, why in value["missing"].items()]
+    notes += [
+        f"exact MACs, gates counted: {value['macs']:,.0f} of {value['dense_macs']:,}, "
+        f"ratio {value['mac_ratio']:.2f}, reduction {percent(value['reduction_exact'])}"
+    ]
+    if value["share_of_bound"] is not None:
+        notes += [f"{value['share_of_bound_of']}: {value['share_of_bound']:.2f} of the bound"]
+    machine = value["machine"]
+    versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
+    notes += [f"{machine['cpu']}, {machine['threads']} threads, {versions}"]
+    return Group(table, *notes, *([_layers(value)] if layers else []))
+
+
+def _layers(value: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    heads = ("step", "kind", "back end", "ms", "MACs of an image")
+    table = Table(*heads, title="skip, planned: each step when it was measured")
+    for row in value["layers"]:
+        ms = "" if row["ms"] is None else f"{row['ms']:.3f}"
+        macs = "" if row["macs"] is None else f"{row['macs']:,.0f}"
+        table.add_row(row["step"], row["kind"], row["backend"], ms, macs)
+    return table

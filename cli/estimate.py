@@ -1,0 +1,110 @@
+"""`ftwt estimate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Json, errors, percent, report
+from .training import Data, Device, ImageSize, Threads, Workers, _set_threads
+
+if TYPE_CHECKING:
+    from ftwt.budget import Estimate
+    from ftwt.targets import Target
+
+
+def estimate(
+    network: Annotated[
+        str, typer.Argument(help="For example cifar10-resnet56, or a run folder or saved model.")
+    ],
+    data: Data,
+    mass: Annotated[
+        str, typer.Option(help="Heatmap masses, rising.")
+    ] = "0.5,0.6,0.7,0.8,0.85,0.9,0.95,0.98,1",
+    fraction: Annotated[str | None, typer.Option(help="Top-k fractions too, rising.")] = None,
+    min_channels: Annotated[int, typer.Option(help="Filters that every site keeps.", min=1)] = 1,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights: a run folder, a safetensors file, a state dict, or torchvision."
+        ),
+    ] = None,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential", help="Apply the masks too, a pass each: accuracy, and what differs."
+        ),
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Use that many images.", min=1)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for estimate.json, estimate.png and .svg.")
+    ] = None,
+    image_size: ImageSize = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """What perfect gates would save, for many masses from one pass over validation images."""
+    from ftwt import budget, targets
+    from ftwt import data as datasets
+    from ftwt.budget import named
+
+    from .numbers import numbers
+
+    _set_threads(threads)
+    rules: list[Target] = [
+        targets.HeatmapMass(one, min_channels=min_channels) for one in numbers(mass, "--mass")
+    ]
+    if fraction is not None:
+        rules += [targets.TopK(one) for one in numbers(fraction, "--fraction")]
+    budget.check_distinct(rules, "estimate")
+    dataset = datasets.load(data, size=image_size, only="train", workers=workers)
+    if init is None and not Path(network).exists():
+        errors.print("random weights: give --init for what a trained network would save")
+    model, mean, std = named.gated(network, dataset, init=init, device=device)
+    images = named.validation(dataset, mean, std, limit=limit)
+    found = budget.estimate(model, images, rules, sequential=sequential)
+    value = {"network": network, "data": data, **found.to_json()}
+    if out is not None:
+        from ftwt.budget.plot import write_estimate
+
+        write_estimate(out, found, value, title=network)
+    report(value, _table(network, found), as_json=as_json)
+
+
+def _table(network: str, found: "Estimate") -> Any:
+    from rich.table import Table
+
+    title = (
+        f"{network}, {found.images} images, plain network {percent(found.dense_accuracy)} right; "
+        "MAC reduction of perfect gates, mean ± deviation over images"
+    )
+    sequential = any(row.applied for row in found.rows)
+    heads = ["keeps", "exact", "with gates", "paper's convention"]
+    heads += ["exact, masks applied", "accuracy"] if sequential else []
+    table = Table(*heads, title=title)
+    for row in found.rows:
+        cells = [
+            budget_name(row.rule),
+            f"{percent(row.reduction_exact)} ± {100 * row.std_macs / row.dense_macs:.2f}",
+            percent(row.reduction_with_gates),
+            percent(row.reduction_paper),
+        ]
+        if row.applied:
+            cells += [percent(row.applied.reduction_exact), percent(row.applied.accuracy)]
+        table.add_row(*cells)
+    return table
+
+
+def budget_name(rule: "Target") -> str:
+    """A rule in a few letters."""
+    from ftwt.targets import HeatmapMass, TopK
+
+    match rule:
+        case HeatmapMass():
+            return f"mass {rule.mass:g}"
+        case TopK():
+            return f"top {100 * rule.fraction:g} %"
+        case _:
+            return repr(rule)

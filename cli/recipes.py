@@ -1,0 +1,113 @@
+"""`ftwt recipes`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Json, report
+
+if TYPE_CHECKING:
+    from ftwt.training import Recipe
+
+Name = Annotated[str | None, typer.Argument(help="A recipe to show; all are listed if left out.")]
+
+
+def recipes(
+    name: Name = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Print its function as a script to copy and edit.")
+    ] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="The dense training's.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show one."""
+    if name is None:
+        if source or dense:
+            raise typer.BadParameter("--source and --dense need the NAME of a recipe")
+        _list(as_json=as_json)
+    elif source:
+        from ftwt.training.recipes import source as source_of
+
+        text = source_of(name, dense=dense)
+        if as_json:
+            report({"name": name, "source": text}, "", as_json=True)
+        else:
+            # As it is: to a file, or to a terminal whose width must not break lines.
+            typer.echo(text, nl=False)
+    else:
+        _show(name, dense=dense, as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    from rich.console import Group
+    from rich.table import Table
+
+    from ftwt.training import CATALOGUE
+
+    rows = [
+        {
+            "name": name,
+            "network": entry.network,
+            "about": entry.variant,
+            "published_mass": list(entry.published) if entry.published else None,
+        }
+        for name, entry in CATALOGUE.items()
+    ]
+    # One row for all networks that are trained alike; the two CIFARs always are.
+    groups: dict[tuple[tuple[str, ...], str, str], dict[str, None]] = {}
+    for name, entry in CATALOGUE.items():
+        data, _, rest = name.partition("-")
+        network = entry.network.partition("-")[2]
+        variant = rest.removeprefix(network)
+        cifar = data.startswith("cifar")
+        kinds: tuple[str, ...] = ("cifar10", "cifar100") if cifar else (data,)
+        groups.setdefault((kinds, variant, entry.variant), {})[network] = None
+    table = Table("recipe", "networks", "dynamic training", show_lines=True)
+    for (sources, variant, about), networks in groups.items():
+        name = "NETWORK" if len(networks) > 1 else next(iter(networks))
+        names = "\n".join(f"{one}-{name}{variant}" for one in sources)
+        table.add_row(names, " ".join(networks), about)
+    masses = [
+        f"  {name}: {entry.published[0]} decoupled, {entry.published[1]} joint"
+        for name, entry in CATALOGUE.items()
+        if entry.published and name == entry.network
+    ]
+    notes = [
+        "Masses of published results, which these and their -finetune take unless --mass is given:",
+        *masses,
+        "For example: ftwt recipes cifar10-resnet56; with --source: its function, ready to edit.",
+        "The networks also train without gates: ftwt train NAME --dense.",
+    ]
+    report({"recipes": rows}, Group(table, *notes), as_json=as_json)
+
+
+def _show(name: str, *, dense: bool, as_json: bool) -> None:
+    from rich.table import Table
+
+    from ftwt import specs
+    from ftwt.training import Choices, recipe
+
+    made = recipe(name, Choices(), dense=dense)
+    table = Table("", "value", title=f"{name}, {'dense' if dense else 'dynamic'}", show_lines=True)
+    for label, value in _facts(made):
+        table.add_row(label, value)
+    report({"name": name, "recipe": specs.to_json(made)}, table, as_json=as_json)
+
+
+def _facts(made: "Recipe") -> list[tuple[str, str]]:
+    settings = made.settings
+    phases = [f"{one.epochs} epochs {one.name} (trains {one.train})" for one in settings.phases]
+    facts: list[tuple[str, Any]] = [
+        ("network", made.network),
+        ("phases", ", then ".join(phases)),
+        ("images of a step", made.batch_size),
+        ("augmentation", made.augment),
+        ("losses", " + ".join(f"{weight:g} {loss}" for weight, loss in made.objective.terms)),
+        ("backbone", settings.backbone),
+    ]
+    if made.pruning is not None:
+        facts += [("gates", settings.gates), ("gate", made.pruning.gate)]
+        facts += [("target", made.pruning.target), ("targets from", made.pruning.target_source)]
+        facts += [("coupling", made.pruning.coupling), ("estimator", made.pruning.estimator)]
+    facts += [("precision", settings.amp or "float32"), ("seed", settings.seed)]
+    return [(label, str(value)) for label, value in facts]

@@ -1,0 +1,66 @@
+"""`ftwt sweep`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .output import Json, errors, percent, report
+from .training import Data, ImageSize, Threads, _set_threads
+
+
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
+    data: Data,
+    init: Annotated[str, typer.Option(help="The dense run that every training starts from.")],
+    out: Annotated[Path, typer.Option(help="Folder of all runs; new, or of the same sweep.")],
+    mass: Annotated[str, typer.Option(help="Heatmap masses, rising: 0.8,0.9.")],
+    seeds: Annotated[int, typer.Option(help="Runs for each mass.")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
+    coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
+    normalize: Annotated[
+        str, typer.Option(help="What gates do to pooled inputs: softmax, layer or none.")
+    ] = "softmax",
+    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Train on that many images.")] = None,
+    image_size: ImageSize = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train and test a recipe over masses and seeds; runs what is missing, draws the trade-off."""
+    from ftwt.analysis import drawing
+    from ftwt.budget.plot import sweep_plot
+    from ftwt.budget.sweep import Sweep, run_sweep, summed_up
+    from ftwt.training import Choices
+
+    from .numbers import numbers
+
+    drawing.require()
+    _set_threads(threads)
+    choices = Choices(coupling=coupling, normalize=normalize, epochs=epochs)  # type: ignore[arg-type]
+    record = run_sweep(
+        Sweep(recipe, data, init, choices, limit, image_size),
+        out,
+        numbers(mass, "--mass"),
+        seeds=seeds,
+        jobs=jobs,
+        done=lambda job: errors.print(f"finished {job.out}"),
+    )
+    rows = summed_up(out)
+    drawing.save(sweep_plot(rows, record["dense_accuracy"], title=recipe), out, "tradeoff")
+    report(record, _table(record), as_json=as_json)
+
+
+def _table(record: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("mass", "runs", "accuracy", "MAC reduction, exact", "paper's convention")
+    for row in record["rows"]:
+        cells = []
+        for name in ("accuracy", "reduction_exact", "reduction_paper"):
+            spread = row[f"std_{name}"]
+            cells.append(
+                percent(row[name]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
+            )
+        table.add_row(f"{row['mass']:g}", str(row["runs"]), *cells)
+    return table

@@ -1,0 +1,23 @@
+"""Knowing the cost before training, hitting a budget, several budgets in one model."""
+
+from ftwt.budget.calibrate import calibrate
+from ftwt.budget.curve import reduction_curve
+from ftwt.budget.estimate import Applied, Estimate, EstimateRow, LayerEstimate, estimate
+from ftwt.budget.families import check_distinct
+from ftwt.budget.solve import Solution, solve
+from ftwt.budget.train import train_to, waits_for_calibration
+
+__all__ = [
+    "Applied",
+    "Estimate",
+    "EstimateRow",
+    "LayerEstimate",
+    "Solution",
+    "calibrate",
+    "check_distinct",
+    "estimate",
+    "reduction_curve",
+    "solve",
+    "train_to",
+    "waits_for_calibration",
+]

@@ -1,0 +1,147 @@
+"""Moving gate thresholds until a trained model saves what was asked for, without training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ftwt.analysis.inspection import Loader
+from ftwt.budget.profile import check_calibration, check_images
+from ftwt.dial import Knot
+from ftwt.errors import FtwtError
+from ftwt.gates import Oracle
+from ftwt.model import Gated
+from ftwt.training.evaluation import Evaluation, evaluate
+
+# Near enough, as a share of MACs; passes over the images that one reduction may take.
+_NEAR = 0.001
+_PASSES = 14
+# Logits: where to look first, and beyond which every gate says the same for any image.
+_STEP = 0.5
+_FURTHEST = 2.0**20
+
+
+def calibrate(model: Gated, loader: Loader, *, reductions: Sequence[float]) -> Gated:
+    """Find gate thresholds for each of some reductions; nothing is trained.
+
+    One shift of all thresholds, in logits from zero, is searched for each reduction, with the
+    masks applied. The answer is the same model, sharing its weights, that knows these settings:
+    `at(reduction=...)` gives it at one of them or between two, and `ftwt.save` saves them.
+    A lone reduction is set at once.
+
+    Args:
+        model: a network with trained gates.
+        loader: gives (images, labels), and can be iterated again and again; some hundreds of
+            images that the gates were not trained on.
+        reductions: shares of the plain network's MACs to save, exact, gates counted; rising.
+
+    Raises:
+        FtwtError: a reduction that no threshold reaches (says the largest, and which layers limit
+            it), reductions that do not rise, gates without logits, too few images.
+    """
+    _check(model, loader, reductions)
+    dial = _Shifts(model, loader)
+    check_images(dial.at(0.0).images, "calibrate")
+    most = dial.at(_FURTHEST).reduction_exact
+    if reductions[-1] > most:
+        raise FtwtError(_out_of_reach(model, reductions[-1], most))
+    knots = []
+    lowest = -_FURTHEST
+    for reduction in reductions:
+        # From the last shift on, so that thresholds never fall as the reduction rises.
+        lowest = dial.search(reduction, lowest)
+        found = dial.at(lowest)
+        thresholds = dict.fromkeys(model.sites, lowest)
+        knots.append(Knot(reduction, found.reduction_exact, found.accuracy, thresholds))
+    now = knots[0].thresholds if len(knots) == 1 else model.thresholds
+    return model.with_thresholds(now, tuple(knots))
+
+
+@dataclass
+class _Shifts:
+    """Accuracy and cost at each threshold that was tried."""
+
+    model: Gated
+    loader: Loader
+    seen: dict[float, Evaluation] = field(default_factory=dict)
+
+    def at(self, shift: float) -> Evaluation:
+        """Evaluate with this threshold at every site."""
+        if shift not in self.seen:
+            moved = self.model.with_thresholds(dict.fromkeys(self.model.sites, shift))
+            self.seen[shift] = evaluate(moved, self.loader)
+        return self.seen[shift]
+
+    def search(self, reduction: float, lowest: float) -> float:
+        """The shift, from `lowest` on, whose reduction is nearest to one."""
+
+        def miss(shift: float) -> float:
+            return self.at(shift).reduction_exact - reduction
+
+        if miss(lowest) >= 0:
+            return lowest
+        low, high = self._bracket(miss, lowest)
+        for _ in range(_PASSES):
+            if min(abs(miss(low)), abs(miss(high))) <= _NEAR or high - low < 1e-6:
+                break
+            middle = _guess(low, miss(low), high, miss(high))
+            low, high = (middle, high) if miss(middle) < 0 else (low, middle)
+        return min((low, high), key=lambda shift: abs(miss(shift)))
+
+    def _bracket(self, miss: Callable[[float], float], lowest: float) -> tuple[float, float]:
+        """A shift that saves too little and one that saves enough, as near as is known."""
+        if lowest == -_FURTHEST:
+            step = _STEP
+            while miss(-step) >= 0:
+                step *= 2
+            lowest = max(one for one in self.seen if -step <= one and miss(one) < 0)
+        known = [one for one in sorted(self.seen) if one > lowest and miss(one) >= 0]
+        high = known[0]
+        # Not from the far end, where every gate is closed, but from the next likely place.
+        step = _STEP
+        while high == _FURTHEST and lowest + step < high:
+            if miss(lowest + step) >= 0:
+                high = lowest + step
+            else:
+                lowest, step = lowest + step, 2 * step
+        inside = [one for one in self.seen if lowest < one < high and miss(one) < 0]
+        return max([lowest, *inside]), high
+
+
+def _guess(low: float, under: float, high: float, over: float) -> float:
+    """Between a straight line's zero and the middle: neither end can be stuck to."""
+    line = low - under * (high - low) / (over - under)
+    share = 0.7
+    return share * line + (1 - share) * (low + high) / 2
+
+
+def _check(model: Gated, loader: Loader, reductions: Sequence[float]) -> None:
+    if not reductions:
+        raise FtwtError("calibrate: no reductions; give at least one, for example [0.5]")
+    for reduction in reductions:
+        check_calibration(model, loader, reduction, "calibrate")
+    for before, after in pairwise(reductions):
+        if after <= before:
+            raise FtwtError(
+                f"calibrate: the reduction {after:g} comes after {before:g}; give each once, "
+                "in rising order"
+            )
+    if isinstance(model.pruning.gate, Oracle):
+        raise FtwtError(
+            "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
+            "ftwt.solve"
+        )
+
+
+def _out_of_reach(model: Gated, reduction: float, most: float) -> str:
+    plan = model.anatomy.plan
+    left = {
+        layer.name: layer.dense_macs if layer.site is None else plan.gate_cost(layer)
+        for layer in plan.layers
+    }
+    largest = sorted(left, key=left.__getitem__, reverse=True)[:3]
+    layers = ", ".join(f"{name} ({100 * left[name] / plan.dense_macs:.1f} %)" for name in largest)
+    return (
+        f"calibrate: a reduction of {reduction:g} is out of reach, the largest is {most:.3f} with "
+        f"every gate closed; of the plain network's MACs, gates and layers without a gate cost "
+        f"most in {layers}; ask for less"
+    )

@@ -1,0 +1,127 @@
+"""Target rules that nest: many masses over one site from one ranking of its channels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.targets import HeatmapMass, Ranking, RankingTarget, Score, Target, TopK
+from ftwt.targets.interface import rank
+
+
+@dataclass(frozen=True)
+class Family:
+    """Rules of which each keeps all that the one before keeps, on any features.
+
+    `places` are the rules' places in the list that they were picked from.
+    """
+
+    rules: tuple[Target, ...]
+    places: tuple[int, ...]
+
+    @property
+    def top(self) -> int:
+        """How many rules there are: the strength of a channel that all of them keep."""
+        return len(self.rules)
+
+    def strengths(self, features: Tensor, rankings: dict[Score, Ranking]) -> Int[Tensor, "B C"]:
+        """For each channel the number of rules that keep it.
+
+        `rankings` holds what is ranked already, so that families of one score share it.
+        """
+        first = self.rules[0]
+        if not isinstance(first, RankingTarget):
+            return first(features).to(torch.int16)
+        if first.score not in rankings:
+            rankings[first.score] = rank(features, first.score)
+        ranking = rankings[first.score]
+        rules = [rule for rule in self.rules if isinstance(rule, RankingTarget)]
+        counts = torch.stack([rule.counts(ranking) for rule in rules], 1)
+        places = torch.arange(ranking.order.shape[1], device=counts.device)
+        # The channel at place i is kept by the rules that keep more than i channels.
+        dropping = torch.searchsorted(
+            counts, places.expand_as(ranking.order).contiguous(), right=True
+        )
+        kept = (self.top - dropping).to(torch.int16)
+        return torch.zeros_like(kept).scatter(1, ranking.order, kept)
+
+
+def families(rules: Sequence[Target]) -> tuple[Family, ...]:
+    """Sort rules into families; a rule that is not known to nest is one by itself."""
+    groups: dict[Target, list[tuple[float, int, Target]]] = {}
+    for place, rule in enumerate(rules):
+        base, amount = split(rule)
+        groups.setdefault(base, []).append((amount, place, rule))
+    return tuple(
+        Family(
+            tuple(rule for _, _, rule in sorted(group, key=_amount)),
+            tuple(place for _, place, _ in sorted(group, key=_amount)),
+        )
+        for group in groups.values()
+    )
+
+
+def split(rule: Target) -> tuple[Target, float]:
+    """A rule as a base and how much it keeps: rules of one base nest as the amount rises."""
+    match rule:
+        case HeatmapMass():
+            return replace(rule, mass=1.0), rule.mass
+        case TopK():
+            return replace(rule, fraction=1.0), rule.fraction
+        case _:
+            return rule, 1.0
+
+
+def with_amount(base: Target, amount: float) -> Target:
+    """The rule of a base that keeps so much.
+
+    Raises:
+        FtwtError: the base has no amount that could be chosen.
+    """
+    match base:
+        case HeatmapMass():
+            return replace(base, mass=amount)
+        case TopK():
+            return replace(base, fraction=amount)
+        case _:
+            raise FtwtError(
+                f"solve: {base!r} keeps no amount that could be chosen; "
+                "give Pruning a target of targets.HeatmapMass or targets.TopK"
+            )
+
+
+def check_distinct(rules: Sequence[Target], called: str) -> None:
+    """Raise FtwtError unless there are rules, each once, and each family in rising order."""
+    if not rules:
+        raise FtwtError(
+            f"{called}: no target rules; give at least one, for example [targets.HeatmapMass(0.9)]"
+        )
+    last: dict[Target, float] = {}
+    for rule in rules:
+        base, amount = split(rule)
+        before = last.get(base, 0.0)
+        if before == amount:
+            raise FtwtError(f"{called}: {_short(rule)} is given twice; give each once")
+        if before > amount:
+            raise FtwtError(
+                f"{called}: {_short(rule)} comes after {before:g}; give masses and fractions "
+                "in rising order"
+            )
+        last[base] = amount
+
+
+def _short(rule: Target) -> str:
+    match rule:
+        case HeatmapMass():
+            return f"mass {rule.mass:g}"
+        case TopK():
+            return f"fraction {rule.fraction:g}"
+        case _:
+            return repr(rule)
+
+
+def _amount(entry: tuple[float, int, Target]) -> tuple[float, int]:
+    return entry[:2]

@@ -1,0 +1,83 @@
+"""Networks and runs as the command line names them, with images to measure them on."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ftwt import networks, storage
+from ftwt.analysis.inspection import Loader
+from ftwt.attach import attach
+from ftwt.data import Dataset, Split, serve
+from ftwt.data.loaders import evaluation_batch
+from ftwt.data.splits import balanced_prefix
+from ftwt.errors import FtwtError
+from ftwt.model import Gated, Pruning
+from ftwt.training.initial import starting_weights
+from ftwt.training.preparation import split
+
+
+class Named(NamedTuple):
+    """A gated network and the pixel statistics that it was trained with."""
+
+    model: Gated
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def gated(
+    name: str,
+    dataset: Dataset,
+    *,
+    init: Path | str | None = None,
+    device: torch.device | str = "cpu",
+) -> Named:
+    """A network by name, with weights from `init`, or the run or saved model at a path.
+
+    A plain network gets the paper's gates, untrained.
+
+    Raises:
+        FtwtError: no such network or file, or the classes are not the data's.
+    """
+    path = Path(name)
+    example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
+    if path.exists():
+        if init is not None:
+            raise FtwtError(f"{name} is a saved model, which has its weights; leave out --init")
+        model, card = storage.load(path, device=device)
+        check_classes(name, card, dataset)
+        found = model if isinstance(model, Gated) else attach(model, Pruning(), example=example)
+        return Named(found.to(device).eval(), card.mean or dataset.mean, card.std or dataset.std)
+    network = networks.build(name, num_classes=len(dataset.classes))
+    if init is not None:
+        weights = starting_weights(init, name)
+        plain = {key: one for key, one in weights.items() if not key.startswith("gates.")}
+        storage.load_weights(network, plain, source=str(init))
+    found = attach(network, Pruning(), example=example).to(device)
+    return Named(found.eval(), dataset.mean, dataset.std)
+
+
+def check_classes(name: str, card: storage.Card, dataset: Dataset) -> None:
+    """Raise FtwtError unless the data has the classes that the model knows."""
+    if len(dataset.classes) != card.num_classes:
+        raise FtwtError(
+            f"{name} knows {card.num_classes} classes, {dataset.name} has "
+            f"{len(dataset.classes)}; give the data that it was trained on"
+        )
+
+
+def validation(
+    dataset: Dataset, mean: tuple[float, ...], std: tuple[float, ...], *, limit: int | None = None
+) -> Loader:
+    """The validation split, of which a training sees nothing, or some images of each class."""
+    _, held = split(dataset)
+    return served(held, mean, std, limit=limit)
+
+
+def served(
+    images: Split, mean: tuple[float, ...], std: tuple[float, ...], *, limit: int | None = None
+) -> Loader:
+    """Batches of images, or of some of each class."""
+    if limit is not None and limit < len(images):
+        images = images.select(balanced_prefix(images.labels, limit))
+    return serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]

@@ -1,0 +1,258 @@
+"""Many runs of one recipe, over masses and seeds: what is missing runs, what is finished stays."""
+
+import json
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftwt import data, specs
+from ftwt.analysis.tested import evaluate_run
+from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
+from ftwt.training.folders import status
+from ftwt.training.recipes import Choices, recipe
+from ftwt.training.runs import train_run
+
+_RECORD = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all runs of a sweep share; a folder holds runs of one sweep only.
+
+    `choices` are those of every run, but for its mass and seed.
+    """
+
+    recipe: str
+    data: str
+    init: str
+    choices: Choices
+    limit: int | None = None
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    sweep: Sweep
+    mass: float
+    seed: int
+    out: Path
+
+    @property
+    def specification(self) -> Any:
+        """The recipe of this run, as `run.json` holds it."""
+        choices = replace(self.sweep.choices, mass=self.mass, seed=self.seed)
+        return json.loads(json.dumps(specs.to_json(recipe(self.sweep.recipe, choices))))
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """Runs of one mass that differ in their seed: means and sample deviations, fractions.
+
+    A deviation is None where there is one run.
+    """
+
+    mass: float
+    runs: int
+    accuracy: float
+    std_accuracy: float | None
+    reduction_exact: float
+    std_reduction_exact: float | None
+    reduction_paper: float
+    std_reduction_paper: float | None
+
+
+def run_sweep(
+    sweep: Sweep,
+    out: Path,
+    masses: Sequence[float],
+    *,
+    seeds: int = 3,
+    jobs: int = 1,
+    done: Callable[[Job], None] = lambda job: None,
+) -> dict[str, Any]:
+    """Train and test one run for each mass and each seed from 0, and sum them up.
+
+    Runs are those of `ftwt train`, in `OUT/massM-seedS`. Those that are finished and tested are
+    left as they are, those that were interrupted go on; so a sweep that was stopped, or that gets
+    more masses or seeds, runs what is missing. Writes `sweep.json` (all rows) and, with
+    matplotlib, `tradeoff.png` and `.svg`.
+
+    Args:
+        sweep: what all runs share.
+        out: a folder, new or of the same sweep.
+        masses: heatmap masses, rising.
+        seeds: runs for each mass.
+        jobs: runs at a time, each in a process with its share of the threads.
+        done: called after each run that was not finished before.
+
+    Raises:
+        FtwtError: `out` holds another sweep or a run of another recipe, masses that do not rise,
+            or a run that failed (the others still run).
+    """
+    _check(masses, seeds, jobs)
+    planned = [
+        Job(sweep, mass, seed, out / f"mass{mass:g}-seed{seed}")
+        for mass in masses
+        for seed in range(seeds)
+    ]
+    _check_folder(sweep, out, planned)
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out, {"sweep": _plain(sweep), **_read(out)})
+    missing = [job for job in planned if not _finished(job)]
+    failed = _run_all(missing, jobs, done)
+    record: dict[str, Any] = {
+        "sweep": _plain(sweep),
+        "dense_accuracy": _dense_accuracy(planned),
+        "rows": [asdict(row) for row in summed_up(out)],
+    }
+    _write(out, record)
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise FtwtError(
+            f"sweep: {failed[0]}{more}; the other runs are finished, call again to run what is "
+            "missing"
+        )
+    return record
+
+
+def summed_up(out: Path) -> tuple[SweepRow, ...]:
+    """Mean and deviation over seeds for each mass with a tested run in a sweep's folder."""
+    by_mass: dict[float, list[dict[str, Any]]] = {}
+    for folder in out.glob("mass*-seed*"):
+        if (folder / "eval.json").is_file():
+            mass = float(folder.name.removeprefix("mass").partition("-seed")[0])
+            by_mass.setdefault(mass, []).append(json.loads((folder / "eval.json").read_text()))
+    rows = []
+    for mass, runs in sorted(by_mass.items()):
+        values: dict[str, Any] = {}
+        for name in ("accuracy", "reduction_exact", "reduction_paper"):
+            found = [run[name] for run in runs]
+            values[name] = statistics.fmean(found)
+            values[f"std_{name}"] = statistics.stdev(found) if len(found) > 1 else None
+        rows.append(SweepRow(mass=mass, runs=len(runs), **values))
+    return tuple(rows)
+
+
+def _check(masses: Sequence[float], seeds: int, jobs: int) -> None:
+    if not masses:
+        raise FtwtError("sweep: no masses; give at least one, for example 0.8,0.9")
+    for before, after in pairwise(masses):
+        if after == before:
+            raise FtwtError(f"sweep: mass {after:g} is given twice; give each once")
+        if after < before:
+            raise FtwtError(
+                f"sweep: mass {after:g} comes after {before:g}; give masses in rising order"
+            )
+    for name, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 1:
+            raise FtwtError(f"sweep: {name}={value}; give 1 or more")
+
+
+def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
+    """Refuse a folder of another sweep before anything runs."""
+    if out.is_dir() and not (out / _RECORD).is_file() and any(out.iterdir()):
+        raise FtwtError(
+            f"sweep: {out} is not empty and holds no sweep; nothing was changed, give a new folder"
+        )
+    was, now = _read(out).get("sweep", _plain(sweep)), _plain(sweep)
+    differs = sorted(name for name in now if was.get(name) != now[name])
+    if differs:
+        name = differs[0]
+        raise FtwtError(
+            f"sweep: {out} holds runs of another sweep, with {name}={was.get(name)!r} instead of "
+            f"{now[name]!r}; give a new folder, or the same options as before"
+        )
+    for job in planned:
+        wanted = job.specification
+        file = job.out / "run.json"
+        record = json.loads(file.read_text()) if file.is_file() else None
+        if record is not None and record.get("specification") != wanted:
+            raise FtwtError(
+                f"sweep: {job.out} is a run of another recipe ({record.get('recipe')}); give a new "
+                "folder, or move it away"
+            )
+
+
+def _finished(job: Job) -> bool:
+    return (job.out / "eval.json").is_file() and status(job.out) == "finished"
+
+
+def _run_all(missing: Sequence[Job], jobs: int, done: Callable[[Job], None]) -> list[str]:
+    """Run jobs; returns what was wrong with those that failed."""
+    failed: list[str] = []
+    if jobs == 1 or len(missing) < 2:
+        for job in missing:
+            try:
+                run_job(job)
+                done(job)
+            except FtwtError as error:
+                failed.append(f"{job.out.name} failed ({error})")
+        return failed
+    threads = max(1, torch.get_num_threads() // jobs)
+    # A process forked from one with threads of torch's own may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        running = {pool.submit(run_job, job): job for job in missing}
+        for future in as_completed(running):
+            job = running[future]
+            try:
+                future.result()
+                done(job)
+            except FtwtError as error:
+                failed.append(f"{job.out.name} failed ({error})")
+    return failed
+
+
+def run_job(job: Job) -> None:
+    """Train one run, or go on with it, and test it."""
+    sweep = job.sweep
+    begun = (job.out / "run.json").is_file()
+    if not begun or status(job.out) != "finished":
+        choices = replace(sweep.choices, mass=job.mass, seed=job.seed)
+        dataset = data.load(sweep.data, size=sweep.image_size, limit=sweep.limit, seed=0)
+        train_run(
+            recipe(sweep.recipe, choices), dataset, job.out,
+            name=sweep.recipe, init=sweep.init, resume=begun,
+        )  # fmt: skip
+    evaluate_run(job.out, sweep.data, size=sweep.image_size)
+
+
+def _dense_accuracy(planned: Iterable[Job]) -> float | None:
+    for job in planned:
+        if (job.out / "eval.json").is_file():
+            found: float | None = json.loads((job.out / "eval.json").read_text())["dense_accuracy"]
+            return found
+    return None
+
+
+def _plain(sweep: Sweep) -> dict[str, Any]:
+    """The sweep as JSON gives it back; mass and seed are each run's own."""
+    value: dict[str, Any] = json.loads(json.dumps(asdict(sweep)))
+    for name in ("mass", "seed"):
+        del value["choices"][name]
+    return value
+
+
+def _read(out: Path) -> dict[str, Any]:
+    file = out / _RECORD
+    if not file.is_file():
+        return {}
+    try:
+        value: dict[str, Any] = json.loads(file.read_text())
+        return value
+    except ValueError:
+        raise FtwtError(f"sweep: {file} is damaged; restore it, or give a new folder") from None
+
+
+def _write(out: Path, value: dict[str, Any]) -> None:
+    write_atomically(out / _RECORD, (json.dumps(value, indent=2) + "\n").encode())

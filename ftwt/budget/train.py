@@ -1,0 +1,106 @@
+"""Training for a budget: the mass from an oracle before, the thresholds from validation after."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ftwt import specs, storage
+from ftwt.budget.calibrate import calibrate
+from ftwt.budget.named import validation
+from ftwt.budget.solve import solve
+from ftwt.data import Dataset
+from ftwt.errors import FtwtError
+from ftwt.model import Gated
+from ftwt.training.distributed import on_main
+from ftwt.training.evaluation import evaluate
+from ftwt.training.preparation import prepare
+from ftwt.training.recipes import Recipe
+from ftwt.training.records import write_record
+
+# Validation images that the mass is solved on; thresholds are calibrated on all of them.
+_IMAGES = 1000
+
+Train = Callable[[Recipe], tuple[nn.Module, dict[str, Any]]]
+
+
+def train_to(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    reduction: float,
+    init: Path | str | None,
+    train: Train,
+    per_layer: bool = False,
+) -> tuple[Gated, dict[str, Any]]:
+    """Train a gated recipe for a budget instead of a mass.
+
+    The mass is solved under an oracle on the starting weights. Training moves activations, so at
+    the end gate thresholds are calibrated on the validation split until the budget is met there.
+
+    Args:
+        recipe: a gated recipe; the mass of its target is replaced.
+        dataset: its validation split is used, and no test image.
+        out: the run folder that `train` makes; its model and `run.json` get the outcome.
+        reduction: share of the plain network's MACs to save, exact, gates counted.
+        init: the weights that the training starts from.
+        train: trains a recipe into `out`, such as `train_run` with its other arguments given. It
+            is not called for a folder whose training has finished, but not its calibration.
+        per_layer: a mass for each site, as in `ftwt.solve`.
+
+    Raises:
+        FtwtError: the recipe is dense, there are no weights to start from, or the budget is out
+            of reach.
+    """
+    if recipe.pruning is None:
+        raise FtwtError("train: --reduction is for gated training; leave out --dense")
+    if init is None:
+        raise FtwtError(
+            "train: --reduction looks for the mass on trained weights; give the dense run as --init"
+        )
+    images = validation(dataset, dataset.mean, dataset.std, limit=_IMAGES)
+    start = prepare(recipe, dataset, init=init).model
+    assert isinstance(start, Gated)
+    # Weights adapt to masks, so what the plain network's features say comes nearer to the trained
+    # outcome than what they become when masks are applied to weights that do not know them.
+    solution = solve(start, images, reduction=reduction, per_layer=per_layer, sequential=False)
+    made = replace(recipe, pruning=solution.pruning)
+    if waits_for_calibration(out):
+        model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
+        if record["specification"] != json.loads(json.dumps(specs.to_json(made))):
+            raise FtwtError(
+                f"train: {out} holds a finished training with other options; give the same as for "
+                "that run, or a new folder"
+            )
+    else:
+        model, record = train(made)
+    assert isinstance(model, Gated)
+    held = validation(dataset, dataset.mean, dataset.std)
+    trained = evaluate(model.with_thresholds(dict.fromkeys(model.sites, 0.0)), held)
+    model = calibrate(model, held, reductions=[reduction])
+    knot = asdict(model.knots[0])
+    record["budget"] = solution.to_json() | {
+        "trained": {"accuracy": trained.accuracy, "reduction": trained.reduction_exact},
+        "calibrated": {name: knot[name] for name in ("accuracy", "measured", "thresholds")},
+    }
+    finished = model
+
+    def write() -> None:
+        storage.save(finished, out / "model.safetensors", storage.load(out)[1])
+        write_record(out, record)
+
+    on_main(write)
+    return finished, record
+
+
+def waits_for_calibration(out: Path) -> bool:
+    """Whether a folder holds a finished training that was not calibrated for a budget."""
+    file = out / "run.json"
+    if not file.is_file():
+        return False
+    record = json.loads(file.read_text())
+    return record["status"] == "finished" and "budget" not in record

@@ -1,0 +1,69 @@
+"""Several budgets in one model: gate thresholds as a function of the reduction."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ftwt.errors import FtwtError
+
+
+@dataclass(frozen=True)
+class Knot:
+    """Thresholds that were calibrated for one reduction; fractions.
+
+    `measured` and `accuracy` are what came out on the calibration images.
+    """
+
+    reduction: float
+    measured: float
+    accuracy: float
+    thresholds: Mapping[str, float]
+
+
+def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]:
+    """The thresholds of each site for a reduction: those of a knot, or between two of them.
+
+    Thresholds rise from knot to knot, so they never fall as the reduction rises.
+
+    Raises:
+        FtwtError: there are no knots, or the reduction lies outside of them.
+    """
+    if not knots:
+        raise FtwtError(
+            f"at(reduction={reduction:g}): the model was not calibrated; "
+            "use the one that ftwt.calibrate(model, loader, reductions=[...]) gives"
+        )
+    first, last = knots[0], knots[-1]
+    # 0.2 + 0.4 is a little more than 0.6.
+    near = min(max(reduction, first.reduction), last.reduction)
+    if abs(near - reduction) < 1e-9:
+        reduction = near
+    # NaN is refused too.
+    if not first.reduction <= reduction <= last.reduction:
+        raise FtwtError(
+            f"at(reduction={reduction:g}): the model was calibrated for reductions from "
+            f"{first.reduction:g} to {last.reduction:g}; ask within, or calibrate it for this one"
+        )
+    for low, high in pairwise(knots):
+        if low.reduction <= reduction < high.reduction:
+            share = (reduction - low.reduction) / (high.reduction - low.reduction)
+            return {
+                name: _between(before, high.thresholds[name], share)
+                for name, before in low.thresholds.items()
+            }
+    return dict(last.thresholds)
+
+
+def check(thresholds: Mapping[str, float], sites: Collection[str]) -> None:
+    """Raise FtwtError unless there is a threshold for each site and no other."""
+    wrong = sorted(set(thresholds) ^ set(sites))
+    if wrong:
+        what = "is no site" if wrong[0] in thresholds else "has no threshold"
+        raise FtwtError(
+            f"with_thresholds: {wrong[0]!r} {what}; give one number for each of {', '.join(sites)}"
+        )
+
+
+def _between(low: float, high: float, share: float) -> float:
+    # Rounding may lead past the end, which would break the order of settings.
+    return min(high, low + share * (high - low))

@@ -1,0 +1,107 @@
+"""Learning from what a dense network answers."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ftwt.errors import FtwtError
+from ftwt.losses.interface import Loss, Objective, add, need_logits, scale
+from ftwt.trace import Trace
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Divergence of the network's softened answer from that of a dense teacher.
+
+    weight * T^2 * mean over the batch of KL(softmax(teacher / T) || softmax(output / T)), with
+    T the temperature (Hinton et al., "Distilling the knowledge in a neural network",
+    arXiv 1503.02531, section 2; T^2 keeps the gradient's size when T changes). The teacher sees
+    the same augmented images.
+
+    The teacher is copied as it is now, and the copy stays in eval mode, without gradient and out of
+    every state dict. With None the trainings of this library (`Pipeline`, recipes, the command
+    line) teach with the plain network that they start from; in a loop of your own give one, or
+    call `with_teacher`.
+    """
+
+    teacher: nn.Module | None = field(default=None, repr=False)
+    temperature: float = 4.0
+    weight: float = 0.5
+
+    __add__ = add
+    __mul__ = __rmul__ = scale
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise FtwtError(
+                f"Distillation: temperature={self.temperature!r}; give a positive number, "
+                "for example 4.0"
+            )
+        if not 0 < self.weight < math.inf:
+            raise FtwtError(
+                f"Distillation: weight={self.weight!r}; give a positive number, for example 0.5"
+            )
+        if self.teacher is not None:
+            if not isinstance(self.teacher, nn.Module):
+                raise FtwtError(
+                    f"Distillation: teacher is a {type(self.teacher).__name__}; "
+                    "give the trained dense network, a torch.nn.Module"
+                )
+            frozen = copy.deepcopy(self.teacher).eval().requires_grad_(False)
+            object.__setattr__(self, "teacher", frozen)
+
+    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+        """Return the loss in nats; labels are not used."""
+        answer = need_logits("Distillation", trace.output)
+        soft = self._ask(trace)
+        if soft.shape != answer.shape:
+            raise FtwtError(
+                f"Distillation: the teacher answers {tuple(soft.shape)}, the network "
+                f"{tuple(answer.shape)}; give a teacher with the same classes"
+            )
+        divergence = F.kl_div(
+            (answer / self.temperature).log_softmax(1),
+            (soft / self.temperature).log_softmax(1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return self.weight * self.temperature**2 * divergence
+
+    def _ask(self, trace: Trace) -> Float[Tensor, "B classes"]:
+        if self.teacher is None:
+            raise FtwtError(
+                "Distillation: there is no teacher; give the trained dense network, "
+                "Distillation(network)"
+            )
+        inputs, output = trace.inputs, trace.output
+        self.teacher.to(inputs[0].device)
+        # As precise as the network itself was run.
+        half = output.dtype in (torch.bfloat16, torch.float16)
+        kind = torch.autocast(inputs[0].device.type, output.dtype if half else None, enabled=half)
+        with torch.no_grad(), kind:
+            return need_logits("Distillation", self.teacher(*inputs))
+
+
+def with_teacher(objective: Objective, network: nn.Module | None) -> Objective:
+    """The objective with `network` as the teacher of a `Distillation` that has none.
+
+    Raises:
+        FtwtError: there is one, and no network.
+    """
+    terms: list[tuple[float, Loss]] = []
+    for weight, loss in objective.terms:
+        if not isinstance(loss, Distillation) or loss.teacher is not None:
+            terms.append((weight, loss))
+        elif network is not None:
+            terms.append((weight, Distillation(network, loss.temperature, loss.weight)))
+        else:
+            raise FtwtError(
+                "train: distillation learns from the dense network that training starts from, and "
+                "there is none; give it as init (--init RUN), a run of the plain network"
+            )
+    return Objective(tuple(terms))

@@ -1,0 +1,81 @@
+"""Published numbers, each with its source; shown beside measured ones, never among them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+FTWT = "FTWT, CVPR 2022 (arXiv 2110.08232)"
+FTWT_FIGURE = f"{FTWT}, supplement, read off a figure"
+# The pruning papers' own figures were not at hand; this table quotes accuracies and speed-up.
+QUOTED = "as quoted in Automatic Complementary Separation Pruning, table 1; 1 - 1 / speed-up"
+
+
+@dataclass(frozen=True)
+class Point:
+    """CIFAR-10: accuracy lost against the plain network, and MAC reduction; fractions.
+
+    A gap below zero is a gain. Reductions are in the paper's convention or in that of their own
+    source, never exact.
+    """
+
+    method: str
+    gap: float
+    reduction: float
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain numbers and strings."""
+        return asdict(self)
+
+
+def _ftwt(*pairs: tuple[float, float]) -> tuple[Point, ...]:
+    return tuple(Point("FTWT", gap / 100, cut / 100, FTWT_FIGURE) for gap, cut in pairs)
+
+
+POINTS: Mapping[str, tuple[Point, ...]] = {
+    "mobilenet_v1": _ftwt((-0.3, 78), (1.3, 92)),
+    "mobilenet_v2": (
+        *_ftwt((-0.2, 41), (-0.2, 53), (-0.2, 66), (0.3, 77), (1.2, 87)),
+        Point("SCOP", 0.0024, 1 - 1 / 1.67, QUOTED),
+        Point("DCP", -0.0022, 1 - 1 / 1.35, QUOTED),
+    ),
+    "resnet56": (
+        Point("FTWT, decoupled", 0.0103, 0.66, FTWT),
+        Point("FTWT, joint", 0.0138, 0.54, FTWT),
+    ),
+    "vgg16_bn": (
+        Point("FTWT, decoupled", 0.0009, 0.56, FTWT),
+        Point("FTWT, joint", 0.0027, 0.65, FTWT),
+        Point("FTWT, decoupled", 0.0063, 0.73, FTWT),
+        Point("FTWT, joint", 0.0117, 0.74, FTWT),
+    ),
+}
+LEFT_OUT = (
+    "EagleEye is left out: no figure of it for CIFAR-10 could be verified. Nor could one of SCOP "
+    "and DCP for MobileNetV1."
+)
+
+# Network, data, hours on four V100.
+HOURS = (
+    ("VGG16", "CIFAR-10", 2.0),
+    ("ResNet-56", "CIFAR-10", 8.0),
+    ("MobileNet", "CIFAR-10", 3.5),
+    ("ResNet-18", "ImageNet", 40.0),
+    ("ResNet-34", "ImageNet", 55.5),
+    ("MobileNetV1", "ImageNet", 41.0),
+)
+
+# Network, accuracy, its deviation, reduction in the paper's convention, its deviation; 3 runs.
+SPREADS = (
+    ("VGG16-BN", 0.9319, 0.0007, 0.7319, 0.0024),
+    ("VGG16-BN", 0.9355, 0.0009, 0.6501, 0.0056),
+    ("ResNet-56", 0.9263, 0.0002, 0.6643, 0.0002),
+    ("MobileNet", 0.9106, 0.0008, 0.7853, 0.0080),
+)
+
+# Network, data, joint accuracy, decoupled accuracy, reduction in the paper's convention as the
+# supplement prints it.
+COUPLINGS = (
+    ("ResNet-34", "ImageNet", 0.7006, 0.7171, 0.52),
+    ("ResNet-34", "ImageNet", 0.7152, 0.7279, 0.37),
+)

@@ -1,0 +1,175 @@
+"""A program while it is made from a traced graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ftwt.live import All, OfSite
+from ftwt.model import Anatomy, Gated
+from ftwt.runtime.lowering.lives import simplified, sites_in
+from ftwt.runtime.program import Call, Gate, Other, Step, Value
+from ftwt.tracing import PROBE_BATCH
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What is known before any input comes."""
+
+    value: Any
+
+
+class Building:
+    """The steps so far, and what each node of the graph has become.
+
+    `strict` keeps views views and copies copies; it matters where operations that torch runs work
+    in place.
+    """
+
+    def __init__(self, model: Gated, anatomy: Anatomy, *, strict: bool) -> None:
+        self.model, self.anatomy, self.strict = model, anatomy, strict
+        self.traced = anatomy.traced
+        self.steps: list[Step] = []
+        self.made: dict[fx.Node, Value | Other | Constant] = {}
+        # Where the elements of tensors that were only moved come from.
+        self.moved: dict[fx.Node, Any] = {}
+        # Nodes that are part of an earlier node's step.
+        self.fused: set[fx.Node] = set()
+        # What torch's own operations made.
+        self.called: set[Value | Other] = set()
+        computing = [node for node in self.traced.graph.nodes if self.traced.macs.get(node.name)]
+        layers = zip(computing, anatomy.plan.layers, strict=True)
+        self.names = {node: layer.name for node, layer in layers}
+        self.site_of = {site.output: site.name for site in anatomy.sites}
+        self._decided: set[str] = set()
+
+    def add(self, node: fx.Node, step: Step) -> bool:
+        """Let a node become a step; return True."""
+        self.steps.append(step)
+        if isinstance(step, Gate):
+            self._decided.add(step.site)
+        else:
+            self.made[node] = step.output
+        return True
+
+    def as_is(self, node: fx.Node) -> None:
+        """Leave a node to torch."""
+        args, keywords = fx.node.map_arg((node.args, node.kwargs), self.argument)
+        self.call(node, self.runner(node), args, keywords)
+
+    def call(self, node: fx.Node, run: Callable[..., Any], args: Any, keywords: Any) -> None:
+        """Let torch do what a node does."""
+        shape = self.batch_shape(node)
+        output = Other(node.name) if shape is None else self.value(node)
+        changed = self.traced.changed.get(node.name, ())
+        name = self.names.get(node, node.name)
+        changes = bool(changed) and run is not torch.clone
+        self.steps.append(Call(name, run, args, keywords, output, changes))
+        self.called.add(output)
+        self.made[node] = output
+        if changes:
+            self._rebind(node)
+
+    def value(self, node: fx.Node, *, masked: bool = False) -> Value:
+        """A node's tensor; `masked` if it is a site's output after its mask."""
+        shape = self.batch_shape(node)
+        assert shape is not None
+        if node in self.site_of and not masked:
+            return Value(node.name, tuple(shape[1:]), All(shape[1]))
+        live = simplified(self.anatomy.liveness.channels(node))
+        if not sites_in(live) <= self._decided:
+            # It is changed in place later, and has the channels of then; now it has fewer.
+            site = self.site_of.get(node)
+            live = All(shape[1]) if site is None else OfSite(site, shape[1])
+        return Value(node.name, tuple(shape[1:]), live)
+
+    def batch_shape(self, node: fx.Node) -> torch.Size | None:
+        """The shape of a tensor that holds a batch of something, else None."""
+        shape = self.traced.shape(node)
+        return shape if shape is not None and len(shape) > 1 and shape[0] == PROBE_BATCH else None
+
+    def is_constant(self, node: fx.Node) -> bool:
+        """Whether a node depends on nothing but what is known beforehand."""
+        inputs = node.all_input_nodes
+        return bool(inputs) and all(isinstance(self.made.get(one), Constant) for one in inputs)
+
+    def argument(self, node: fx.Node) -> Any:
+        """What a call gets in place of a node."""
+        made = self.made[node]
+        return made.value if isinstance(made, Constant) else made
+
+    def read(self, value: Any) -> Any:
+        """An argument's value if it is known beforehand; a node where it is not."""
+        if isinstance(value, fx.Node):
+            made = self.made.get(value)
+            return made.value if isinstance(made, Constant) else value
+        return value
+
+    def attribute(self, target: str) -> Any:
+        """An attribute of the model, by its path."""
+        owner: Any = self.model
+        for name in target.split("."):
+            owner = getattr(owner, name)
+        return owner
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that a node calls, if it calls one."""
+        if node.op != "call_module":
+            return None
+        return self.model.get_submodule(str(node.target))
+
+    def runner(self, node: fx.Node) -> Callable[..., Any]:
+        """What a node does, as a function of its arguments."""
+        module = self.module(node)
+        if module is not None:
+            return module
+        if node.op == "call_method":
+            return _Method(str(node.target))
+        assert callable(node.target)
+        return node.target
+
+    def _rebind(self, node: fx.Node) -> None:
+        """Let what a node changed in place be read, from now on, as it is now."""
+        for other in self._read_later(node):
+            old = self.made[other]
+            self.moved.pop(other, None)
+            if isinstance(old, Value):
+                new = Value(
+                    f"{other.name}_after_{node.name}",
+                    old.shape,
+                    self.value(other, masked=True).live,
+                )
+                self.steps.append(Call(new.name, _same, (old,), {}, new))
+                self.made[other] = new
+
+    def entangled(self) -> set[fx.Node]:
+        """Nodes whose tensors are changed in place and read after that, and what changes them."""
+        found: set[fx.Node] = set()
+        for node in self.traced.graph.nodes:
+            later = self._read_later(node)
+            found.update(later, [node] if later else [])
+        return found
+
+    def _read_later(self, node: fx.Node) -> list[fx.Node]:
+        changed = self.traced.changed.get(node.name, ())
+        if not changed:
+            return []
+        nodes = list(self.traced.graph.nodes)
+        after = set(nodes[nodes.index(node) + 1 :])
+        return [one for one in nodes if one.name in changed and after & set(one.users)]
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method by its name, called as a function."""
+
+    name: str
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return getattr(args[0], self.name)(*args[1:], **keywords)
+
+
+def _same(value: Any) -> Any:
+    return value

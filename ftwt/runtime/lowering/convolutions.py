@@ -1,0 +1,149 @@
+"""A convolution, and what follows it up to its site's output, as one step if possible."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from torch import fx, nn
+from torch.nn import functional as F
+
+from ftwt import calls
+from ftwt.errors import FtwtError
+from ftwt.live import All, OfSite
+from ftwt.model import SiteGate
+from ftwt.runtime.gating import gate_of
+from ftwt.runtime.lowering import recognise
+from ftwt.runtime.lowering.building import Building
+from ftwt.runtime.lowering.elementary import known
+from ftwt.runtime.program import Activation, Call, Conv, Gate, Mask, Value
+from ftwt.sites import Candidate
+
+T = TypeVar("T")
+
+
+def convolution(building: Building, candidate: Candidate) -> None:
+    """Add the steps of a convolution: its gate if it is a site, itself, and a mask if need be."""
+    node = candidate.convolution
+    source = calls.source(node)
+    value = building.made.get(source) if source is not None else None
+    site = building.site_of.get(candidate.output)
+    conv = recognise.convolution(node, building.module(node), building.read)
+    if not isinstance(value, Value):
+        if site is not None:
+            raise FtwtError(
+                f"skip: the input of {candidate.name!r} does not have the batch as its first "
+                "dimension; leave it out with attach(where=...)"
+            )
+        building.as_is(node)
+        return
+    if site is not None:
+        gate = building.model.get_submodule(f"gates.{candidate.key}")
+        assert isinstance(gate, SiteGate)
+        building.add(node, Gate(site, value, *gate_of(gate)))
+    rest = _until(node, candidate.output)
+    if conv is None:
+        building.as_is(node)
+    else:
+        _fuse(building, candidate, value, conv, rest)
+    for one in rest:
+        if not known(building, one):
+            building.as_is(one)
+        building.fused.add(one)
+    if site is not None and (conv is None or rest):
+        bare = building.made[candidate.output]
+        assert isinstance(bare, Value)
+        value = building.value(candidate.output, masked=True)
+        building.steps.append(Mask(f"{value.name}_masked", bare, value, site))
+        building.made[candidate.output] = value
+
+
+def _fuse(
+    building: Building,
+    candidate: Candidate,
+    value: Value,
+    conv: recognise.Convolution,
+    rest: list[fx.Node],
+) -> None:
+    """One step for a convolution and as much as possible of what follows, taken off `rest`."""
+    node = candidate.convolution
+    site = building.site_of.get(candidate.output)
+    taken = [node]
+
+    def norms(node: fx.Node, module: nn.Module | None) -> recognise.Norm | None:
+        return recognise.norm(node, module, building.read)
+
+    norm = _take(building, rest, taken, norms)
+    activation: Activation | None = None
+    extra = None if norm is None else norm.activation
+    if norm is not None:
+        conv = recognise.folded(conv, norm)
+    if extra is not None:
+        activation = recognise.activation_of(extra)
+        extra = extra if activation is None else None
+    else:
+        activation = _take(building, rest, taken, recognise.activation)
+    if extra is None and all(recognise.plain(building.module(one), nn.Identity) for one in rest):
+        taken += rest
+        rest.clear()
+    if conv.pad_mode != "constant":
+        value, conv = _padded(building, node, value, conv)
+    output = building.value(taken[-1], masked=not rest and extra is None)
+    if site is not None and (rest or extra is not None):
+        output = replace(output, live=OfSite(site, output.shape[0]))
+    building.steps.append(
+        Conv(
+            building.names.get(node, candidate.name), value, output, conv.weight, conv.bias,
+            conv.stride, conv.padding, conv.dilation, conv.groups, activation, site,
+        )
+    )  # fmt: skip
+    building.made.update(dict.fromkeys(taken, output))
+    building.fused.update(taken)
+    if extra is not None:
+        whole = Value(f"{output.name}_act", output.shape, All(output.shape[0]))
+        building.steps.append(Call(whole.name, extra, (output,), {}, whole))
+        building.made[taken[-1]] = whole
+        if site is not None and not rest:
+            masked = building.value(candidate.output, masked=True)
+            building.steps.append(Mask(f"{masked.name}_masked", whole, masked, site))
+            building.made[candidate.output] = masked
+
+
+def _take(
+    building: Building,
+    rest: list[fx.Node],
+    taken: list[fx.Node],
+    known: Callable[[fx.Node, nn.Module | None], T | None],
+) -> T | None:
+    """What the next node of `rest` is, past modules that do nothing; it goes to `taken`."""
+    for place, node in enumerate(rest):
+        module = building.module(node)
+        if recognise.plain(module, nn.Identity):
+            continue
+        found = known(node, module)
+        if found is not None:
+            taken += rest[: place + 1]
+            del rest[: place + 1]
+        return found
+    return None
+
+
+def _padded(
+    building: Building, node: fx.Node, value: Value, conv: recognise.Convolution
+) -> tuple[Value, recognise.Convolution]:
+    """Padding that is not zeros, as a step of its own."""
+    (high, wide), (rows, columns) = value.shape[1:], conv.padding
+    shape = (value.shape[0], high + 2 * rows, wide + 2 * columns)
+    output = Value(f"{node.name}_padded", shape, value.live)
+    pad = partial(F.pad, pad=(columns, columns, rows, rows), mode=conv.pad_mode)
+    building.steps.append(Call(output.name, pad, (value,), {}, output))
+    return output, replace(conv, padding=(0, 0), pad_mode="constant")
+
+
+def _until(node: fx.Node, last: fx.Node) -> list[fx.Node]:
+    """What follows a node, up to `last`, each the only reader of the one before."""
+    found: list[fx.Node] = []
+    while node is not last:
+        node = next(iter(node.users))
+        found.append(node)
+    return found

@@ -1,0 +1,39 @@
+"""A target rule for each site by itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ftwt.errors import FtwtError
+from ftwt.targets.interface import Target
+
+
+@dataclass(frozen=True)
+class PerSite:
+    """A target for each site by name, such as the mass for each layer that `ftwt.solve` finds.
+
+    It takes the place of a target in `Pruning` and has to name every site.
+
+    Example:
+        >>> from ftwt.targets import HeatmapMass
+        >>> PerSite({"conv1": HeatmapMass(0.9)}).of("conv1")
+        HeatmapMass(mass=0.9, boundary='below', min_channels=1, score='max')
+    """
+
+    rules: Mapping[str, Target]
+
+    def __init__(self, rules: Mapping[str, Target]) -> None:
+        if not rules:
+            raise FtwtError("PerSite: no rules; give a target for each site by its name")
+        object.__setattr__(self, "rules", dict(rules))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.rules.items()))
+
+    def of(self, site: str) -> Target:
+        """Return the rule of a site."""
+        if site not in self.rules:
+            raise FtwtError(
+                f"PerSite: no rule for the site {site!r}; it names {', '.join(self.rules)}, "
+                "and has to name every site"
+            )
+        return self.rules[site]

@@ -1,0 +1,194 @@
+"""The state of a training on disk, and going on from it exactly.
+
+resume.pt            the newest state
+resume.previous.pt   the one before, for when the newest is damaged
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftwt.errors import FtwtError
+from ftwt.files import write_atomically
+from ftwt.training.distributed import gathered, on_main, world
+from ftwt.training.state import State
+from ftwt.training.tally import Tally
+
+NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
+_FORMAT = 2
+_NUMBERS = ("epoch", "batch", "step", "best_accuracy", "best_epoch", "seconds")
+
+
+def save(out: Path, state: State, about: dict[str, Any]) -> None:
+    """Write the state; called by all processes, written by the main one.
+
+    The newest state becomes the previous one only when the new one is wholly on disk.
+
+    Args:
+        out: the run folder.
+        state: what to keep.
+        about: what a run that goes on from it has to share with this one, in JSON values.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    generators = gathered(_generators())
+    if not world().main:
+        return
+    tally = state.tally
+    kept = {
+        "format": _FORMAT,
+        "torch": str(torch.__version__),
+        "about": json.dumps(about),
+        "model": state.model.state_dict(),
+        "optimizers": {name: one.state_dict() for name, one in state.optimizers.items()},
+        "schedulers": {name: one.state_dict() for name, one in state.schedulers.items()},
+        "scaler": state.scaler.state_dict(),
+        "average": state.average.state_dict() if state.average is not None else None,
+        "best_weights": state.best_weights,
+        "generators": generators,
+        "tally": vars(tally),
+        **{name: getattr(state, name) for name in _NUMBERS},
+    }
+    buffer = io.BytesIO()
+    torch.save(kept, buffer)
+    following = out / f".{NEWEST}.partial"
+    write_atomically(following, buffer.getbuffer())
+    if (out / NEWEST).is_file():
+        (out / NEWEST).replace(out / PREVIOUS)
+    following.replace(out / NEWEST)
+
+
+def exists(out: Path) -> bool:
+    """Whether a state was ever saved."""
+    return any((out / name).is_file() for name in (NEWEST, PREVIOUS))
+
+
+def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str], None]) -> None:
+    """Put the newest whole state into `state`.
+
+    Args:
+        out: the run folder.
+        state: a new state of the same recipe.
+        about: as it was given to `save`; the state has to be of a run with the same.
+        note: is told where the newest state was damaged, and another one taken.
+
+    Raises:
+        FtwtError: no state is whole, or it is of another recipe, data, version or number of
+            processes.
+    """
+    kept = on_main(lambda: _read(out, note))
+    _check_same(out, json.loads(kept["about"]), about)
+    if kept["torch"] != str(torch.__version__):
+        note(
+            f"the state was saved with torch {kept['torch']}, this is {torch.__version__}: numbers "
+            "may differ from those of a run that was never stopped"
+        )
+    state.model.load_state_dict(kept["model"])
+    for part, optimizer in state.optimizers.items():
+        optimizer.load_state_dict(kept["optimizers"][part])
+        state.schedulers[part].load_state_dict(kept["schedulers"][part])
+    state.scaler.load_state_dict(kept["scaler"])
+    if state.average is not None:
+        state.average.load_state_dict(kept["average"])
+    device = next(state.model.parameters()).device
+    state.tally = Tally(**kept["tally"])
+    state.tally.sums = {name: one.to(device) for name, one in state.tally.sums.items()}
+    state.best_weights = kept["best_weights"]
+    for name in _NUMBERS:
+        setattr(state, name, kept[name])
+    _set_generators(kept["generators"][world().rank])
+
+
+def remove(out: Path) -> None:
+    """Remove the states of a finished run."""
+    for name in (NEWEST, PREVIOUS):
+        (out / name).unlink(missing_ok=True)
+
+
+def differences(was: Any, now: Any, name: str = "") -> list[str]:
+    """What differs between two JSON values, leaf by leaf: "settings.seed was 0, is 1"."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        found = []
+        for key in (*was, *(key for key in now if key not in was)):
+            found += differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
+        return found
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        pairs = enumerate(zip(was, now, strict=True))
+        return [text for i, pair in pairs for text in differences(*pair, f"{name}[{i}]")]
+    return [] if was == now else [f"{name} was {_short(was)}, is {_short(now)}"]
+
+
+def _read(out: Path, note: Callable[[str], None]) -> dict[str, Any]:
+    damaged: list[str] = []
+    for path in (out / NEWEST, out / PREVIOUS):
+        if not path.is_file():
+            continue
+        try:
+            kept = _load(path)
+        except FtwtError:
+            raise
+        except Exception as error:
+            # torch raises many types for a damaged file.
+            damaged.append(f"{path.name} ({type(error).__name__})")
+            continue
+        if damaged:
+            note(
+                f"{damaged[0]} in {out} is damaged; going on from {path.name}, the state before "
+                f"it: epoch {kept['epoch'] + 1} after batch {kept['batch']}"
+            )
+        return kept
+    raise FtwtError(
+        f"train: no whole state to go on from in {out}, {' and '.join(damaged)} cannot be read; "
+        "start again in a new folder"
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    # torch checks no sums when it reads.
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(broken)
+    kept = torch.load(path, weights_only=True, map_location="cpu")
+    found = kept.get("format") if isinstance(kept, dict) else None
+    if found != _FORMAT:
+        raise FtwtError(
+            f"train: {path} was written by another version of ftwt (format {found}, this one reads "
+            f"{_FORMAT}); go on with that version, or start again in a new folder"
+        )
+    state: dict[str, Any] = kept
+    return state
+
+
+def _check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    found = differences(was, json.loads(json.dumps(now)))
+    if found:
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+        raise FtwtError(
+            f"train: {out} was started differently: {'; '.join(found[:4])}{more}; resume it as it "
+            "was started, or give a new folder"
+        )
+
+
+def _generators() -> dict[str, Any]:
+    own = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        own["cuda"] = torch.cuda.get_rng_state()
+    return own
+
+
+def _set_generators(own: dict[str, Any]) -> None:
+    torch.set_rng_state(own["cpu"])
+    if "cuda" in own and torch.cuda.is_available():
+        torch.cuda.set_rng_state(own["cuda"])
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,205 @@
+"""Training for one epoch, from wherever in it a state is."""
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.losses.interface import Objective
+from ftwt.training import distributed
+from ftwt.training.phases import Phase, enter
+from ftwt.training.settings import Settings
+from ftwt.training.signals import Interrupted
+from ftwt.training.state import PARTS, State
+from ftwt.training.step import Step, objective_of
+from ftwt.training.tally import Means, Tally
+
+# Steps between looks at values on the device, each of which waits for it.
+_LOOK = 25
+# Steps between questions whether any process of the job was asked to stop. These wait for a GPU.
+_AGREE = 10
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Training batches: sized, iterable again and again.
+
+    Where they have `set_epoch(epoch)` it is called before each epoch. Where they have
+    `starting_at(batch)` a resumed epoch asks for its later batches so, else earlier ones are drawn
+    and dropped.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Moment(NamedTuple):
+    """Where a training is after a step. Reading means off the tally waits for the device."""
+
+    epoch: int
+    phase: str
+    batch: int
+    batches: int
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """How a state is kept on disk, and when.
+
+    Attributes:
+        save: writes the state; called by all processes, after each epoch at least.
+        every: steps between two calls within an epoch.
+        asked_to_stop: the number of a signal that came, or 0.
+    """
+
+    save: Callable[[State], None]
+    every: int | None = None
+    asked_to_stop: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an epoch is trained with."""
+
+    objective: Objective
+    settings: Settings
+    train: Batches
+    keeper: Keeper | None
+    after_step: Callable[[Moment], None] | None
+
+
+def train_epoch(job: Job, state: State, phase: Phase) -> Means:
+    """Train the batches of the epoch that are not done yet; gives means over all of them.
+
+    Raises:
+        FtwtError: a loss is not finite, or there are no batches.
+        Interrupted: a signal asked to stop; the state is saved.
+    """
+    settings, device = job.settings, next(state.model.parameters()).device
+    enter(phase, state.model)
+    step = Step(
+        state.model,
+        objective_of(phase, job.objective),
+        targets=phase.trains("gates"),
+        amp=settings.amp,
+    )
+    if settings.compile:
+        step.compile()
+    run: nn.Module | None = None
+    total, group = len(job.train), settings.accumulate
+    last = time.monotonic()
+    state.model.zero_grad(set_to_none=True)
+    for done, (images, labels) in enumerate(_rest(job.train, state), state.batch + 1):
+        whole = done % group == 0 or done == total
+        # The last step of an epoch may have fewer batches.
+        share = group if done <= total - total % group else total % group
+        images, labels = _move(images, labels, device, settings)
+        run = run or distributed.parallel(step, images, labels)
+        with distributed.without_averaging(run) if not whole else nullcontext():
+            loss, sums = _loss(run, images, labels)
+            torch.autograd.backward(state.scaler.scale(loss / share))
+        state.tally.add(sums, len(labels))
+        if not whole:
+            continue
+        _update(state, phase, settings)
+        state.batch, state.step = done, state.step + 1
+        now = time.monotonic()
+        state.tally.seconds += now - last
+        state.seconds += now - last
+        last = now
+        if (done // group) % _LOOK == 1 or done == total:
+            state.tally.check_finite(state.epoch)
+        if job.after_step is not None:
+            job.after_step(Moment(state.epoch, phase.name, done, total, state.tally))
+        _keep(job.keeper, state, device, epoch_ends=done == total)
+    if state.tally.images == 0:
+        raise FtwtError("fit: the training loader gave no images; give at least one batch")
+    distributed.share_buffers(state.model)
+    if state.average is not None:
+        distributed.share_buffers(state.average)
+    return state.tally.means(shared=True)
+
+
+def _loss(run: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    try:
+        result: tuple[Tensor, dict[str, Tensor]] = run(images, labels)
+    except IndexError as error:
+        # So says cross entropy on the CPU; looking beforehand would wait for the device.
+        if "out of bounds" not in str(error):
+            raise
+        raise FtwtError(
+            f"fit: a label is {int(labels.max())}, which the network has no output for; give a "
+            "network with at least as many classes as the data"
+        ) from None
+    return result
+
+
+def _rest(train: Batches, state: State) -> Iterator[tuple[Tensor, Tensor]]:
+    """The epoch's batches that are not done yet."""
+    if hasattr(train, "set_epoch"):
+        train.set_epoch(state.epoch)
+    if hasattr(train, "starting_at"):
+        return iter(train.starting_at(state.batch))
+    return itertools.islice(iter(train), state.batch, None)
+
+
+def _move(
+    images: Tensor, labels: Tensor, device: torch.device, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    images, labels = (one.to(device, non_blocking=True) for one in (images, labels))
+    if settings.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    return images, labels
+
+
+def _update(state: State, phase: Phase, settings: Settings) -> None:
+    """One step of the optimizers whose parts the phase trains."""
+    active = [part for part in PARTS if part in state.optimizers and phase.trains(part)]
+    if settings.clip_norm is not None:
+        for part in active:
+            state.scaler.unscale_(state.optimizers[part])
+        nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_norm)
+    with warnings.catch_warnings():
+        # The scaler leaves out steps whose gradients overflowed; schedules go on regardless.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for part in active:
+            state.scaler.step(state.optimizers[part])
+            state.schedulers[part].step()
+    state.scaler.update()
+    state.model.zero_grad(set_to_none=True)
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+
+
+def _keep(keeper: Keeper | None, state: State, device: torch.device, *, epoch_ends: bool) -> None:
+    """Save the state if it is time to, and stop if that was asked for."""
+    if keeper is None:
+        return
+    number = 0
+    if distributed.world().size == 1:
+        number = keeper.asked_to_stop()
+    elif device.type == "cpu" or state.step % _AGREE == 0:
+        number = distributed.largest_over_processes(keeper.asked_to_stop(), device)
+    due = keeper.every is not None and state.step % keeper.every == 0 and not epoch_ends
+    if number or due:
+        state.tally.check_finite(state.epoch)
+        keeper.save(state)
+    if number:
+        raise interrupted(state, number)
+
+
+def interrupted(state: State, number: int) -> Interrupted:
+    """The error that stops a training whose state is saved."""
+    return Interrupted(
+        f"fit: stopped by signal {number} in epoch {state.epoch + 1} after batch {state.batch}",
+        number,
+    )

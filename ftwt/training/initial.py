@@ -1,0 +1,94 @@
+"""The weights that a training starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftwt import networks, storage
+from ftwt.errors import FtwtError
+
+TORCHVISION = "torchvision"
+# What training scripts call the weights in a file that holds more.
+_NESTED = ("state_dict", "model", "model_state_dict")
+
+
+def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
+    """Read weights by name.
+
+    Args:
+        init: "torchvision" for torchvision's own weights of the network, a run folder, a
+            safetensors file, or a state dict that `torch.save` wrote (.pt, .pth).
+        network: a name of `ftwt.networks`.
+
+    Raises:
+        FtwtError: there are none, or the file is damaged or holds something else.
+    """
+    if str(init) == TORCHVISION:
+        return _from_torchvision(network)
+    path = Path(init)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".tar") and path.is_file():
+        return _from_state_dict(path)
+    return storage.read(storage.model_file(path))[0]
+
+
+def check_classes(
+    network: nn.Module, weights: Mapping[str, Tensor], classes: int, *, source: str
+) -> None:
+    """Raise FtwtError where the weights' classifier is one of another number of classes."""
+    for name, own in network.state_dict().items():
+        given = weights.get(name)
+        if (
+            given is not None
+            and own.dim() > 0
+            and own.shape[0] == classes != given.shape[:1].numel()
+            and own.shape[1:] == given.shape[1:]
+        ):
+            raise FtwtError(
+                f"train: {source} knows {given.shape[0]} classes ({name}), the data has {classes}; "
+                "give the data that these weights are for, or weights for this data"
+            )
+
+
+def _from_torchvision(network: str) -> dict[str, Tensor]:
+    # Imported late: torchvision takes long.
+    from torchvision import models
+
+    model = networks.torchvision_name(network)
+    if model is None:
+        raise FtwtError(
+            f"train: --init torchvision has no weights for {network}, which is not torchvision's; "
+            "give a run folder or a file of weights"
+        )
+    weights = models.get_model_weights(model).DEFAULT
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise FtwtError(
+            f"train: {weights.url} cannot be downloaded ({' '.join(str(error).split())}); fetch it "
+            "on a machine with a network and give the file as --init"
+        ) from None
+    return dict(state)
+
+
+def _from_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        held: Any = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        # torch raises many types for a damaged file.
+        raise FtwtError(
+            f"train: {path} is not a whole state dict ({type(error).__name__}); it may be "
+            "truncated or hold more than tensors, save model.state_dict() with torch.save"
+        ) from None
+    for name in _NESTED:
+        if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):
+            held = held[name]
+    if not isinstance(held, Mapping) or not all(isinstance(v, Tensor) for v in held.values()):
+        raise FtwtError(
+            f"train: {path} holds no state dict; give a file of tensors by name, as "
+            "torch.save(model.state_dict(), ...) writes it"
+        )
+    # What DistributedDataParallel puts before every name.
+    return {str(name).removeprefix("module."): value for name, value in held.items()}

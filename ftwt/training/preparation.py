@@ -1,0 +1,137 @@
+"""What a run trains: the network with its starting weights, and the batches."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftwt import networks, specs, storage
+from ftwt.attach import attach
+from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
+from ftwt.data.loaders import evaluation_batch
+from ftwt.errors import FtwtError
+from ftwt.losses import Objective, with_teacher
+from ftwt.training import records
+from ftwt.training.distributed import world
+from ftwt.training.initial import check_classes, starting_weights
+from ftwt.training.recipes import Recipe
+
+Loader = Batches | StreamedBatches
+
+# More than these would make the validation of a million images last too long.
+_MOST_HELD_OUT = 25_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network and batches, ready to train.
+
+    Attributes:
+        model: gated, or plain for a dense recipe.
+        dense: the plain network with the weights that a gated one starts from, if it does.
+        objective: the recipe's, taught by that network where it wants a teacher.
+        train: this process's share of the training batches.
+        validation: its share of the held-out images.
+        counts: training and validation images of all processes.
+        content: what the data holds, however it was named.
+    """
+
+    model: nn.Module
+    dense: nn.Module | None
+    objective: Objective
+    train: Loader
+    validation: Iterable[tuple[Tensor, Tensor]]
+    counts: dict[str, int]
+    content: dict[str, Any]
+
+    def about(self, recipe: Recipe) -> dict[str, Any]:
+        """What a run that goes on from a saved state has to share with the one that saved it."""
+        return {
+            "ftwt": records.versions()["ftwt"],
+            "processes": world().size,
+            "recipe": specs.to_json(recipe),
+            "data": {**self.counts, **self.content},
+        }
+
+
+def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Prepared:
+    """Build a recipe's network on a data set's classes, load its start, and split the images.
+
+    Raises:
+        FtwtError: the data has too few classes or images, or `init` is of another network.
+    """
+    if len(dataset.classes) < 2:
+        raise FtwtError(
+            f"train: {dataset.name} has one class ({dataset.classes[0]}), there is nothing to tell "
+            "apart; give data of two classes or more"
+        )
+    model, dense = _networks(recipe, dataset, init)
+    training, held = split(dataset)
+    validation = serve(
+        held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
+    )
+    return Prepared(
+        model=model,
+        dense=dense,
+        objective=with_teacher(recipe.objective, dense),
+        train=_training_batches(recipe, dataset, training),
+        validation=validation,
+        counts={"train_images": len(training), "validation_images": len(held)},
+        content={"classes": list(dataset.classes), "images": dataset.train.digest()},
+    )
+
+
+def split(dataset: Dataset) -> tuple[Split, Split]:
+    """Images to train on and images that are held out for validation.
+
+    The same for every seed: a run may start from one of another seed.
+    """
+    return holdout(dataset.train, min(0.1, _MOST_HELD_OUT / len(dataset.train)))
+
+
+def _networks(
+    recipe: Recipe, dataset: Dataset, init: Path | str | None
+) -> tuple[nn.Module, nn.Module | None]:
+    """What is trained, and the plain network with trained weights if that is its start."""
+    network = networks.build(recipe.network, num_classes=len(dataset.classes))
+    weights: dict[str, Tensor] = {}
+    if init is not None:
+        weights = starting_weights(init, recipe.network)
+        check_classes(network, weights, len(dataset.classes), source=str(init))
+    plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
+    if plain:
+        storage.load_weights(network, plain, source=str(init))
+    if recipe.pruning is None:
+        return network, network if plain else None
+    side = dataset.image_size
+    model = attach(network, recipe.pruning, example=torch.zeros(1, 3, side, side))
+    if len(plain) < len(weights):
+        storage.load_weights(model, weights, source=str(init))
+        return model, None
+    return model, network if plain else None
+
+
+def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:
+    """Batches of which `accumulate` from each process make one step of the recipe's size."""
+    parts = world().size * recipe.settings.accumulate
+    size = min(recipe.batch_size, len(training))
+    if recipe.batch_size % parts or size < parts:
+        raise FtwtError(
+            f"train: a step's {size} images do not divide into {parts} equal batches "
+            f"({world().size} processes, {recipe.settings.accumulate} batches each); give other "
+            "numbers, or more images"
+        )
+    return serve(
+        training,
+        size // parts,
+        mean=dataset.mean,
+        std=dataset.std,
+        augment=recipe.augment,
+        shuffle=True,
+        seed=recipe.settings.seed,
+        drop_last=True,
+        shard=world(),
+    )

@@ -1,0 +1,10 @@
+"""Recipes: short functions that put parts together, by name.
+
+Each stands alone, though they resemble each other: a recipe is printed, copied and edited as one.
+"""
+
+from ftwt.training.recipes.catalogue import CATALOGUE, Entry, recipe
+from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.source import source
+
+__all__ = ["CATALOGUE", "Choices", "Entry", "Recipe", "recipe", "source"]

@@ -1,0 +1,92 @@
+"""What a run folder says of its run, beside the weights.
+
+run.json        command, recipe, data, versions, seed, status, hours, result
+metrics.jsonl   one line an epoch
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftwt.files import write_atomically
+from ftwt.training.distributed import world
+from ftwt.training.evaluation import Evaluation
+from ftwt.training.loop import Epoch
+from ftwt.training.state import State
+
+_PROGRESS = ("epochs", "best_epoch", "best_validation_accuracy", "last_validation", "hours")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    for package in ("ftwt", "torchvision"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def circumstances(device: torch.device | str) -> dict[str, Any]:
+    """Command, versions and machine, for `run.json`."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": versions(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "processes": world().size,
+    }
+
+
+def progress(state: State, validation: Evaluation) -> dict[str, Any]:
+    """How far a run is, for `run.json`."""
+    return {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_validation_accuracy": state.best_accuracy if state.best_epoch >= 0 else None,
+        "last_validation": {
+            "accuracy": validation.accuracy,
+            "reduction_exact": validation.reduction_exact,
+            "reduction_paper": validation.reduction_paper,
+        },
+        "hours": state.seconds / 3600,
+        "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def earlier_progress(out: Path) -> dict[str, Any]:
+    """What `run.json` said before the run was stopped."""
+    try:
+        record = json.loads((out / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: record[name] for name in _PROGRESS if name in record}
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    """Write `run.json`."""
+    write_atomically(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+
+
+def append_metrics(out: Path, row: Epoch) -> None:
+    """Add an epoch's line; one that is run again after an interruption replaces its own."""
+    values = row._asdict() | {"validation": row.validation._asdict()}
+    file = out / "metrics.jsonl"
+    lines = file.read_text().splitlines()[: row.epoch] if file.is_file() else []
+    lines.append(json.dumps(values))
+    write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def _device_name(device: torch.device | str) -> str:
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return str(torch.cuda.get_device_name(kind))
+    return f"cpu ({os.cpu_count()} cores)"

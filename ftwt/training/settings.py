@@ -1,0 +1,58 @@
+"""How to train, as a value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ftwt.errors import FtwtError
+from ftwt.training.optimizers import Sgd
+from ftwt.training.phases import Phase
+
+Amp = Literal["bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: phases, optimizers, and switches of the loop.
+
+    Attributes:
+        phases: stretches of epochs, one after the other.
+        backbone: the backbone's optimizer.
+        gates: the gates' optimizer; a plain network has none.
+        amp: forward passes in bfloat16, or in float16 with a scaled loss (needs a GPU); masks,
+            losses and MACs stay in float32 and integers. None: float32 throughout.
+        channels_last: memory format of weights and images.
+        compile: run steps through `torch.compile`.
+        accumulate: batches whose gradients make one step.
+        clip_norm: largest norm of all gradients together.
+        ema: decay in a step of an exponential moving average of the weights; the average is then
+            what is validated and kept. Batch norms' statistics are the network's own.
+        seed: of order and augmentation.
+
+    Raises:
+        FtwtError: a value is out of its range.
+    """
+
+    phases: tuple[Phase, ...]
+    backbone: Sgd
+    gates: Sgd | None = None
+    amp: Amp | None = None
+    channels_last: bool = False
+    compile: bool = False
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise FtwtError("Settings: no phases; give at least one training.Phase(name, epochs)")
+        if self.amp not in (None, "bf16", "fp16"):
+            raise FtwtError(f"Settings: amp={self.amp!r} is unknown; use 'bf16', 'fp16' or None")
+        if self.accumulate < 1:
+            raise FtwtError(f"Settings: accumulate={self.accumulate!r}; give 1 batch or more")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise FtwtError(f"Settings: clip_norm={self.clip_norm!r}; give a norm above 0, or None")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise FtwtError(
+                f"Settings: ema={self.ema!r} is outside (0, 1); give a decay such as 0.999, or None"
+            )

@@ -1,0 +1,63 @@
+"""One training step's forward pass and losses, in one module."""
+
+import torch
+from torch import Tensor, nn
+
+from ftwt.gates.untrained import Oracle
+from ftwt.losses.gate_bce import GateBCE
+from ftwt.losses.interface import Objective
+from ftwt.losses.mac_budget import MacBudget
+from ftwt.macs import Plan
+from ftwt.model import Gated
+from ftwt.trace import Trace
+from ftwt.training.phases import Phase
+from ftwt.training.settings import Amp
+from ftwt.training.tally import seen
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Losses that reach the backbone through gates, if at all.
+_FOR_GATES = (GateBCE, MacBudget)
+
+
+class Step(nn.Module):
+    """Forward pass and losses as a module, which DistributedDataParallel and compilation want.
+
+    Of what it returns, only the loss has a graph.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, *, targets: bool, amp: Amp | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.targets = targets
+        self.amp = amp
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to minimise, and what the batch adds to a `Tally`."""
+        with torch.autocast(
+            images.device.type,
+            _DTYPES[self.amp] if self.amp else None,
+            enabled=self.amp is not None,
+        ):
+            trace = observe(self.model, images, targets=self.targets)
+        report = self.objective(trace, labels)
+        return report.total, seen(trace, labels, report)
+
+
+def observe(model: nn.Module, images: Tensor, *, targets: bool = True) -> Trace:
+    """Trace a gated network; a plain one gives a trace without sites."""
+    if isinstance(model, Gated):
+        return model.trace(images, targets=targets)
+    shape = tuple(images.shape[1:])
+    return Trace(model(images), {}, Plan((), Oracle()), shape, (images,))
+
+
+def objective_of(phase: Phase, objective: Objective) -> Objective:
+    """The losses that have something to train in a phase."""
+    if phase.trains("gates"):
+        return objective
+    kept = tuple(term for term in objective.terms if not isinstance(term[1], _FOR_GATES))
+    return Objective(kept)

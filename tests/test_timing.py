@@ -1,0 +1,187 @@
+"""Timing: gates of a given share, the bound, and what `ftwt bench` reports."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import ftwt
+from ftwt import FtwtError, gates
+from ftwt.data import shapes
+from ftwt.live import Evaluator
+from ftwt.timing import bench, calibrate, subjects, to_reduction
+from ftwt.timing.calibration import measured_reduction
+from ftwt.timing.measure import interleave, paired_speedup
+from tests.command_line import ftwt_command  # noqa: F401 - a fixture
+
+
+def images(count: int) -> torch.Tensor:
+    return shapes.render(count, 3).pixels.float() / 128 - 1
+
+
+def untrained(name: str = "cifar10-resnet8", gate=gates.PooledLinear()):  # noqa: B008
+    torch.manual_seed(0)
+    network = ftwt.networks.build(name)
+    return network, ftwt.attach(network, ftwt.Pruning(gate), example=torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.6, 1.0])
+@pytest.mark.parametrize("gate", [gates.PooledLinear(), gates.Bottleneck(4)], ids=repr)
+def test_gates_keep_the_share_that_was_asked_of_images_not_seen(fraction, gate):
+    _, model = untrained(gate=gate)
+    calibrate(model, images(256), fraction)
+    with torch.no_grad():
+        masks = model.trace(images(352)[256:], targets=False).masks
+    share = torch.cat(list(masks.values()), 1).float()
+    assert share.mean().item() == pytest.approx(fraction, abs=0.05)
+    if fraction < 1:
+        depends = (share.mean(0) > 0) & (share.mean(0) < 1)
+        assert depends.float().mean() > 0.9
+    else:
+        assert share.all()
+
+
+def test_a_calibrated_deep_network_stays_finite_and_alive():
+    _, model = untrained("cifar10-vgg16_bn")
+    calibrate(model, images(16), 0.5)
+    with torch.no_grad():
+        output = model(images(24)[16:])
+    assert output.isfinite().all()
+    assert (output.std(0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("reduction", [0.3, 0.6])
+def test_a_reduction_is_met_gates_counted(reduction):
+    _, model = untrained("cifar10-resnet20")
+    fraction = to_reduction(model, images(64), reduction)
+    assert 0 < fraction < 1
+    assert measured_reduction(model, images(96)[64:]) == pytest.approx(reduction, abs=0.03)
+
+
+def test_what_cannot_be_calibrated_is_refused():
+    _, model = untrained()
+    with pytest.raises(FtwtError, match=r"fraction=0 is outside \(0, 1\]"):
+        calibrate(model, images(2), 0)
+    with pytest.raises(FtwtError, match=r"reduction=1\.5 is outside"):
+        to_reduction(model, images(2), 1.5)
+    with pytest.raises(FtwtError, match="reduction of 0% is out of reach"):
+        to_reduction(untrained("cifar10-mobilenet_v1-x0.25")[1], images(8), 0.0)
+    with pytest.raises(FtwtError, match="Random has no linear layer with a bias"):
+        calibrate(untrained(gate=gates.Random(0.5))[1], images(2), 0.5)
+
+
+@pytest.mark.parametrize("name", ["cifar10-resnet20", "cifar10-mobilenet_v1-x0.25"])
+def test_the_bound_has_as_many_channels_in_each_layer(name):
+    _, model = untrained(name)
+    calibrate(model.eval(), images(32), 0.5)
+    fresh = images(40)[32:]
+    network, macs = subjects.bound(model, fresh)
+    trace = model.trace(fresh, targets=False)
+    typical = int((trace.macs == macs).nonzero()[0])
+    assert (trace.macs - trace.macs.double().mean()).abs().argmin() == typical
+    masks = {name: mask[typical] for name, mask in trace.masks.items()}
+    chosen = subjects.nested(model, masks)
+    assert {name: int(mask.sum()) for name, mask in chosen.items()} == {
+        name: int(mask.sum()) for name, mask in masks.items()
+    }
+    made = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    for conv, site in zip(made, model.anatomy.sites, strict=True):
+        kept = int(masks[site.name].sum())
+        # More depthwise filters than inputs: the others are constants, and no part of it.
+        fewer = site.module.groups > 1 and conv.out_channels <= kept
+        assert fewer or conv.out_channels == kept
+    fixed = ftwt.attach(
+        ftwt.networks.build(name), ftwt.Pruning(gates.Fixed(chosen)), example=fresh[:1]
+    ).eval()
+    fixed.load_state_dict(
+        {key: one for key, one in model.state_dict().items() if not key.startswith("gates.")}
+    )
+    with torch.no_grad():
+        assert torch.allclose(network(fresh), fixed(fresh), rtol=1e-3, atol=1e-3)
+
+
+def test_depthwise_filters_of_the_bound_have_inputs():
+    _, model = untrained("cifar10-mobilenet_v1-x0.25")
+    calibrate(model.eval(), images(32), 0.5)
+    trace = model.trace(images(1), targets=False)
+    masks = subjects.nested(model, {name: mask[0] for name, mask in trace.masks.items()})
+    rows = {name: mask[None] for name, mask in masks.items()}
+    live = Evaluator(rows, next(iter(rows.values())))
+    for site in model.anatomy.sites:
+        if site.name.endswith("conv1") and site.name != "conv1":
+            given = live(model.anatomy.liveness.channels(site.convolution.args[0]))[0]
+            mask = masks[site.name]
+            assert int((mask & given).sum()) == min(int(mask.sum()), int(given.sum()))
+
+
+def test_rounds_are_interleaved_and_compared_within_a_round():
+    order = []
+
+    def subject(name, seconds):
+        def run(batch):
+            order.append((name, int(batch[0])))
+            time.sleep(seconds)
+
+        return run
+
+    batches = [torch.tensor([1]), torch.tensor([2])]
+    times = interleave({"slow": subject("slow", 0.04), "fast": subject("fast", 0.01)}, batches, 4)
+    assert 40 <= times["slow"].low <= times["slow"].ms <= times["slow"].high
+    assert len(times["fast"].rounds) == 4
+    assert paired_speedup(times["slow"], times["fast"]) == pytest.approx(4, rel=0.4)
+    changes = [one for one, before in zip(order, [None, *order], strict=False) if one != before]
+    # Warming up, then each round with another first, on the batches in turn.
+    assert changes == [
+        ("slow", 1), ("fast", 1),
+        ("slow", 1), ("fast", 1), ("fast", 2), ("slow", 2),
+        ("slow", 1), ("fast", 1), ("fast", 2), ("slow", 2),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    def refuse(*_, **__):
+        def fail(*_):
+            raise RuntimeError("no C++ compiler\nmore")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", refuse)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_forms_of_one_network_agree():
+    network, model = untrained()
+    calibrate(model.eval(), images(16), 0.5)
+    batch = images(20)[16:]
+    dense = subjects.dense(network, model, batch)
+    with torch.inference_mode():
+        answers = [run(batch) for run in dense.runs.values()]
+        assert torch.allclose(*answers, atol=1e-4)
+        masked = model(batch)
+        for run in subjects.skipping(model, batch).runs.values():
+            assert torch.allclose(run(batch), masked, atol=1e-4)
+    assert "no C++ compiler" in dense.missing[subjects.COMPILED]
+    with pytest.raises(FtwtError, match="batch=5 with 4 images"):
+        bench(network, model, batch, batch=5)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_the_command(ftwt_command):  # noqa: F811
+    command = ["bench", "cifar10-resnet8", "--reduction", 0.4, "--repeats", 2, "--batch", 2]
+    value = ftwt_command(*command, "--json").json()
+    rows = {row["name"]: row for row in value["rows"]}
+    assert {"dense, eager", "dense, folded", "masked", "skip, torch", "sliced bound"} <= set(rows)
+    assert all(row["low"] <= row["ms"] <= row["high"] for row in rows.values())
+    assert rows[value["best_dense"]]["speedup"] == 1
+    assert value["reduction_exact"] == pytest.approx(0.4, abs=0.1)
+    assert value["mac_ratio"] == pytest.approx(1 / (1 - value["reduction_exact"]))
+    assert value["share_of_bound"] > 0
+    assert value["machine"]["threads"] == torch.get_num_threads()
+    assert {"conv1", "fc"} <= {row["step"] for row in value["layers"]}
+    text = ftwt_command(*command, "--layers").out
+    assert "layer3.0.conv2" in text
+    assert "no row for dense, compiled: torch.compile does not work here: no C++ compiler" in text
+    refused = ftwt_command("bench", "cifar10-resnet8", "--reduction", 0.4, "--fraction", 0.5)
+    assert refused.status == 2
