@@ -9,13 +9,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo bench check format clean
+.PHONY: help demo test zoo bench native sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
 	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 40 minutes, alone)"
+	@echo "make native  compile the native kernels again, after a change of their sources"
+	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
 	@echo "make clean   remove .venv, caches and build products; results stay"
@@ -29,6 +31,19 @@ test: $(STAMP)
 
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
+
+native: $(STAMP)
+	$(BIN)/python setup.py -q build_ext --inplace
+
+# A build of its own; Python itself and torch are not built for leak checks.
+SANITIZED := build/sanitized
+SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: $(STAMP)
+	CFLAGS="$(SANITIZERS)" $(BIN)/python setup.py -q build_ext \
+		--build-lib $(SANITIZED) --build-temp $(SANITIZED)
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
+		$(BIN)/python -m pytest -s tests/native -k 'not leak and not memory_back'
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.overhead

@@ -3,11 +3,14 @@
 Without a C compiler the installation goes on without the kernels.
 """
 
+import os
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
 SOURCES = Path("ftwt/runtime/native/src")
+# CFLAGS of the caller go first, so an optimisation of ours would win over theirs.
+OPTIMIZE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]
 
 setup(
     # The folder cli is installed under a name that nobody else has.
@@ -18,7 +21,7 @@ setup(
             "ftwt.runtime.native._kernels",
             sources=sorted(str(path) for path in SOURCES.glob("*.c")),
             depends=sorted(str(path) for path in SOURCES.glob("*.h")),
-            extra_compile_args=["-O3", "-std=gnu11", "-fno-math-errno", "-Wno-psabi"],
+            extra_compile_args=[*OPTIMIZE, "-std=gnu11", "-fno-math-errno", "-Wno-psabi"],
             libraries=["dl", "m"],
             optional=True,
         )

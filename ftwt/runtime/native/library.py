@@ -13,6 +13,8 @@ from ftwt.errors import FtwtError
 from ftwt.runtime.native import structs
 
 VARIABLE = "FTWT_NATIVE_SET"
+# A folder with another build of the library, such as one with sanitizers.
+FOLDER = "FTWT_NATIVE_FOLDER"
 _FAILURES = {
     1: "out of memory",
     2: "the steps contradict each other in shapes or channels",
@@ -25,7 +27,7 @@ _forced: str | None = None
 @functools.cache
 def load() -> ctypes.CDLL | None:
     """The library, or None where it was not built for this installation."""
-    folder = Path(__file__).parent
+    folder = Path(os.environ.get(FOLDER) or Path(__file__).parent)
     for suffix in EXTENSION_SUFFIXES:
         path = folder / f"_kernels{suffix}"
         if path.exists():

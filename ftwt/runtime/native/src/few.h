@@ -117,12 +117,18 @@ FEW(1) FEW(2) FEW(3) FEW(4) FEW(5) FEW(6) FEW(7) FEW(8)
 static void make_few(
     micro_work *work, const ftwt_step *step, int filters, float *const *planes
 ) {
-    static micro_kernel *const any[] = FEW_ROW(any), *const one[] = FEW_ROW(one),
-                              *const nine[] = FEW_ROW(nine);
+    static micro_kernel *const any[MOST_FILTERS] = FEW_ROW(any);
+    static micro_kernel *const one[MOST_FILTERS] = FEW_ROW(one);
+    static micro_kernel *const nine[MOST_FILTERS] = FEW_ROW(nine);
     float result[MOST_FILTERS * LANES] __attribute__((aligned(64)));
     const int positions = step->middle[0] * step->middle[1];
     work->result = result;
-    (UNITS_OF(work->taps) == 1 ? one : work->taps == 9 ? nine : any)[filters - 1](work);
+    if (UNITS_OF(work->taps) == 1)
+        one[filters - 1](work);
+    else if (work->taps == 9)
+        nine[filters - 1](work);
+    else
+        any[filters - 1](work);
     for (int f = 0; f < filters; f++) {
         vec sums = splat(0);
         for (int p = 0; p < positions; p++) {
