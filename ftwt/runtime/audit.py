@@ -55,7 +55,8 @@ class Audit:
 
 def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan: Plan) -> Audit:
     """Put what back ends noted beside what the plan counts."""
-    masks = {name: mask.cpu() for name, mask in state.masks.items()}
+    gated = [step.site for step in runner.program.steps if isinstance(step, Gate)]
+    masks = {site: state.masks[site].cpu() for site in gated}
     counted, counted_gates = plan.exact(masks), plan.gates(masks)
     nothing = torch.zeros(runner.batch, dtype=torch.int64)
     layers = dict.fromkeys(counted, nothing)

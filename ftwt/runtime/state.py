@@ -1,6 +1,6 @@
 """What is known while a program runs on one batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -45,6 +45,35 @@ class Rows:
         return None if len(found) == self.mask.shape[1] else found
 
 
+class Decided(Mapping[str, Tensor]):
+    """Masks by site. Many are never looked at again, so they may be made when asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Tensor] = {}
+        self._later: list[Mapping[str, Tensor]] = []
+
+    def __setitem__(self, site: str, mask: Tensor) -> None:
+        self._made[site] = mask
+
+    def __getitem__(self, site: str) -> Tensor:
+        if site not in self._made:
+            found = next((masks for masks in self._later if site in masks), None)
+            if found is None:
+                raise KeyError(site)
+            self._made[site] = found[site]
+        return self._made[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._made, **{site: None for masks in self._later for site in masks}})
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def later(self, masks: Mapping[str, Tensor]) -> None:
+        """Add masks that are made when asked for."""
+        self._later.append(masks)
+
+
 class State:
     """Tensors and masks made so far for one batch.
 
@@ -67,7 +96,7 @@ class State:
     ) -> None:
         self.batch, self.device = batch, device
         self.values: dict[Value | Other, Any] = {}
-        self.masks: dict[str, Tensor] = {}
+        self.masks = Decided()
         self.thresholds = thresholds
         self.executed = executed
         self.times = times

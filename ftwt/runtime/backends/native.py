@@ -42,6 +42,6 @@ class Native:
             )
             for value, tensor in values.items():
                 state.values[value] = tensor
-            state.masks.update(masks)
+            state.masks.later(masks)
 
         return run

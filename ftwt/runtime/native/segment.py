@@ -2,7 +2,8 @@
 
 import ctypes
 import weakref
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -48,6 +49,10 @@ class Segment:
         self._idle: dict[int, list[_Plan]] = {}
         self.needs = tuple(self._translation.given)
         self.makes = tuple(self._translation.made)
+        widths = [self._translation.widths[site] for site in self.makes]
+        starts = [0, *accumulate(width * batch for width in widths)]
+        self._room = starts.pop()
+        self._places = dict(zip(self.makes, zip(starts, widths, strict=True), strict=True))
 
     def run(
         self,
@@ -57,7 +62,7 @@ class Segment:
         thresholds: Mapping[str, float] | None = None,
         executed: MutableMapping[Step, Tensor] | None = None,
         times: MutableMapping[Step, float] | None = None,
-    ) -> tuple[dict[Value, Tensor], dict[str, Tensor]]:
+    ) -> "tuple[dict[Value, Tensor], Masks]":
         """Return the outputs, dead channels zero, and the masks that the gates inside decided.
 
         `values` holds float32 tensors (B, *value.shape) for the inputs, dead channels zero;
@@ -74,10 +79,8 @@ class Segment:
             _checked(masks.get(site), (batch, translation.widths[site]), torch.bool, site)
             for site in self.needs
         ]
-        made = {
-            site: torch.empty(batch, translation.widths[site], dtype=torch.bool)
-            for site in self.makes
-        }
+        # All masks in one piece: a tensor for each would take longer than some layers do.
+        made = Masks(torch.empty(self._room, dtype=torch.bool), self._places, batch)
         outputs = {value: torch.empty(batch, *value.shape) for value in translation.outputs}
         count = len(translation.steps)
         limits = (ctypes.c_float * count)()
@@ -94,7 +97,7 @@ class Segment:
                 _tensors(read),
                 _tensors(outputs.values()),
                 _tensors(given),
-                _tensors(made.values()),
+                made.pointers(),
                 limits,
                 counts.data_ptr() if counts is not None else None,
                 spent,
@@ -117,6 +120,33 @@ class Segment:
             return self._idle.setdefault(threads, []).pop()
         except IndexError:
             return _Plan(self._translation, self._set, threads)
+
+
+class Masks(Mapping[str, Tensor]):
+    """Masks by site, bool (B, C), in one piece of memory; a tensor is made when it is asked for."""
+
+    def __init__(self, memory: Tensor, places: Mapping[str, tuple[int, int]], batch: int) -> None:
+        """`places` has each site's first element and its number of filters."""
+        self._memory, self._places, self._batch = memory, places, batch
+
+    def __getitem__(self, site: str) -> Tensor:
+        start, width = self._places[site]
+        return self._memory[start : start + width * self._batch].view(self._batch, width)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def pointers(self) -> ctypes.Array[structs.Tensor]:
+        """Where the library writes them."""
+        base, batch = self._memory.data_ptr(), self._batch
+        rows = [
+            structs.Tensor(base + start, width * batch) for start, width in self._places.values()
+        ]
+        array: ctypes.Array[structs.Tensor] = (structs.Tensor * max(1, len(rows)))(*rows)
+        return array
 
 
 class _Plan:
