@@ -104,7 +104,9 @@ def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> 
         "the three dense forms (eager, batch norms folded, `torch.compile` of the folded one): the "
         "median over rounds of the ratio within a round. The *sliced bound* is the plain network "
         "cut beforehand to as many channels in each layer as an ordinary image keeps, without "
-        "gates; *share* is its time over that of the native back end.",
+        "gates; *share* is its time over that of the native back end. *others* is the share of the "
+        "processors' time that other programs took meanwhile: lines where it is not near 0 are "
+        "disturbed, all forms of a network alike.",
         _speedups(found),
         "## Milliseconds",
         "Medians over the rounds; quartiles are in the records.",
@@ -126,8 +128,8 @@ def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> 
 def _speedups(found: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| network | batch | MAC reduction, % | MAC ratio | speed-up, native | speed-up, planned "
-        "| goal | share of the bound | goal |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| goal | share of the bound | goal | others, % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case in CASES:
         if case.name not in found:
@@ -138,10 +140,14 @@ def _speedups(found: dict[str, dict[str, Any]]) -> str:
             case.network, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
             f"{record['mac_ratio']:.2f}", speed.get("skip, native", "-"),
             speed.get("skip, planned", "-"), f"{case.speedup:.1f}",
-            f"{record['share_of_bound']:.2f}", f"{case.share:.2f}",
+            f"{record['share_of_bound']:.2f}", f"{case.share:.2f}", _others(record),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _others(record: dict[str, Any]) -> str:
+    return "-" if record["others"] is None else f"{100 * record['others']:.0f}"
 
 
 def _milliseconds(found: dict[str, dict[str, Any]], names: list[str]) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Images that untrained gates are set on: as many as small images allow, of large ones fewer.
 _SMALL, _LARGE = 256, 64
+# Share of the processors' time from which on a reader is told that others worked too.
+_DISTURBED = 0.02
 # Different images that batches of one go through.
 _SINGLES = 8
 
@@ -128,6 +130,8 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
     ]
     if value["share_of_bound"] is not None:
         notes += [f"{value['share_of_bound_of']}: {value['share_of_bound']:.2f} of the bound"]
+    if (value["others"] or 0) > _DISTURBED:
+        notes += [f"other programs used {percent(value['others'])} of the processors meanwhile"]
     machine = value["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     notes += [f"{machine['cpu']}, {machine['threads']} threads, {versions}"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import estimate, objectives, results, zoo
+from benchmarks import estimate, objectives, overhead, results, runtime, zoo
 from tests.laws.zoo import names
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +79,22 @@ def test_the_zoos_record_is_whole():
 
 def test_budgets_are_made_from_their_records():
     assert estimate.PAGE.read_text() == estimate.page(estimate.PAGE.read_text())
+
+
+def test_the_bench_page_is_made_from_its_records():
+    found = runtime.records()
+    assert runtime.PAGE.exists() == bool(found)
+    if found:
+        assert runtime.PAGE.read_text() == runtime.page(found, overhead.records())
+
+
+def test_bench_records_are_of_the_cases_that_they_name():
+    for case in runtime.CASES:
+        record = runtime.records().get(case.name)
+        if record is not None:
+            assert record["command"] == ["ftwt", *case.command]
+            assert record["reduction_exact"] == pytest.approx(case.reduction, abs=0.03)
+            assert record["machine"]["threads"] == 2
+            assert {"dense, eager", "dense, folded", "masked", "sliced bound"} <= {
+                row["name"] for row in record["rows"]
+            }

@@ -178,6 +178,7 @@ def test_the_command(ftwt_command):  # noqa: F811
     assert value["reduction_exact"] == pytest.approx(0.4, abs=0.1)
     assert value["mac_ratio"] == pytest.approx(1 / (1 - value["reduction_exact"]))
     assert value["share_of_bound"] > 0
+    assert value["others"] is None or 0 <= value["others"] < 1
     assert value["machine"]["threads"] == torch.get_num_threads()
     assert {"conv1", "fc"} <= {row["step"] for row in value["layers"]}
     text = ftwt_command(*command, "--layers").out

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
 from ftwt.timing import subjects
-from ftwt.timing.machine import machine
+from ftwt.timing.machine import Others, machine
 from ftwt.timing.measure import Timing, interleave, paired_speedup
 
 
@@ -35,7 +35,8 @@ def bench(
         of the dense ones. `mac_ratio`: dense MACs over the mean exact MACs, gates counted.
         `share_of_bound`: time of the sliced bound over that of the native back end, or of the
         torch back end if there is no native one (`share_of_bound_of` says which). `layers`: each
-        step of the planned form, where it runs and what that took when it was planned.
+        step of the planned form, where it runs and what that took when it was planned. `others`:
+        share of the machine's processors that other programs used meanwhile, which disturbs.
     """
     if not 1 <= batch <= len(images):
         raise FtwtError(
@@ -51,7 +52,9 @@ def bench(
     bound, bound_macs = subjects.bound(model, images)
     runs: dict[str, subjects.Run] = {**dense.runs, subjects.MASKED: model}
     runs |= {**skipping.runs, subjects.BOUND: bound}
+    others = Others()
     times = interleave(runs, batches, rounds)
+    disturbed = others.share()
     model.train(was_training)
     best = min((name for name in subjects.DENSE if name in times), key=lambda name: times[name].ms)
     rows = [_row(name, timing, times[best]) for name, timing in times.items()]
@@ -71,6 +74,7 @@ def bench(
         "share_of_bound": paired_speedup(times[subjects.BOUND], times[measured]),
         "share_of_bound_of": measured,
         "layers": subjects.layers(skipping, batch),
+        "others": disturbed,
         "machine": machine(),
     }
 

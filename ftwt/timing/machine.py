@@ -21,6 +21,33 @@ def machine() -> dict[str, Any]:
     }
 
 
+class Others:
+    """What share of the machine's processors other programs used, from construction to asking."""
+
+    def __init__(self) -> None:
+        self._start = _ticks()
+
+    def share(self) -> float | None:
+        """Fraction of all processors' time; None where the system does not tell."""
+        now = _ticks()
+        if now is None or self._start is None:
+            return None
+        passed, working, own = (b - a for a, b in zip(self._start, now, strict=True))
+        return max(0.0, (working - own) / passed) if passed else 0.0
+
+
+def _ticks() -> tuple[float, float, float] | None:
+    """Seconds so far, over all processors: passed, worked, and worked for this process."""
+    try:
+        first = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:
+        return None
+    fields = [int(one) / os.sysconf("SC_CLK_TCK") for one in first.split()[1:9]]
+    # The fourth and fifth are idle, and idle until a disk answers.
+    own = os.times()
+    return sum(fields), sum(fields) - fields[3] - fields[4], own.user + own.system
+
+
 def _cpu() -> str:
     """The CPU's name; Linux alone tells one, with family and model where the name says little."""
     try:
