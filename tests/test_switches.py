@@ -156,7 +156,8 @@ def losses_of(compiled):
     seen = [(torch.randn(8, 3, 32, 32), torch.arange(8)) for _ in range(2)]
     state, rows = training.start(model, settings, 2), []
     objective = losses.CrossEntropy() + losses.GateBCE()
-    training.fit(state, objective, settings, seen, seen, after_epoch=lambda row, _: rows.append(row))
+    note = lambda row, _: rows.append(row)
+    training.fit(state, objective, settings, seen, seen, after_epoch=note)
     return [loss for row in rows for loss in row.losses.values()]
 
 plain, compiled = losses_of(False), losses_of(True)
