@@ -21,7 +21,7 @@ from ftwt.training.step import Step
 
 RECORD = Path(__file__).parent / "records" / "loader.json"
 THREADS, BATCH, TURNS = 2, 128, 5
-LOADED, TRAINED = 40, 4
+LOADED, TRAINED = 20, 2
 
 
 def main() -> None:

@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
-from ftwt import data
+from ftwt import data, storage
 from ftwt.data import ResizedCrop
 from ftwt.errors import FtwtError
+from ftwt.training import Choices, Interrupted, Moment, recipe
+from ftwt.training.runs import Watch, train_run
 from ftwt.training.tally import Tally
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.image_files import ODD, make_imagenet
@@ -138,6 +141,34 @@ def test_an_image_that_cannot_be_read_midway_is_named_and_may_be_replaced(
     assert json.loads((out / "run.json").read_text())["status"] == "failed"
     victim.write_bytes(whole)
     assert train(ftwt_command, folder, out, *options, "--resume").status == 0
+
+
+def losses_of(run) -> list[dict[str, float]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["losses"] for line in lines]
+
+
+def test_a_run_on_disk_with_dropout_goes_on_to_the_same_weights(small, tmp_path):
+    """Stopped within an epoch: order, crops, flips and dropout go on as if nothing was."""
+    dataset = data.load(f"imagenet:{small}", size=32, workers=1, only="train")
+    made = recipe("imagenet-mobilenet_v2", Choices(epochs=2), dense=True)
+    made = replace(made, batch_size=4)
+    train_run(made, dataset, tmp_path / "whole")
+
+    def stop(moment: Moment) -> None:
+        if (moment.epoch, moment.batch) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="in epoch 2 after batch 2"):
+        train_run(made, dataset, tmp_path / "run", watch=Watch(step=stop))
+    # Whatever was drawn meanwhile.
+    torch.rand(7)
+    model, _ = train_run(made, dataset, tmp_path / "run", resume=True)
+    assert any(isinstance(module, torch.nn.Dropout) for module in model.modules())
+    # The weights that are kept may be of the epoch before; every later loss hangs on the rest.
+    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "whole")
+    one, two = (storage.read(tmp_path / run / "model.safetensors")[0] for run in ("run", "whole"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.slow
