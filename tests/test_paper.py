@@ -212,6 +212,16 @@ def test_a_line_is_interpolated_within_its_points_only():
     assert table3.interpolate([], 0.1) is None
 
 
+def test_joint_is_compared_with_what_was_trained_alike(study):
+    joint = next(run for run in study.given if "joint" in run.name)
+    found = table3.measure(replace_runs(study, study.given[0], joint))
+    assert [one.coupling for one in found.runs] == ["decoupled", "joint"]
+    assert found.runs[1].accuracy == study.tested(joint).accuracy
+    longer = replace(joint, record=joint.record | {"epochs": 9})
+    with pytest.raises(FtwtError, match="no network has both"):
+        table3.measure(replace_runs(study, study.given[0], longer))
+
+
 def test_trainings_are_never_repeated(report, ftwt_command):  # noqa: F811
     files = {file: file.stat().st_mtime_ns for file in (report / "runs").rglob("*.safetensors")}
     before = (report / "fig1.json").read_bytes()

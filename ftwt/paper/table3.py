@@ -1,8 +1,9 @@
 """Table 3: joint against decoupled training, at equal reduction."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from ftwt.analysis import drawing
@@ -11,6 +12,7 @@ from ftwt.errors import FtwtError
 from ftwt.model import Coupling, Pruning
 from ftwt.paper import published
 from ftwt.paper.item import EXACT, PAPER, Column, Drawing, Item, Listing, percent, points
+from ftwt.paper.runs import Run
 from ftwt.paper.study import Study, short
 from ftwt.targets import HeatmapMass
 
@@ -26,8 +28,8 @@ class Coupled:
     accuracy: float
     reduction_exact: float
     reduction_paper: float
-    # Of decoupled runs of the network at this exact reduction; None outside of what they span,
-    # and for decoupled runs themselves.
+    # Of decoupled runs trained alike, at this exact reduction; None outside of what they span, and
+    # for decoupled runs themselves.
     decoupled_accuracy: float | None = None
 
 
@@ -52,45 +54,60 @@ def train(study: Study) -> None:
 
 
 def measure(study: Study) -> Couplings:
-    """Compare joint runs with decoupled ones of the same network.
+    """Compare joint runs with decoupled ones that were trained alike.
+
+    Alike are network, gates, images and epochs; masses and seeds may differ.
 
     Raises:
-        FtwtError: no network was trained both ways.
+        FtwtError: no network was trained alike both ways.
     """
-    found: list[Coupled] = []
+    alike: dict[tuple[Any, ...], list[Coupled]] = {}
     for run in study.runs:
         if run.gated is not None and isinstance(run.gated.pruning.target, HeatmapMass):
-            seen = study.tested(run)
-            coupling = run.gated.pruning.coupling
-            cuts = seen.reduction_exact, seen.reduction_paper
-            found.append(
-                Coupled(short(run.network), run.how, run.name, coupling, seen.accuracy, *cuts)
-            )
-    both = {one.network for one in found if one.coupling == "joint"} & {
-        one.network for one in found if one.coupling == "decoupled"
-    }
-    if not both:
+            alike.setdefault(_key(run, run.gated.pruning), []).append(_coupled(study, run))
+    rows = [
+        _beside(one, group)
+        for group in alike.values()
+        if {one.coupling for one in group} == {"decoupled", "joint"}
+        for one in group
+    ]
+    if not rows:
         raise FtwtError(
-            "paper: table3 needs runs of one network with --coupling joint and with decoupled; "
-            f"among {len(study.runs)} runs no network has both"
+            "paper: table3 needs runs of one network with --coupling joint and with decoupled, of "
+            f"as many images and epochs; among {len(study.runs)} runs no network has both"
         )
-    rows = [one for one in found if one.network in both]
-    return Couplings(tuple(_beside(one, rows) for one in sorted(rows, key=_order)))
+    return Couplings(tuple(sorted(rows, key=_order)))
+
+
+def _key(run: Run, pruning: Pruning) -> tuple[Any, ...]:
+    images, epochs = run.record["data"]["train_images"], run.record["epochs"]
+    return run.network, pruning.gate, pruning.estimator, images, epochs
+
+
+def _coupled(study: Study, run: Run) -> Coupled:
+    assert run.gated is not None
+    seen, coupling = study.tested(run), run.gated.pruning.coupling
+    cuts = seen.reduction_exact, seen.reduction_paper
+    return Coupled(short(run.network), run.how, run.name, coupling, seen.accuracy, *cuts)
 
 
 def _order(one: Coupled) -> tuple[str, str, float]:
     return one.network, one.coupling, one.reduction_exact
 
 
-def _beside(one: Coupled, rows: Sequence[Coupled]) -> Coupled:
+def _beside(one: Coupled, group: Sequence[Coupled]) -> Coupled:
+    """A joint run with what decoupled ones reach at its reduction, seeds of a mass averaged."""
     if one.coupling == "decoupled":
         return one
+    by_mass: dict[str, list[Coupled]] = {}
+    for row in group:
+        if row.coupling == "decoupled":
+            by_mass.setdefault(row.how, []).append(row)
     line = sorted(
-        (row.reduction_exact, row.accuracy)
-        for row in rows
-        if row.network == one.network and row.coupling == "decoupled"
+        (fmean(row.reduction_exact for row in rows), fmean(row.accuracy for row in rows))
+        for rows in by_mass.values()
     )
-    return Coupled(**asdict(one) | {"decoupled_accuracy": interpolate(line, one.reduction_exact)})
+    return replace(one, decoupled_accuracy=interpolate(line, one.reduction_exact))
 
 
 def interpolate(line: Sequence[tuple[float, float]], at: float) -> float | None:
@@ -122,9 +139,9 @@ def show(found: Couplings) -> tuple[Listing | Drawing, ...]:
             Column("run", "run"),
         ),
         rows,
-        "Measured on test images. At equal reduction: the decoupled runs' accuracy is "
-        "interpolated linearly at the joint run's exact reduction; it is left out where no two "
-        "decoupled runs span it.",
+        "Measured on test images; runs of as many training images and epochs. At equal "
+        "reduction: the decoupled runs' accuracy, averaged over seeds of a mass, is interpolated "
+        "linearly at the joint run's exact reduction; it is left out where no two masses span it.",
     )
     keys = ("network", "data", "joint", "decoupled", "reduction")
     theirs = Listing(
