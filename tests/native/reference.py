@@ -40,7 +40,7 @@ def run(
             spec = getattr(step.module, "spec", None)
             live = evaluator(step.source.live).sum(1)
             if spec is not None:
-                shape = SiteShape(step.site, step.source.shape[0], step.out_channels, macs=1)
+                shape = SiteShape(step.site, step.source.shape[0], step.out_channels, 0)
                 macs[step] = spec.macs(live, shape)
             else:
                 macs[step] = torch.zeros_like(live)

@@ -24,9 +24,7 @@ def residual(case: Case, channels: int = 24, size: int = 9) -> tuple[list, list[
     source = case.input("x", (channels, size, size), All(channels))
     steps, at = [], source
     for name in ("one", "two"):
-        module = gates.PooledLinear(normalize="layer").build(
-            SiteShape(name, channels, channels, macs=1)
-        )
+        module = gates.PooledLinear(normalize="layer").build(SiteShape(name, channels, channels, 0))
         steps.append(program.Gate(name, at, module, channels))
         made = Value(f"{name}.out", source.shape, OfSite(name, channels))
         steps.append(

@@ -147,7 +147,7 @@ def test_gates(seed, batch, size, channels, density, pool, normalize, rank, thre
     inputs, outputs = channels
     case = Case(seed, batch)
     source = case.input("x", (inputs, size, size), case.site("a", inputs, density))
-    shape = SiteShape("gated", inputs, outputs, macs=1)
+    shape = SiteShape("gated", inputs, outputs, 0)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         spec = (
@@ -184,7 +184,7 @@ def test_gates(seed, batch, size, channels, density, pool, normalize, rank, thre
 def test_gates_of_tables(batch):
     case = Case(0, batch)
     source = case.input("x", (4, 3, 3), All(4))
-    shape = SiteShape("s", 4, 10, macs=1)
+    shape = SiteShape("s", 4, 10, 0)
     output = Value("y", (10, 3, 3), OfSite("s", 10))
     for spec in (gates.Random(0.4), gates.Fixed({"s": [True, False] * 5})):
         steps = [
@@ -211,7 +211,7 @@ def test_logits_that_are_not_numbers_keep_no_filter():
     case = Case(0, 1)
     source = case.input("x", (4, 3, 3), All(4))
     case.given[source][0, 1, 1, 1] = float("nan")
-    module = gates.PooledLinear().build(SiteShape("s", 4, 10, macs=1))
+    module = gates.PooledLinear().build(SiteShape("s", 4, 10, 0))
     output = Value("y", (10, 3, 3), OfSite("s", 10))
     steps = [
         program.Gate("s", source, module, 10),
