@@ -21,6 +21,7 @@ class Scale:
 
     The first of `masses` is the run that figures 2 and 3 and the shifted inputs look at.
     `recipe` and `family_recipe` are names of the catalogue; each network is trained by them.
+    `family_lr` is that of plain families, where the recipe's own suits its own network alone.
     `few_images` are looked at where many passes are needed: shifted inputs, and bringing other
     ways of pruning to equal cost.
     """
@@ -39,6 +40,7 @@ class Scale:
     family_dense_epochs: int | None = None
     family_gated_epochs: int | None = None
     family_images: int | None = None
+    family_lr: float | None = None
     test_images: int | None = None
     few_images: int = 1000
     map_images: int = 4
@@ -105,9 +107,10 @@ _SMOKE = Scale(
     dense_epochs=16,
     gated_epochs=4,
     train_images=5000,
-    family_dense_epochs=6,
-    family_gated_epochs=4,
-    family_images=1000,
+    family_dense_epochs=8,
+    family_gated_epochs=3,
+    family_images=3000,
+    family_lr=0.05,
 )
 _SHORT = Scale(
     name="short",
@@ -125,6 +128,7 @@ _SHORT = Scale(
     family_dense_epochs=5,
     family_gated_epochs=3,
     family_images=10_000,
+    family_lr=0.05,
 )
 _FULL_SHAPES = Scale(
     name="full",
@@ -135,6 +139,7 @@ _FULL_SHAPES = Scale(
     seeds=3,
     families=tuple(Family(one, (f"{one}-x0.5", f"{one}-x0.25")) for one in _MOBILE),
     family_masses=(1.0, 0.95, 0.9),
+    family_lr=0.05,
 )
 _FULL = Scale(
     name="full",

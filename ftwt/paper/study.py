@@ -184,6 +184,9 @@ class Study:
         choices = Choices(epochs=wanted[0] if plain else wanted[1], seed=training.seed + self.seed)
         made = recipe(self._recipe_name(training), choices, dense=plain)
         made = replace(made, network=training.network, pruning=training.pruning)
+        if training.family and plain and size.family_lr is not None:
+            backbone = replace(made.settings.backbone, lr=size.family_lr)
+            made = replace(made, settings=replace(made.settings, backbone=backbone))
         if made.pruning is not None and isinstance(made.pruning.gate, Fixed):
             # Masks that are given have nothing to learn.
             made = replace(made, objective=Objective.of(CrossEntropy()))
