@@ -64,7 +64,7 @@ class Outcomes:
             chosen = torch.zeros_like(self.labels, dtype=torch.bool)
             chosen[places] = True
             low, high = self.confidence[places].min().item(), self.confidence[places].max().item()
-            rows.append(self._share(f"{100 * low:.0f} to {100 * high:.0f} %", chosen))
+            rows.append(self._share(f"{100 * low:.2f} to {100 * high:.2f} %", chosen))
         return tuple(rows)
 
     @property

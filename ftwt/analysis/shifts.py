@@ -94,8 +94,8 @@ def _brightness(pixels: UInt8[Tensor, "B 3 H W"], factor: float) -> UInt8[Tensor
 
 
 SHIFTS = (
-    Shift("blur", "standard deviation, pixels", (0.4, 0.6, 0.8, 1.2, 1.6), _blur),
-    Shift("noise", "standard deviation, share of the range", (0.02, 0.05, 0.1, 0.15, 0.2), _noise),
+    Shift("blur", "sigma, pixels", (0.4, 0.6, 0.8, 1.2, 1.6), _blur),
+    Shift("noise", "sigma, of the range", (0.02, 0.05, 0.1, 0.15, 0.2), _noise),
     Shift("contrast", "factor", (0.8, 0.6, 0.4, 0.25, 0.15), _contrast),
     Shift("JPEG", "quality", (50.0, 30.0, 20.0, 10.0, 5.0), _jpeg),
     Shift("brightness", "factor", (0.8, 0.6, 0.4, 0.25, 0.15), _brightness),
