@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtime list                     # the cases by name
     python -m benchmarks.runtime run vgg16_bn-73-b1 ...   # measures cases; all of them by default
-    python -m benchmarks.runtime write                    # docs/bench.md from the records
+    python -m benchmarks.runtime write                    # docs/bench.md, README's table
 
 A record in benchmarks/records/runtime/ is what `ftwt bench ... --json` printed, and the command.
 """
@@ -20,6 +20,8 @@ from benchmarks import overhead
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "runtime"
 PAGE = ROOT / "docs" / "bench.md"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 _THREADS = 2
 
 
@@ -125,6 +127,13 @@ def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> 
     return "\n\n".join(parts) + "\n"
 
 
+def readme(found: dict[str, dict[str, Any]], text: str) -> str:
+    """README with its table of speed-ups made anew."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{_speedups(found)}\n{END}{tail}"
+
+
 def _speedups(found: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| network | batch | MAC reduction, % | MAC ratio | speed-up, native | speed-up, planned "
@@ -183,12 +192,13 @@ def main() -> None:
     known = {case.name: case for case in CASES}
     running = commands.add_parser("run", help="measure and record cases")
     running.add_argument("cases", nargs="*", metavar="CASE")
-    commands.add_parser("write", help="write docs/bench.md")
+    commands.add_parser("write", help="write docs/bench.md and README's table")
     options = parser.parse_args()
     if options.command == "list":
         print("\n".join(known))
     elif options.command == "write":
         PAGE.write_text(page(records(), overhead.records()))
+        README.write_text(readme(records(), README.read_text()))
     else:
         for name in options.cases or known:
             record = run(known[name])

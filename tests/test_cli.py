@@ -168,7 +168,9 @@ def train(ftwt_command, folder, tmp_path):  # noqa: F811
 
 
 def test_unknown_recipe(train):
-    refused(train(recipe="cifar10-resnet21"), "did you mean", "cifar10-resnet20", "`ftwt recipes` lists")
+    refused(
+        train(recipe="cifar10-resnet21"), "did you mean", "cifar10-resnet20", "`ftwt recipes` lists"
+    )
 
 
 @pytest.mark.parametrize("mass", [0, 1.2])

@@ -86,6 +86,8 @@ def test_the_bench_page_is_made_from_its_records():
     assert runtime.PAGE.exists() == bool(found)
     if found:
         assert runtime.PAGE.read_text() == runtime.page(found, overhead.records())
+        text = runtime.README.read_text()
+        assert text == runtime.readme(found, text)
 
 
 def test_bench_records_are_of_the_cases_that_they_name():
@@ -93,7 +95,7 @@ def test_bench_records_are_of_the_cases_that_they_name():
         record = runtime.records().get(case.name)
         if record is not None:
             assert record["command"] == ["ftwt", *case.command]
-            assert record["reduction_exact"] == pytest.approx(case.reduction, abs=0.03)
+            assert record["reduction_exact"] == pytest.approx(case.reduction, abs=0.05)
             assert record["machine"]["threads"] == 2
             assert {"dense, eager", "dense, folded", "masked", "sliced bound"} <= {
                 row["name"] for row in record["rows"]

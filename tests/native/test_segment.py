@@ -12,6 +12,7 @@ from ftwt import FtwtError, gates
 from ftwt.gates.interface import SiteShape
 from ftwt.live import All, OfSite, Union
 from ftwt.runtime import native, program
+from ftwt.runtime.native import library
 from ftwt.runtime.native.placement import Lifetime, place
 from ftwt.runtime.program import Value
 from tests.native.strategies import Case
@@ -105,6 +106,13 @@ def test_python_threads_run_one_segment_at_once():
     for worker in workers:
         worker.join()
     assert not wrong
+
+
+@built
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_as_many_threads_work_as_are_asked_for(threads):
+    # Outputs are the same on one thread: only this tells whether the others were found.
+    assert library.team_size(threads) == threads
 
 
 @built

@@ -62,6 +62,12 @@ def instruction_set() -> str | None:
     return asked if asked and known else next(iter(known), None)
 
 
+def team_size(threads: int) -> int:
+    """How many threads share the work where so many are asked for; 0 without the library."""
+    library = load()
+    return int(library.ftwt_team_size(threads)) if library is not None else 0
+
+
 def force(name: str | None) -> None:
     """Make new segments use this instruction set; None goes back to the best."""
     global _forced

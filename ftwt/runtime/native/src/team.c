@@ -14,9 +14,11 @@ static pid_t owner;
 
 __attribute__((constructor)) static void find_runtime(void) {
     owner = getpid();
-    void *from = RTLD_DEFAULT;
-    if (!dlsym(from, "GOMP_parallel")) from = dlopen("libgomp.so.1", RTLD_NOLOAD | RTLD_NOW);
-    if (!from) return;
+    void *from = RTLD_DEFAULT; /* a null pointer with glibc, so it cannot stand for a failure */
+    if (!dlsym(from, "GOMP_parallel")) {
+        from = dlopen("libgomp.so.1", RTLD_NOLOAD | RTLD_NOW);
+        if (!from) return;
+    }
     /* By way of a union: ISO C has no cast from object to function pointer. */
     union { void *object; gomp_parallel *run; int (*number)(void); } symbol;
     symbol.object = dlsym(from, "omp_get_thread_num");
@@ -44,6 +46,16 @@ void ftwt_together(ftwt_work_of *work, void *data, int threads) {
     }
     task t = {work, data};
     parallel(run_task, &t, (unsigned)threads, 0);
+}
+
+static void note_size(void *data, int thread, int threads) {
+    if (thread == 0) *(int *)data = threads;
+}
+
+int ftwt_team_size(int threads) {
+    int size = 0;
+    ftwt_together(note_size, &size, threads);
+    return size;
 }
 
 static void pause_briefly(void) {

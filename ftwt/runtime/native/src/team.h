@@ -18,6 +18,9 @@ typedef void ftwt_work_of(void *data, int thread, int threads);
 /* Runs `work` on up to `threads` threads. */
 void ftwt_together(ftwt_work_of *work, void *data, int threads);
 
+/* How many threads work together where so many are asked for. */
+int ftwt_team_size(int threads);
+
 /* Waits for all; the last to arrive runs `last` before the others go on. */
 void ftwt_meet(ftwt_barrier *barrier, int threads, void (*last)(void *data), void *data);
 
