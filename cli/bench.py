@@ -18,7 +18,7 @@ _SMALL, _LARGE = 256, 64
 # Share of the processors' time from which on a reader is told that others worked too.
 _DISTURBED = 0.02
 # Different images that batches of one go through.
-_SINGLES = 8
+_SINGLES = 32
 
 
 def bench(
