@@ -16,7 +16,7 @@ def output_size(n: int, kernel: int, stride: int, padding: int, dilation: int) -
     return (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-@pytest.fixture(params=native.library.known_sets())
+@pytest.fixture(params=native.binding.known_sets())
 def _each_set(request):
     native.force(request.param)
     yield

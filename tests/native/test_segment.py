@@ -12,7 +12,7 @@ from ftwt import FtwtError, gates
 from ftwt.gates.interface import SiteShape
 from ftwt.live import All, OfSite, Union
 from ftwt.runtime import native, program
-from ftwt.runtime.native import library
+from ftwt.runtime.native import binding
 from ftwt.runtime.native.placement import Lifetime, place
 from ftwt.runtime.program import Value
 from tests.native.strategies import Case
@@ -112,7 +112,7 @@ def test_python_threads_run_one_segment_at_once():
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_as_many_threads_work_as_are_asked_for(threads):
     # Outputs are the same on one thread: only this tells whether the others were found.
-    assert library.team_size(threads) == threads
+    assert binding.team_size(threads) == threads
 
 
 @built
@@ -258,7 +258,7 @@ def test_unsupported_steps():
 
 @built
 def test_instruction_sets():
-    assert native.instruction_set() == native.library.known_sets()[0]
+    assert native.instruction_set() == native.binding.known_sets()[0]
     native.force("portable")
     try:
         assert native.instruction_set() == "portable"
@@ -278,7 +278,7 @@ def test_the_variable_chooses_a_set(monkeypatch):
 
 
 def test_without_the_library_nothing_is_supported(monkeypatch):
-    monkeypatch.setattr(native.library, "load", lambda: None)
+    monkeypatch.setattr(native.binding, "load", lambda: None)
     value = Value("x", (4, 5, 5), All(4))
     step = program.Activate("r", value, Value("y", value.shape, All(4)), "relu")
     assert not native.available()

@@ -4,7 +4,7 @@ The library is an optional part of an installation: without it `available()` is 
 `supports` takes no step.
 """
 
-from ftwt.runtime.native.library import available, force, instruction_set
+from ftwt.runtime.native.binding import available, force, instruction_set
 from ftwt.runtime.native.segment import Segment
 from ftwt.runtime.native.support import supports
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
-from ftwt.runtime.native.library import check, instruction_set, load
+from ftwt.runtime.native.binding import check, instruction_set, load
 from ftwt.runtime.native.support import supports
 from ftwt.runtime.native.translate import Translation
 from ftwt.runtime.program import Step, Value

@@ -4,7 +4,7 @@ from torch import Tensor, float32
 
 from ftwt.gates import bottleneck, pooled_linear, untrained
 from ftwt.runtime import program
-from ftwt.runtime.native.library import available
+from ftwt.runtime.native.binding import available
 from ftwt.runtime.program import Step, Value
 
 # As MOST_TAPS in src/engine.h.
