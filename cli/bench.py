@@ -88,7 +88,7 @@ def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
 def _untrained(name: str, size: int | None) -> "tuple[nn.Module, Gated, int]":
     from ftwt import networks
     from ftwt.attach import attach
-    from ftwt.model import Pruning
+    from ftwt.pruning import Pruning
 
     plain = networks.build(name)
     example = networks.example(name, size=size)

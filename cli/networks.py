@@ -19,7 +19,7 @@ def macs(network: Network, size: Size = None, as_json: Json = False) -> None:
     from ftwt import macs as counting
     from ftwt import networks
     from ftwt.attach import attach
-    from ftwt.model import Pruning
+    from ftwt.pruning import Pruning
 
     plain = networks.build(network)
     example = networks.example(network, size=size)
@@ -44,7 +44,7 @@ def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
 
     from ftwt import networks
     from ftwt.attach import attach
-    from ftwt.model import Pruning
+    from ftwt.pruning import Pruning
 
     example = networks.example(network, size=size)
     model = attach(networks.build(network), Pruning(), example=example)

@@ -17,8 +17,9 @@ from ftwt import (
 from ftwt.attach import attach
 from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
-from ftwt.model import Gated, Pruning
+from ftwt.model import Gated
 from ftwt.pipeline import Pipeline, Result
+from ftwt.pruning import Pruning
 from ftwt.storage import Card, load, save
 from ftwt.trace import SiteTrace, Trace
 

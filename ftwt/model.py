@@ -3,150 +3,24 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, fx, nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
-from ftwt import calls, dial
+from ftwt import dial
 from ftwt.errors import FtwtError
 from ftwt.explain import Explanation, explain
-from ftwt.gates.estimators import Hard
-from ftwt.gates.interface import Estimator, Gate, SiteShape
-from ftwt.gates.pooled_linear import PooledLinear
 from ftwt.gates.untrained import Oracle
 from ftwt.liveness import Liveness
 from ftwt.macs import Plan
+from ftwt.pruning import Pruning
+from ftwt.site_gate import Decide, Decided, Recorder, SiteGate
 from ftwt.sites import Candidate
-from ftwt.targets.heatmap_mass import HeatmapMass
-from ftwt.targets.interface import Target
-from ftwt.targets.per_site import PerSite
-from ftwt.trace import SiteTrace, Trace
+from ftwt.trace import Trace
 from ftwt.tracing import Traced
-
-Coupling = Literal["decoupled", "joint"]
-TargetSource = Literal["masked", "dense", "teacher"]
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """How a network is gated: the gate, the target it learns, and how both are coupled.
-
-    `coupling="decoupled"`: gates read a detached input, so the gate loss trains gates only.
-    "joint": it also reaches the backbone. With `gates.Hard()` the task's loss never reaches a gate.
-
-    `target_source="masked"`: targets come from features of the pass itself, as in FTWT, which
-    earlier masks have changed. "dense": from the present weights without any mask. "teacher": from
-    the weights that training started with, without any mask, so that targets do not move while the
-    network learns to put its mass into fewer filters. The latter two take one more pass without
-    gradient for each traced batch (`Gated.dense_targets`).
-    """
-
-    gate: Gate = field(default_factory=PooledLinear)
-    target: Target | PerSite = field(default_factory=lambda: HeatmapMass(0.9))
-    coupling: Coupling = "decoupled"
-    estimator: Estimator = field(default_factory=Hard)
-    target_source: TargetSource = "masked"
-
-    def __post_init__(self) -> None:
-        kinds = (("gate", Gate), ("target", Target | PerSite), ("estimator", Estimator))
-        for name, kind in kinds:
-            part = getattr(self, name)
-            # A class has its instances' methods, too, so the protocol would take it.
-            if isinstance(part, type):
-                raise FtwtError(
-                    f"Pruning: {name} is the class {part.__name__}; give an instance, "
-                    f"{part.__name__}(...)"
-                )
-            if not isinstance(part, kind):
-                raise FtwtError(
-                    f"Pruning: {name}={part!r} is no {name}; give an instance, such as "
-                    f"{name}={getattr(Pruning(), name)!r}"
-                )
-        if self.coupling not in ("decoupled", "joint"):
-            raise FtwtError(
-                f"Pruning: coupling={self.coupling!r} is unknown; use 'decoupled' or 'joint'"
-            )
-        if self.target_source not in ("masked", "dense", "teacher"):
-            raise FtwtError(
-                f"Pruning: target_source={self.target_source!r} is unknown; "
-                "use 'masked', 'dense' or 'teacher'"
-            )
-
-
-class Recorder:
-    """Collects what the sites of one pass decide."""
-
-    def __init__(self, *, targets: bool, given: Mapping[str, Tensor] | None = None) -> None:
-        self.targets = targets
-        self.given = given
-        self.sites: dict[str, SiteTrace] = {}
-
-    def target(self, site: str, rule: Target, features: Tensor) -> Tensor:
-        """The target of a site: given, or by the rule."""
-        return rule(features.detach()) if self.given is None else self.given[site]
-
-
-# From a site's name and output to the mask of its filters, (B, C); None runs them all.
-Decide = Callable[[str, Tensor], Tensor | None]
-
-
-@dataclass(frozen=True)
-class Decided:
-    """Stands in for all gates in one pass."""
-
-    decide: Decide
-
-
-class SiteGate(nn.Module):
-    """One site's gate: masks the site's output, and notes what it decided if asked to.
-
-    A filter runs where its logit is above `threshold`.
-    """
-
-    def __init__(self, site: SiteShape, pruning: Pruning) -> None:
-        super().__init__()
-        self.site = site
-        self.pruning = pruning
-        self.gate = pruning.gate.build(site)
-        rule = pruning.target
-        self.target: Target = rule.of(site.name) if isinstance(rule, PerSite) else rule
-        self.threshold = 0.0
-
-    def forward(
-        self,
-        inputs: Float[Tensor, "B C_in *space_in"],
-        features: Float[Tensor, "B C *space"],
-        recorder: Recorder | Decided | None,
-    ) -> Float[Tensor, "B C *space"]:
-        """Return the features with the filters that do not run at zero."""
-        if isinstance(recorder, Decided):
-            mask = recorder.decide(self.site.name, features)
-            return features if mask is None else _masked(features, mask)
-        pruning = self.pruning
-        target, logits = None, None
-        oracle = isinstance(pruning.gate, Oracle)
-        if recorder is None and oracle:
-            target = self.target(features.detach())
-        elif recorder is not None and (oracle or recorder.targets):
-            target = recorder.target(self.site.name, self.target, features)
-        if oracle:
-            assert target is not None
-            weight = target.to(features.dtype)
-        else:
-            logits = self.gate(inputs.detach() if pruning.coupling == "decoupled" else inputs)
-            shifted = logits - self.threshold if self.threshold else logits
-            weight = pruning.estimator(shifted, training=self.training)
-        if recorder is not None:
-            recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
-        return _masked(features, weight)
-
-
-def _masked(features: Tensor, weight: Tensor) -> Tensor:
-    space = (1,) * (features.dim() - 2)
-    return features * weight.to(features.dtype).view(*weight.shape, *space)
 
 
 @dataclass(frozen=True)
@@ -374,35 +248,3 @@ def _borrowed_batch_norms(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
-
-
-def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
-    """The function that a graph's code defines; its first argument is the module."""
-    code = graph.python_code("self")
-    scope = dict(code.globals)
-    exec(compile(code.src, "<ftwt gated network>", "exec"), scope)
-    run: Callable[..., Any] = scope["forward"]
-    return run
-
-
-def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
-    """A copy of the graph in which each site's output passes through its gate."""
-    graph = fx.Graph()
-    new_nodes: dict[fx.Node, fx.Node] = {}
-    output = graph.graph_copy(traced.graph, new_nodes)
-    graph.output(output)
-    first = next(iter(graph.nodes))
-    with graph.inserting_before(first):
-        recorder = graph.placeholder("ftwt_recorder")
-    for site in sites:
-        # What the convolution reads now: masked already, if it comes from an earlier site.
-        source = calls.source(new_nodes[site.convolution])
-        features = new_nodes[site.output]
-        with graph.inserting_after(features):
-            masked = graph.call_module(
-                f"gates.{site.key}", (source, features, recorder), type_expr=torch.Tensor
-            )
-        for user in [user for user in features.users if user is not masked]:
-            user.replace_input_with(features, masked)
-    graph.lint()
-    return graph

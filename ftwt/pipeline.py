@@ -16,7 +16,8 @@ from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate
 from ftwt.losses.distillation import with_teacher
 from ftwt.losses.interface import Loss, Objective
-from ftwt.model import Coupling, Gated, Pruning, TargetSource
+from ftwt.model import Gated
+from ftwt.pruning import Coupling, Pruning, TargetSource
 from ftwt.sites import Where
 from ftwt.targets.interface import Target
 from ftwt.training.epoch import Batches

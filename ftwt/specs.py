@@ -6,7 +6,7 @@ from typing import Any
 from ftwt import gates, losses, targets
 from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
-from ftwt.model import Pruning
+from ftwt.pruning import Pruning
 from ftwt.training import optimizers
 from ftwt.training.phases import Phase
 from ftwt.training.recipes import Recipe

@@ -12,6 +12,7 @@ _CHECKED = [
     "ftwt.losses",
     "ftwt.macs",
     "ftwt.model",
+    "ftwt.site_gate",
     "ftwt.targets",
     "ftwt.trace",
 ]

@@ -12,7 +12,7 @@ import torch
 from ftwt import data, losses, storage
 from ftwt.data.dataset import Dataset
 from ftwt.errors import FtwtError
-from ftwt.model import Pruning
+from ftwt.pruning import Pruning
 from ftwt.training import Interrupted, Phase, Recipe, Settings, Sgd, Steps, Warmup, checkpoint
 from ftwt.training.folders import claimed
 from ftwt.training.runs import Watch, train_run

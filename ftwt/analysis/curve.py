@@ -10,7 +10,7 @@ from ftwt.analysis.inspection import Loader
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.gates import Oracle
-from ftwt.model import Pruning
+from ftwt.pruning import Pruning
 from ftwt.sites import Where
 from ftwt.targets import HeatmapMass
 from ftwt.training.evaluation import evaluate

@@ -10,7 +10,7 @@ from ftwt.analysis.inspection import Loader
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.gates import Fixed, Oracle
-from ftwt.model import Pruning
+from ftwt.pruning import Pruning
 from ftwt.sites import Candidate
 from ftwt.targets import TopK
 from ftwt.training.evaluation import evaluate

@@ -12,7 +12,8 @@ from ftwt.data import Dataset, Split, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
-from ftwt.model import Gated, Pruning
+from ftwt.model import Gated
+from ftwt.pruning import Pruning
 from ftwt.training.initial import starting_weights
 from ftwt.training.preparation import split
 

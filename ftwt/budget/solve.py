@@ -13,7 +13,8 @@ from ftwt.budget.families import split
 from ftwt.budget.profile import Convention, Profile, check_calibration, check_images
 from ftwt.budget.sensitivity import Greedy
 from ftwt.errors import FtwtError
-from ftwt.model import Gated, Pruning
+from ftwt.model import Gated
+from ftwt.pruning import Pruning
 from ftwt.targets import PerSite, Target
 from ftwt.training.evaluation import evaluating
 

@@ -6,12 +6,12 @@ from typing import Any
 from ftwt.analysis import drawing
 from ftwt.analysis.drawing import Axes, Figure
 from ftwt.errors import FtwtError
-from ftwt.model import Pruning
 from ftwt.paper import published
 from ftwt.paper.item import EXACT, PAPER, Column, Drawing, Item, Listing, percent, points
 from ftwt.paper.published import Point
 from ftwt.paper.runs import Run
 from ftwt.paper.study import Study, short
+from ftwt.pruning import Pruning
 from ftwt.targets import HeatmapMass
 
 

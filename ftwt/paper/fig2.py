@@ -11,9 +11,9 @@ from ftwt.analysis.drawing import Axes, Figure
 from ftwt.analysis.layer_plots import activity_by_layer
 from ftwt.analysis.removal import Removal, without_never
 from ftwt.errors import FtwtError
-from ftwt.model import Pruning
 from ftwt.paper.item import Column, Drawing, Item, Listing, count, percent
 from ftwt.paper.study import Study, short
+from ftwt.pruning import Pruning
 from ftwt.targets import HeatmapMass
 
 # From never to always: six shades of a scale that is even to every eye, in matplotlib's cividis.

@@ -13,10 +13,11 @@ from ftwt.analysis.equal_cost import oracle_top_k, static_uniform
 from ftwt.attach import attach
 from ftwt.errors import FtwtError
 from ftwt.gates import Oracle
-from ftwt.model import Gated, Pruning
+from ftwt.model import Gated
 from ftwt.paper.item import ACCURACY, EXACT, PAPER, Column, Drawing, Item, Listing, count
 from ftwt.paper.runs import Run
 from ftwt.paper.study import Study, short
+from ftwt.pruning import Pruning
 from ftwt.targets import HeatmapMass, Target, TopK
 from ftwt.training.evaluation import Evaluation, evaluate
 

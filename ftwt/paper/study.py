@@ -18,10 +18,11 @@ from ftwt.errors import FtwtError
 from ftwt.gates import Fixed
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
-from ftwt.model import Gated, Pruning
+from ftwt.model import Gated
 from ftwt.paper.images import some
 from ftwt.paper.runs import Run, read_run
 from ftwt.paper.scales import Scale
+from ftwt.pruning import Pruning
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
 from ftwt.training.recipes import Choices, Recipe, recipe

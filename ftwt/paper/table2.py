@@ -7,11 +7,11 @@ from typing import Any
 from ftwt.analysis import drawing
 from ftwt.analysis.drawing import Figure
 from ftwt.errors import FtwtError
-from ftwt.model import Pruning
 from ftwt.paper import published
 from ftwt.paper.item import Column, Drawing, Item, Listing, count, percent
 from ftwt.paper.runs import Run
 from ftwt.paper.study import Study, short
+from ftwt.pruning import Pruning
 from ftwt.targets import HeatmapMass
 
 

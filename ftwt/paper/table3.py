@@ -9,11 +9,11 @@ from typing import Any
 from ftwt.analysis import drawing
 from ftwt.analysis.drawing import Figure
 from ftwt.errors import FtwtError
-from ftwt.model import Coupling, Pruning
 from ftwt.paper import published
 from ftwt.paper.item import EXACT, PAPER, Column, Drawing, Item, Listing, percent, points
 from ftwt.paper.runs import Run
 from ftwt.paper.study import Study, short
+from ftwt.pruning import Coupling, Pruning
 from ftwt.targets import HeatmapMass
 
 

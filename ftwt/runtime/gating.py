@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
 from ftwt.gates.untrained import Oracle
-from ftwt.model import Gated, SiteGate
+from ftwt.model import Gated
+from ftwt.site_gate import SiteGate
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:

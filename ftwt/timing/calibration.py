@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ftwt import operations
 from ftwt.errors import FtwtError
-from ftwt.model import Gated, SiteGate
+from ftwt.model import Gated
+from ftwt.site_gate import SiteGate
 
 # A reduction is met when it is this near; trying further would fit the images.
 _NEAR = 0.003

@@ -4,7 +4,7 @@ import torch
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
-from ftwt.model import Pruning
+from ftwt.pruning import Pruning
 from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
 
 TARGETS = (

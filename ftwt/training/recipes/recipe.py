@@ -6,7 +6,7 @@ from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.gates.pooling import Normalize
 from ftwt.losses import Objective
-from ftwt.model import Coupling, Pruning, TargetSource
+from ftwt.pruning import Coupling, Pruning, TargetSource
 from ftwt.training.settings import Settings
 
 

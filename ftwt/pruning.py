@@ -1,0 +1,61 @@
+"""How a network is gated, as a value."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ftwt.errors import FtwtError
+from ftwt.gates.estimators import Hard
+from ftwt.gates.interface import Estimator, Gate
+from ftwt.gates.pooled_linear import PooledLinear
+from ftwt.targets.heatmap_mass import HeatmapMass
+from ftwt.targets.interface import Target
+from ftwt.targets.per_site import PerSite
+
+Coupling = Literal["decoupled", "joint"]
+TargetSource = Literal["masked", "dense", "teacher"]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a network is gated: the gate, the target it learns, and how both are coupled.
+
+    `coupling="decoupled"`: gates read a detached input, so the gate loss trains gates only.
+    "joint": it also reaches the backbone. With `gates.Hard()` the task's loss never reaches a gate.
+
+    `target_source="masked"`: targets come from features of the pass itself, as in FTWT, which
+    earlier masks have changed. "dense": from the present weights without any mask. "teacher": from
+    the weights that training started with, without any mask, so that targets do not move while the
+    network learns to put its mass into fewer filters. The latter two take one more pass without
+    gradient for each traced batch (`Gated.dense_targets`).
+    """
+
+    gate: Gate = field(default_factory=PooledLinear)
+    target: Target | PerSite = field(default_factory=lambda: HeatmapMass(0.9))
+    coupling: Coupling = "decoupled"
+    estimator: Estimator = field(default_factory=Hard)
+    target_source: TargetSource = "masked"
+
+    def __post_init__(self) -> None:
+        kinds = (("gate", Gate), ("target", Target | PerSite), ("estimator", Estimator))
+        for name, kind in kinds:
+            part = getattr(self, name)
+            # A class has its instances' methods, too, so the protocol would take it.
+            if isinstance(part, type):
+                raise FtwtError(
+                    f"Pruning: {name} is the class {part.__name__}; give an instance, "
+                    f"{part.__name__}(...)"
+                )
+            if not isinstance(part, kind):
+                raise FtwtError(
+                    f"Pruning: {name}={part!r} is no {name}; give an instance, such as "
+                    f"{name}={getattr(Pruning(), name)!r}"
+                )
+        if self.coupling not in ("decoupled", "joint"):
+            raise FtwtError(
+                f"Pruning: coupling={self.coupling!r} is unknown; use 'decoupled' or 'joint'"
+            )
+        if self.target_source not in ("masked", "dense", "teacher"):
+            raise FtwtError(
+                f"Pruning: target_source={self.target_source!r} is unknown; "
+                "use 'masked', 'dense' or 'teacher'"
+            )
