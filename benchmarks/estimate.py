@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ def cost(networks: list[str], *, images: int = 256, rounds: int = 4) -> dict[str
         rules = [targets.HeatmapMass(mass) for mass in MASSES]
         pairs = []
         for _ in range(rounds + 1):
-            dense = _seconds(lambda plain=plain, loader=loader: evaluate(plain, loader))
-            grid = _seconds(
-                lambda model=model, loader=loader, rules=rules: ftwt.estimate(model, loader, rules)
-            )
+            dense = _seconds(partial(evaluate, plain, loader))
+            grid = _seconds(partial(ftwt.estimate, model, loader, rules))
             pairs.append((dense, grid))
         # The first round warms up.
         ratios = [grid / dense for dense, grid in pairs[1:]]
@@ -73,14 +72,16 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
         example = torch.zeros(1, *trained.anatomy.expected[0])
         model = ftwt.attach(start, trained.pruning, example=example, where=trained.sites).eval()
         images = named.validation(dataset, card.mean, card.std, limit=limit)
-        row = budget.estimate(model, images, [trained.pruning.target], sequential=True).rows[0]
+        rule = trained.pruning.target
+        assert isinstance(rule, targets.HeatmapMass)
+        row = budget.estimate(model, images, [rule], sequential=True).rows[0]
         assert row.applied is not None
         gates = row.mean_gate_macs / row.dense_macs
         tested = json.loads((run / "eval.json").read_text())
         rows.append(
             {
                 "run": run.name,
-                "mass": row.rule.mass,
+                "mass": rule.mass,
                 "images": limit,
                 "one_pass": row.reduction_with_gates,
                 # The gates' cost is that of the one pass: a little more than with masks applied.

@@ -10,6 +10,7 @@ machine only ever add time.
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,7 @@ class Native:
             "relu",
             "out",
         )
-        steps = [
+        steps: list[program.Step] = [
             program.Pick("copy", source, copied, tuple(range(1, layer.inputs + 1))),
             self.conv,
             program.Pooling("pool", made, pooled, None),
@@ -157,7 +158,10 @@ def main() -> None:
 
 def _cell(layer: Layer, batch: int, density: float, repeats: int) -> str:
     with torch.inference_mode():
-        sides = Sliced(layer, batch, density), Native(layer, batch, density)
+        sides: tuple[Callable[[], float], ...] = (
+            Sliced(layer, batch, density),
+            Native(layer, batch, density),
+        )
         seen: tuple[list[float], list[float]] = [], []
         for _ in range(repeats):
             for side, times in zip(sides, seen, strict=True):

@@ -23,6 +23,7 @@ import torch
 from ftwt import analysis, data, storage
 from ftwt.model import Gated
 from ftwt.training import Choices, evaluate, recipe, runs
+from ftwt.training.records import versions
 
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "benchmarks" / "records" / "objectives.json"
@@ -32,7 +33,7 @@ RECIPE = "cifar10-resnet20-short"
 IMAGES, EPOCHS = 5000, 4
 MASSES = (0.85, 0.75)
 SEEDS = (0, 1, 2)
-OBJECTIVES = {
+OBJECTIVES: dict[str, dict[str, Any]] = {
     "plain": {},
     "+ distillation": {"distill": True},
     "+ teacher's targets": {"target_source": "teacher"},
@@ -66,7 +67,7 @@ def settings() -> Iterator[Setting]:
 def run(source: str, init: Path, out: Path) -> None:
     """Run what is missing, and record every finished run."""
     dataset = data.load(source, limit=IMAGES, seed=0)
-    test = data.Batches(dataset.test, 500, mean=dataset.mean, std=dataset.std)
+    test = data.serve(dataset.test, 500, mean=dataset.mean, std=dataset.std)
     out.mkdir(parents=True, exist_ok=True)
     file = out / "objectives.json"
     record = json.loads(file.read_text()) if file.is_file() else {"runs": []}
@@ -78,7 +79,7 @@ def run(source: str, init: Path, out: Path) -> None:
             "train_images": len(data.holdout(dataset.train)[0]),
             "epochs": EPOCHS,
             "recipe": RECIPE,
-            "versions": runs.versions(),
+            "versions": versions(),
         }
     done = {(one["objective"], one["mass"], one["seed"]) for one in record["runs"]}
     for setting in settings():

@@ -39,14 +39,14 @@ def steps(name: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]
     def dense_step() -> None:
         loss = nn.functional.cross_entropy(network(images), labels)
         dense_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         dense_optimizer.step()
 
     def gated_step() -> None:
         loss = objective(gated.trace(images), labels).total
         for one in optimizers:
             one.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         for one in optimizers:
             one.step()
 

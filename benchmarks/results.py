@@ -74,7 +74,8 @@ def _subset(record: dict[str, Any], dense: dict[str, Any]) -> str:
 def _dynamic(layers: list[dict[str, Any]]) -> float:
     """Share of gated filters that run for some test images and not for others."""
     gated = [layer for layer in layers if layer["filters"] is not None]
-    return sum(layer["sometimes"] for layer in gated) / sum(layer["filters"] for layer in gated)
+    sometimes = sum(int(layer["sometimes"]) for layer in gated)
+    return sometimes / sum(int(layer["filters"]) for layer in gated)
 
 
 def layers(record: dict[str, Any]) -> str:

@@ -119,7 +119,9 @@ def _versions() -> dict[str, str]:
 
 def median_tightness(value: dict[str, Any]) -> float:
     """Median over networks of the share of zero channels that the analysis found."""
-    shares = [row["tightness"] for row in value["networks"] if row.get("tightness") is not None]
+    shares = [
+        float(row["tightness"]) for row in value["networks"] if row.get("tightness") is not None
+    ]
     return statistics.median(shares)
 
 
