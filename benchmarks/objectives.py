@@ -95,7 +95,11 @@ def run(source: str, init: Path, out: Path) -> None:
 
 
 def _one(
-    setting: Setting, dataset: data.Dataset, test: data.Batches, init: Path, folder: Path
+    setting: Setting,
+    dataset: data.Dataset,
+    test: data.Batches | data.StreamedBatches,
+    init: Path,
+    folder: Path,
 ) -> dict[str, Any]:
     choices = Choices(
         mass=setting.mass, epochs=EPOCHS, seed=setting.seed, **OBJECTIVES[setting.objective]

@@ -119,10 +119,8 @@ def _versions() -> dict[str, str]:
 
 def median_tightness(value: dict[str, Any]) -> float:
     """Median over networks of the share of zero channels that the analysis found."""
-    shares = [
-        float(row["tightness"]) for row in value["networks"] if row.get("tightness") is not None
-    ]
-    return statistics.median(shares)
+    shares = (row.get("tightness") for row in value["networks"])
+    return statistics.median(float(share) for share in shares if share is not None)
 
 
 def page(value: dict[str, Any]) -> str:
