@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 from ftwt_cli.app import main
 from PIL import Image
+
+from ftwt import backbones
 
 
 @dataclass
@@ -53,3 +57,11 @@ def make_folder(root: Path, *, classes: int = 2, images: int = 20) -> Path:
                     folder / f"{number:03}.png"
                 )
     return root
+
+
+def make_weights(root: Path) -> Path:
+    """Untrained weights of a ResNet-8 for two classes."""
+    torch.manual_seed(0)
+    path = root / "start.safetensors"
+    safetensors.torch.save_file(backbones.resnet8(2).state_dict(), path)
+    return path

@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from torch import nn
 
 import ftwt
-from ftwt import FtwtError, analysis, backbones, gates, targets
+from ftwt import FtwtError, analysis, gates, targets
 from ftwt.analysis import page
 from ftwt.analysis.heatmaps import cosine, iou_at_half_maximum
+from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 VOID = {"meta", "img", "br"}
@@ -18,21 +18,12 @@ VOID = {"meta", "img", "br"}
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    network = backbones.resnet8().eval()
-    # A network without bias would have no filter that is silent for an image.
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias, std=0.5)
-    return network
+    return small.resnet8()
 
 
 @pytest.fixture(scope="module")
 def batches():
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(10, 3, 32, 32, generator=generator)
-    labels = torch.randint(10, (10,), generator=generator)
-    return list(zip(images.split(4), labels.split(4), strict=True))
+    return small.labelled(10, 4)
 
 
 def attach(network, gate=None, target=None):

@@ -10,28 +10,21 @@ import torch
 from torch import nn
 
 import ftwt
-from ftwt import FtwtError, backbones, gates, storage, targets
+from ftwt import FtwtError, gates, storage, targets
 from ftwt.dial import Knot, thresholds_at
+from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    network = backbones.resnet8().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias, std=0.5)
-    return network
+    return small.resnet8()
 
 
 @pytest.fixture(scope="module")
 def batches():
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randn(24, 3, 32, 32, generator=generator)
-    labels = torch.randint(10, (24,), generator=generator)
-    return list(zip(images.split(10), labels.split(10), strict=True))
+    return small.labelled(24, 10)
 
 
 def attach(network, gate=None, target=None, **options):

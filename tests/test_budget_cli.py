@@ -4,12 +4,9 @@ import json
 import shutil
 
 import pytest
-import safetensors.torch
-import torch
 
 import ftwt
-from ftwt import backbones
-from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
+from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 from tests.test_cli import refused
 
 SHORT = "cifar10-resnet8-short"
@@ -24,10 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
-    safetensors.torch.save_file(backbones.resnet8(2).state_dict(), path)
-    return path
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

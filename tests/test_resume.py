@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
-from ftwt import backbones, storage
-from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
+from ftwt import storage
+from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 
 RECIPE = "shapes-resnet8"
 
@@ -25,10 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
-    safetensors.torch.save_file(backbones.resnet8(2).state_dict(), path)
-    return path
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,21 @@
 """Back ends: what runs the steps of a program."""
 
 from ftwt.errors import FtwtError
-from ftwt.runtime.backends.dense import Dense
-from ftwt.runtime.backends.gathered import Gathered
+from ftwt.runtime.backends import dense, gathered
 from ftwt.runtime.backends.interface import Backend, Part
 from ftwt.runtime.backends.native import Native
+from ftwt.runtime.backends.stepwise import Stepwise
 
-__all__ = ["Backend", "Dense", "Gathered", "Native", "Part", "backend_named"]
+__all__ = ["Backend", "Native", "Part", "Stepwise", "backend_named"]
 
-_BACKENDS: dict[str, Backend] = {one.name: one for one in (Dense(), Gathered(), Native())}
+_BACKENDS: dict[str, Backend] = {
+    one.name: one
+    for one in (
+        Stepwise("dense", dense.run_step),
+        Stepwise("torch", gathered.run_step),
+        Native(),
+    )
+}
 
 
 def backend_named(name: str) -> Backend:

@@ -1,33 +1,11 @@
 """Everything is computed, then masked: torch's own speed where skipping does not pay."""
 
-from collections.abc import Sequence
-from functools import partial
-
 from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
 from ftwt.runtime.backends.gates import decide
-from ftwt.runtime.backends.interface import Part
-from ftwt.runtime.program import Conv, Gate, Linear, Step, Value
+from ftwt.runtime.program import Conv, Gate, Linear, Step
 from ftwt.runtime.state import State
-
-
-class Dense:
-    """Runs any step on any device, with every filter and every input."""
-
-    name = "dense"
-
-    fuses = False
-    runs_on = None
-
-    def takes(self, step: Step) -> bool:
-        """Return True."""
-        return True
-
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
-        """Nothing is ready beforehand."""
-        (step,) = steps
-        return partial(run_step, step)
 
 
 def run_step(step: Step, state: State) -> None:

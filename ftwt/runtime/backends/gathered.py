@@ -1,7 +1,6 @@
 """Skipping in plain torch: live inputs and active filters are gathered, sample by sample."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -9,27 +8,8 @@ from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
 from ftwt.runtime.backends.gates import decide
-from ftwt.runtime.backends.interface import Part
-from ftwt.runtime.program import Conv, Gate, Linear, Step, Value
+from ftwt.runtime.program import Conv, Gate, Linear, Step
 from ftwt.runtime.state import Rows, State
-
-
-class Gathered:
-    """Runs any step on any device; convolutions, linear layers and gates read live inputs only."""
-
-    name = "torch"
-
-    fuses = False
-    runs_on = None
-
-    def takes(self, step: Step) -> bool:
-        """Return True."""
-        return True
-
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
-        """Nothing is ready beforehand."""
-        (step,) = steps
-        return partial(run_step, step)
 
 
 def run_step(step: Step, state: State) -> None:

@@ -1,0 +1,24 @@
+"""A small network and a few images, for tests that need any."""
+
+import torch
+from torch import Tensor, nn
+
+from ftwt import backbones
+
+
+def resnet8() -> nn.Module:
+    """In eval mode; its batch norms have biases, or no filter would be silent for an image."""
+    torch.manual_seed(0)
+    network = backbones.resnet8().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias, std=0.5)
+    return network
+
+
+def labelled(images: int, batch: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of random images (3, 32, 32) and labels below 10."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randn(images, 3, 32, 32, generator=generator)
+    labels = torch.randint(10, (images,), generator=generator)
+    return list(zip(pixels.split(batch), labels.split(batch), strict=True))
