@@ -1,18 +1,15 @@
-"""`ftwt paper` at its smallest size: what its values have to satisfy, and its refusals."""
+"""`ftwt paper` at its smallest size: what its values have to satisfy."""
 
 import csv
 import io
 import json
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from ftwt_cli.app import main
 
-from ftwt import FtwtError, analysis, data, training
+from ftwt import FtwtError, analysis, training
 from ftwt.paper import (
     ITEMS,
     Study,
@@ -20,7 +17,6 @@ from ftwt.paper import (
     fig2,
     items,
     make,
-    read_runs,
     scale,
     table2,
     table3,
@@ -30,46 +26,14 @@ from ftwt.paper.runs import read_run
 from ftwt.paper.table2 import Spread
 from ftwt.training.runs import Watch
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
+from tests.paper.reports import (
+    MAIN,
+    SHARES,
+    arguments,
+    refused_after_progress,
+    replace_runs,
+)
 from tests.test_analysis import outline
-from tests.test_cli import refused
-
-MAIN = "resnet8-mass0.85-decoupled-seed0"
-SHARES = ("accuracy", "reduction_exact", "reduction_paper")
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The folder of the whole report, made by the command line."""
-    out = tmp_path_factory.mktemp("paper") / "report"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ftwt", *arguments("all", out)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert not stop.value.code
-    return out
-
-
-def arguments(name: str, out: Path, *more: object) -> list[str]:
-    return list(
-        map(str, ("paper", name, "--data", "shapes", "--scale", "tiny", "--out", out, *more))
-    )
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return data.load("shapes")
-
-
-@pytest.fixture(scope="module")
-def study(report, dataset):
-    """The same runs, given."""
-    folders = sorted((report / "runs").iterdir(), key=lambda folder: folder.name != MAIN)
-    return Study(report, dataset, scale("tiny", "shapes"), read_runs(folders))
-
-
-@pytest.fixture(scope="module")
-def values(report):
-    return {item.name: json.loads((report / f"{item.name}.json").read_text()) for item in ITEMS}
 
 
 def test_every_item_has_its_files_and_the_page_holds_them(report, values):
@@ -199,10 +163,6 @@ def test_the_same_run_twice_has_no_deviation(study):
     assert Spread((0.1, 0.3)).std == pytest.approx(0.2 / 2**0.5)
 
 
-def replace_runs(study, *runs):
-    return replace(study, given=runs, _measured=study._measured)
-
-
 def test_a_line_is_interpolated_within_its_points_only():
     line = [(0.2, 0.9), (0.4, 0.8), (0.4, 0.8)]
     assert table3.interpolate(line, 0.25) == pytest.approx(0.875)
@@ -294,110 +254,6 @@ def test_a_plain_start_is_taken_instead_of_trained(study, tmp_path):
     started = Study(tmp_path, study.dataset, study.scale, starts=(plain,))
     assert started.dense("cifar10-resnet8").folder == plain.folder
     assert not (tmp_path / "runs").exists()
-
-
-def test_unknown_layer_offers_names(report, ftwt_command):  # noqa: F811
-    answer = ftwt_command(*arguments("fig3", report, "--layer", "layer2.0.con1"))
-    refused_after_progress(answer, "no site is named 'layer2.0.con1'", "layer2.0.conv1")
-
-
-def test_a_run_without_gates(report, study, tmp_path, ftwt_command):  # noqa: F811
-    dense = report / "runs" / "resnet8-dense"
-    answer = ftwt_command(*arguments("fig2", tmp_path / "new", "--runs", dense))
-    refused_after_progress(answer, "no run has gates", "resnet8-dense", "without --dense")
-    plain = replace_runs(study, *[run for run in study.given if run.how == "plain"])
-    for name in ("fig1", "fig3", "static", "ood", "table2", "table3"):
-        with pytest.raises(FtwtError, match=r"with gates|has gates|both"):
-            items(name)[0].measure(plain)
-
-
-def refused_after_progress(answer, *texts):
-    answer.err = "\n".join(
-        line for line in answer.err.splitlines() if not line.startswith(("training", "measuring"))
-    )
-    refused(answer, *texts)
-
-
-def test_too_few_images_for_the_grid(study, report, ftwt_command):  # noqa: F811
-    answer = ftwt_command(*arguments("fig3", report, "--image", 2000))
-    refused_after_progress(answer, "no test image 2000; the 2000 images are 0 to 1999")
-    small = replace(study.dataset, test=study.dataset.test.select(torch.tensor([0])))
-    one = replace(study, dataset=small, _measured={})
-    with pytest.raises(FtwtError, match="the grid takes 2 images, but there are 1"):
-        items("fig3")[0].measure(one)
-
-
-def test_layer_and_images_can_be_chosen(study):
-    chosen = replace(study, layer="conv1", places=(7, 3))
-    maps = items("fig3")[0].measure(chosen)
-    assert maps.maps.site == "conv1"
-    assert maps.places == (7, 3)
-    assert torch.equal(maps.pixels, study.dataset.test.pixels[[7, 3]])
-    assert (maps.maps.kept <= maps.maps.full).all()
-    first, again, other = (
-        items("fig3")[0].measure(replace(study, seed=seed)).places for seed in (0, 0, 1)
-    )
-    assert first == again != other
-
-
-def test_records_of_mixed_data_are_refused(report, tmp_path, ftwt_command):  # noqa: F811
-    other = tmp_path / "other"
-    shutil.copytree(report / "runs" / MAIN, other)
-    record = json.loads((other / "run.json").read_text())
-    record["data"]["name"] = "cifar10"
-    (other / "run.json").write_text(json.dumps(record))
-    runs = ("--runs", report / "runs" / MAIN, "--runs", other)
-    answer = ftwt_command(*arguments("table1", tmp_path / "new", *runs))
-    refused(answer, "trained on different data", f"{other} on cifar10", f"{MAIN} on shapes")
-    assert not (tmp_path / "new").exists()
-
-
-def test_runs_of_other_classes_are_refused(study, dataset):
-    classes = ("one", *dataset.classes[1:])
-    with pytest.raises(FtwtError, match=r"knows 10 classes .*shapes has 10 .one, "):
-        Study(study.folder, replace(dataset, classes=classes), study.scale, study.given[:1])
-
-
-def test_another_report_is_kept(report, tmp_path, ftwt_command):  # noqa: F811
-    before = {file: file.read_bytes() for file in report.iterdir() if file.is_file()}
-    answer = ftwt_command(*arguments("all", report, "--seed", 1))
-    refused(answer, "holds a report of another study, it differs in seed; nothing was changed")
-    assert {file: file.read_bytes() for file in before} == before
-    foreign = tmp_path / "thesis.txt"
-    foreign.write_text("years of work")
-    refused(ftwt_command(*arguments("all", tmp_path)), "not empty", "nothing was changed")
-    refused(ftwt_command(*arguments("all", foreign)), "thesis.txt is a file; give a folder")
-    assert foreign.read_text() == "years of work"
-    assert list(tmp_path.iterdir()) == [foreign]
-
-
-def test_a_run_of_another_recipe_is_kept(report, dataset, tmp_path):
-    shutil.copytree(report / "runs" / "resnet8-dense", tmp_path / "runs" / "resnet8-dense")
-    longer = replace(scale("tiny", "shapes"), dense_epochs=3)
-    with pytest.raises(FtwtError, match=r"trained by another recipe, it differs in settings"):
-        Study(tmp_path, dataset, longer).dense("cifar10-resnet8")
-
-
-def test_other_bad_input(report, tmp_path, ftwt_command):  # noqa: F811
-    new = tmp_path / "new"
-    refused(ftwt_command(*arguments("fig4", new)), "no item 'fig4'; did you mean fig", "all")
-    refused(ftwt_command(*arguments("fig2", new, "--scale", "smok")), "did you mean smoke")
-    refused(ftwt_command(*arguments("fig2", new, "--mass", "a,b")), "'a,b' is no list of numbers")
-    refused(ftwt_command(*arguments("fig2", new, "--mass", "1.5")), "mass=1.5 is outside")
-    refused(ftwt_command(*arguments("fig2", new, "--recipe", "vgg")), "'vgg' is unknown")
-    refused(ftwt_command(*arguments("fig2", new, "--runs", tmp_path)), "holds no run.json")
-    assert not new.exists()
-    copy = tmp_path / "copy"
-    shutil.copytree(report / "runs" / MAIN, copy)
-    record = json.loads((copy / "run.json").read_text())
-    (copy / "run.json").write_text(json.dumps(record | {"status": "running"}))
-    refused(ftwt_command(*arguments("fig2", new, "--runs", copy)), "is running", "--resume")
-    (copy / "run.json").write_text("{")
-    refused(ftwt_command(*arguments("fig2", new, "--runs", copy)), "is no JSON")
-    (copy / "run.json").write_text(json.dumps(record))
-    (copy / "dense.safetensors").unlink()
-    answer = ftwt_command(*arguments("ood", new, "--runs", copy))
-    refused_after_progress(answer, "holds no dense.safetensors", "--init")
 
 
 def test_narrower_networks_are_those_of_the_same_kind(study):
