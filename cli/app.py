@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, estimate, networks, paper, recipes, sweep, training
+from . import bench, demo, estimate, networks, paper, recipes, slim, sweep, training
 from .output import errors
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("eval")(training.evaluate)
 app.command()(estimate.estimate)
 app.command()(bench.bench)
 app.command()(sweep.sweep)
+app.command()(slim.slim)
 app.command()(networks.macs)
 app.command()(networks.sites)
 app.command()(paper.paper)

@@ -1,7 +1,7 @@
 """Progress of a training, by rich, on standard error."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -87,3 +87,18 @@ def describe(row: "Epoch", epochs: int) -> str:
         parts.append(f"MAC reduction {percent(row.validation.reduction_exact)} exact")
     parts.append(f"{row.images_per_second:.0f} images/s")
     return ", ".join(parts)
+
+
+@contextmanager
+def counting(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar over images; what it gives is told how many are done, and of how many."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -226,8 +226,12 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
     if result["all_on_accuracy"] is not None:
         table.add_row("accuracy with every filter on", percent(result["all_on_accuracy"]))
     table.add_row("MACs, plain network", f"{result['dense_macs']:,}")
+    if whole := result.get("dense_macs_before_slim"):
+        table.add_row("the same before ftwt slim", f"{whole:,}")
     table.add_row("MACs, mean over images", f"{result['macs']:,.0f}")
     table.add_row("MAC reduction, exact", percent(result["reduction_exact"]))
+    if whole:
+        table.add_row("the same before ftwt slim", percent(1 - result["macs"] / whole))
     table.add_row("MAC reduction, paper's convention", percent(result["reduction_paper"]))
     if "curve" not in result:
         return table

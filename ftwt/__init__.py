@@ -14,6 +14,7 @@ from ftwt import (
     targets,
     training,
 )
+from ftwt.analysis import slim
 from ftwt.attach import attach
 from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
@@ -49,6 +50,7 @@ __all__ = [
     "runtime",
     "save",
     "slicing",
+    "slim",
     "solve",
     "targets",
     "training",

@@ -16,6 +16,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from ftwt import calls
+from ftwt.channels import Select, Spread
 
 
 class Kind(Enum):
@@ -59,6 +60,7 @@ _MOVE_MODULES = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
     nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ReflectionPad1d, nn.ReflectionPad2d,
     nn.ReplicationPad1d, nn.ReplicationPad2d, nn.CircularPad1d, nn.CircularPad2d, nn.Unfold,
+    Select, Spread,
 )  # fmt: skip
 _FRESH_MODULES = (
     *CONVOLUTIONS, *BATCH_NORMS, *_OTHER_ACTIVATIONS, nn.Linear, nn.LayerNorm, nn.GroupNorm,

@@ -6,6 +6,7 @@ from typing import Any
 from ftwt import gates, losses, targets
 from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
+from ftwt.gates.narrowed import Part
 from ftwt.pruning import Pruning
 from ftwt.training import optimizers
 from ftwt.training.phases import Phase
@@ -17,6 +18,7 @@ TYPES: tuple[type, ...] = (
     Pruning,
     targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
+    gates.Narrowed, Part,
     gates.Hard, gates.StraightThrough, gates.Gumbel,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
     losses.MacBudget,

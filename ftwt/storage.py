@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ftwt import networks, specs
+from ftwt import gates, networks, slicing, specs
 from ftwt.attach import attach
 from ftwt.dial import Knot
 from ftwt.errors import FtwtError
@@ -100,14 +100,7 @@ def load(
         network = networks.build(about["network"], num_classes=about["num_classes"])
     model = network
     if "pruning" in about:
-        example = tuple(torch.zeros(1, *shape) for shape in about["shapes"])
-        model = attach(
-            network,
-            specs.from_json(about["pruning"]),
-            example=example,
-            where=about["sites"],
-            leaves=leaves,
-        )
+        model = _gated(network, about, leaves)
     load_weights(model, weights, source=str(file))
     if isinstance(model, Gated) and "thresholds" in about:
         knots = tuple(Knot(**knot) for knot in about["knots"])
@@ -115,6 +108,19 @@ def load(
     names = Card.__dataclass_fields__
     card = Card(**{name: _tuples(about[name]) for name in names if name in about})
     return model.eval().to(device), card
+
+
+def _gated(network: nn.Module, about: Any, leaves: tuple[type[nn.Module], ...]) -> Gated:
+    pruning = specs.from_json(about["pruning"])
+    narrowed = isinstance(pruning.gate, gates.Narrowed)
+    model = attach(
+        network,
+        replace(pruning, gate=gates.Fixed({})) if narrowed else pruning,
+        example=tuple(torch.zeros(1, *shape) for shape in about["shapes"]),
+        where=about["sites"],
+        leaves=leaves,
+    )
+    return slicing.renarrow(model, pruning) if narrowed else model
 
 
 def model_file(path: Path) -> Path:

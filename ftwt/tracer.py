@@ -15,6 +15,7 @@ from typing import Any
 from torch import fx, nn
 
 from ftwt import operations
+from ftwt.channels import Select, Spread
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _Tracer(fx.Tracer):
         from torchvision.ops import StochasticDepth
 
         # Batch norms of other libraries, too: they count batches and update statistics.
-        kinds = (StochasticDepth, *operations.BATCH_NORMS, *self._leaves)
+        kinds = (StochasticDepth, Select, Spread, *operations.BATCH_NORMS, *self._leaves)
         return (
             isinstance(m, kinds)
             or m in self._small

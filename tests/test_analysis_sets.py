@@ -157,10 +157,10 @@ def test_top_k_comes_near_to_its_macs(network, batches):  # noqa: F811
 
 def test_nothing_is_removed_where_every_filter_runs(network, batches, model, seen):  # noqa: F811
     whole = attach(network, gates.Fixed({}))
-    removal = analysis.without_never(whole, analysis.activity(whole, batches))
+    _, removal = analysis.without_never(whole, analysis.activity(whole, batches))
     assert removal.parameters_left == removal.parameters
     assert removal.macs_left == removal.macs == ftwt.macs.dense_macs(network, EXAMPLE)
     assert removal.filters_left == removal.filters
-    some = analysis.without_never(model, seen)
+    _, some = analysis.without_never(model, seen)
     assert some.filters - some.filters_left == sum(site.never_filters for site in seen.sites)
     assert some.macs_left <= removal.macs

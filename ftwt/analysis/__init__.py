@@ -17,7 +17,7 @@ from ftwt.analysis.heatmap_plot import heatmap_grid
 from ftwt.analysis.heatmaps import Heatmaps, heatmaps
 from ftwt.analysis.layer_plots import activity_by_layer, macs_by_layer
 from ftwt.analysis.outcomes import Outcomes, outcomes
-from ftwt.analysis.removal import Removal, without_never
+from ftwt.analysis.removal import Agreement, Removal, Slim, agreement, slim, without_never
 from ftwt.analysis.report import Findings, write_report
 from ftwt.analysis.shifts import SHIFTS, Shift, shifted
 from ftwt.analysis.similarity import Similarity, heatmap_similarity
@@ -27,6 +27,7 @@ from ftwt.analysis.tradeoff_plot import tradeoff
 __all__ = [
     "SHIFTS",
     "Activity",
+    "Agreement",
     "Curve",
     "CurveRow",
     "Findings",
@@ -39,8 +40,10 @@ __all__ = [
     "Shift",
     "Similarity",
     "SiteActivity",
+    "Slim",
     "activity",
     "activity_by_layer",
+    "agreement",
     "core_filters",
     "cost_histogram",
     "drawing",
@@ -54,6 +57,7 @@ __all__ = [
     "outcomes",
     "page",
     "shifted",
+    "slim",
     "static_uniform",
     "tradeoff",
     "without_never",

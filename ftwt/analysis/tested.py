@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ftwt import data, networks, storage
+from ftwt import data, storage
 from ftwt.analysis.activity import Activity, activity
 from ftwt.data import Dataset
 from ftwt.data.loaders import evaluation_batch
@@ -34,6 +34,9 @@ def evaluate_run(
     """Evaluate a saved model on a data set's test images.
 
     Writes `eval.json` into a run folder, unless `limit` leaves images out.
+
+    Of a network that `ftwt slim` left, `dense_macs_before_slim` are the whole one's; reductions are
+    of its own.
 
     `dense_accuracy` is that of the plain network that the gated training started from, None where
     the run does not hold it; `all_on_accuracy` that of the gated weights with every filter on.
@@ -121,8 +124,9 @@ def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> di
         "images": seen.images,
         "accuracy": seen.accuracy,
         "dense_accuracy": dense,
-        "all_on_accuracy": _all_on_accuracy(model, card, batches),
+        "all_on_accuracy": evaluate(_AllOn(model), batches).accuracy,
         "dense_macs": seen.dense_macs,
+        "dense_macs_before_slim": card.extra.get("dense_macs_before_slim"),
         "macs": seen.mean_macs,
         "paper_macs": seen.mean_paper_macs,
         "reduction_exact": seen.reduction_exact,
@@ -153,14 +157,12 @@ def layer_rows(seen: Activity) -> list[dict[str, Any]]:
     return rows
 
 
-def _all_on_accuracy(model: Gated, card: storage.Card, batches: Loader) -> float | None:
-    """Accuracy of the same weights with every filter on."""
-    if card.network is None:
-        return None
-    plain = networks.build(card.network, num_classes=card.num_classes)
-    weights = {
-        name: value for name, value in model.state_dict().items() if not name.startswith("gates.")
-    }
-    plain.load_state_dict(weights)
-    plain.to(next(model.parameters()).device)
-    return evaluate(plain, batches).accuracy
+class _AllOn(nn.Module):
+    """A gated network with every filter running."""
+
+    def __init__(self, model: Gated) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Any:
+        return self.model.decided(lambda site, features: None, images)

@@ -4,6 +4,7 @@ from ftwt.gates.bottleneck import Bottleneck
 from ftwt.gates.by_cost import ByCost
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
 from ftwt.gates.interface import Estimator, Gate, SiteShape
+from ftwt.gates.narrowed import Narrowed
 from ftwt.gates.pooled_linear import PooledLinear
 from ftwt.gates.untrained import Fixed, Oracle, Random
 
@@ -15,6 +16,7 @@ __all__ = [
     "Gate",
     "Gumbel",
     "Hard",
+    "Narrowed",
     "Oracle",
     "PooledLinear",
     "Random",

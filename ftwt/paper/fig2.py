@@ -61,7 +61,7 @@ def measure(study: Study) -> Core:
     layers = tuple(layer_filters(site) for site in seen.sites)
     removal = None
     with suppress(FtwtError):
-        removal = without_never(model, seen)
+        _, removal = without_never(model, seen)
     return Core(run.name, short(run.network), seen.images, layers, seen, removal)
 
 
@@ -131,8 +131,8 @@ def _removed(found: Core) -> tuple[Listing, ...]:
         Column("share", "left (%)", percent(1)),
     )
     text = (
-        "Measured: the plain network, without gates, whole and with the filters cut out that ran "
-        "for none of these test images. Images of other kinds may need them."
+        "Measured: the network without its gates, whole and as `ftwt slim` would leave it without "
+        "the filters that ran for none of these test images. Images of other kinds may need them."
     )
     return (Listing(columns, rows, text, "removed"),)
 

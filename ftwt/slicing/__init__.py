@@ -1,5 +1,6 @@
-"""Networks cut down for good: a gated network with fixed masks, as a smaller plain network."""
+"""Networks cut down for good: plain ones for fixed masks, or gated ones without some filters."""
 
 from ftwt.slicing.cut import cut
+from ftwt.slicing.narrow import narrow, renarrow
 
-__all__ = ["cut"]
+__all__ = ["cut", "narrow", "renarrow"]

@@ -11,10 +11,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ftwt import operations
+from ftwt.channels import Select, Spread
 from ftwt.errors import FtwtError
 from ftwt.live import Evaluator, Live
 from ftwt.model import Gated
-from ftwt.slicing.parts import Constant, Select, Spread
+from ftwt.slicing.layers import Share
+from ftwt.slicing.parts import Constant
 
 # Operations that change their input in place, and what makes the same as a new tensor.
 _OUT_OF_PLACE: Mapping[Any, Callable[..., Any]] = {
@@ -54,14 +56,18 @@ class Piece:
 class Builder:
     """Makes nodes and modules of the cut network. Rules read `pieces` and `others`."""
 
-    def __init__(self, model: Gated, live: Evaluator) -> None:
+    def __init__(self, model: Gated, live: Evaluator, *, traceable: bool) -> None:
         self.model = model
+        # Only operations whose live channels `attach` knows, for gates to be put in again.
+        self.traceable = traceable
         self.traced = model.anatomy.traced
         self.graph = fx.Graph()
         self.modules: dict[str, Any] = {}
         self.pieces: dict[fx.Node, Piece] = {}
         # Results that are no tensors with channels.
         self.others: dict[fx.Node, Any] = {}
+        # What each convolution was split into.
+        self.shares: dict[fx.Node, tuple[Share, ...]] = {}
         self.input: fx.Node | None = None
         self._live = live
 
@@ -122,10 +128,16 @@ class Builder:
             return self.call(f"{name}_zeros", Constant(zeros, piece.shape[1:]), self.input)
         if piece.whole:
             return piece.node
+        return self.among(piece, tuple(range(piece.shape[0])), name)
+
+    def among(self, piece: Piece, channels: tuple[int, ...], name: str) -> fx.Node:
+        """A piece's channels at their places among `channels`, zeros at the others."""
+        assert piece.node is not None
+        if channels == piece.channels:
+            return piece.node
         place = {channel: i for i, channel in enumerate(piece.channels)}
-        indices = [place.get(channel, -1) for channel in range(piece.shape[0])]
-        spread = Spread(indices, len(piece.shape) + 1)
-        return self.call(f"{name}_spread", spread, piece.node)
+        indices = [place.get(channel, -1) for channel in channels]
+        return self.call(f"{name}_spread", Spread(indices, len(piece.shape) + 1), piece.node)
 
     def select(self, piece: Piece, wanted: tuple[int, ...], name: str) -> fx.Node:
         """Some of a piece's channels, in the order wanted; at least one."""

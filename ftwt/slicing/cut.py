@@ -30,7 +30,8 @@ def cut(
     Args:
         model: a gated network; its gates are not asked.
         masks: a mask (C_out,) for each site.
-        fold: fold batch norms into the convolutions before them, for inference.
+        fold: fold batch norms into the convolutions before them, for inference. Without, the
+            network can be trained, and `attach` knows all its operations.
 
     Raises:
         FtwtError: a mask is missing or of the wrong width, or an operation cannot be cut: a
@@ -45,8 +46,16 @@ def cut(
         >>> small(torch.randn(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    rows = _rows(model, masks)
-    builder = Builder(model, Evaluator(rows, next(iter(rows.values()))))
+    return build(model, masks, fold=fold)[0]
+
+
+def build(
+    model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool
+) -> tuple[fx.GraphModule, Builder]:
+    """The network that `cut` returns, and what it was made with."""
+    rows = check_masks(model, masks)
+    live = Evaluator(rows, next(iter(rows.values())))
+    builder = Builder(model, live, traceable=not fold)
     inside = _inside(model)
     weighted = Weighted(builder, inside, fold=fold)
     done: set[fx.Node] = set()
@@ -65,10 +74,13 @@ def cut(
         _work_in_place(builder)
     builder.graph.lint()
     made = fx.GraphModule(builder.modules, builder.graph, type(model).__name__)
-    return made.train(model.training)
+    return made.train(model.training), builder
 
 
-def _rows(model: Gated, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def check_masks(
+    model: Gated, masks: Mapping[str, Bool[Tensor, "C"]]
+) -> dict[str, Bool[Tensor, "1 C"]]:
+    """The masks as those of one sample; FtwtError unless each site has one of its width."""
     rows = {}
     for site in model.anatomy.sites:
         width = shape_of(site, model.anatomy.traced).out_channels

@@ -122,6 +122,10 @@ def _unite(builder: Builder, node: fx.Node, one: Piece, two: Piece) -> None:
     assert two.node is not None
     more = tuple(channel for channel in two.channels if channel not in one.channels)
     channels = one.channels + more
+    if builder.traceable:
+        sides = [builder.among(side, channels, node.name) for side in (one, two)]
+        builder.piece(node, builder.graph.call_function(torch.add, tuple(sides)), channels)
+        return
     places = [channels.index(channel) for channel in two.channels]
     module = UnionAdd(places, len(more), len(one.shape) + 1)
     builder.piece(node, builder.call(f"{node.name}_union", module, one.node, two.node), channels)

@@ -5,43 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def positions(indices: list[int]) -> Tensor:
-    """Indices as index_select wants them."""
-    return torch.tensor(indices, dtype=torch.long)
-
-
-class Select(nn.Module):
-    """Some of the channels, in the order given."""
-
-    def __init__(self, indices: list[int]) -> None:
-        super().__init__()
-        self.indices = indices
-        self.register_buffer("index", positions(indices), persistent=False)
-        first, count = indices[0], len(indices)
-        # Neighbours need no copy.
-        self.run = (first, count) if indices == list(range(first, first + count)) else None
-
-    def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B D *space"]:
-        """The chosen channels."""
-        if self.run is not None:
-            return x.narrow(1, *self.run)
-        return x.index_select(1, self.get_buffer("index"))
-
-
-class Spread(nn.Module):
-    """Channels put back to where they were, zeros between them; -1 in `indices` is a zero."""
-
-    def __init__(self, indices: list[int], rank: int) -> None:
-        super().__init__()
-        count = max(indices) + 1
-        where = [count if one < 0 else one for one in indices]
-        self.pad = (0, 0) * (rank - 2) + (0, 1)
-        self.register_buffer("index", positions(where), persistent=False)
-
-    def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B D *space"]:
-        """The channels among zeros."""
-        return F.pad(x, self.pad).index_select(1, self.get_buffer("index"))
+from ftwt.channels import positions
 
 
 class Append(nn.Module):
@@ -50,15 +14,15 @@ class Append(nn.Module):
     Filters whose inputs are all dead: they answer their bias everywhere.
     """
 
-    def __init__(self, values: Float[Tensor, "D"]) -> None:
+    def __init__(self, values: Float[Tensor, "D"], rank: int) -> None:
         super().__init__()
+        self.space = (1,) * (rank - 2)
         self.register_buffer("values", values)
 
     def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B E *space"]:
         """All channels."""
-        values = self.get_buffer("values")
-        flat = values.view(1, -1, *[1] * (x.dim() - 2))
-        return torch.cat([x, flat.expand(x.shape[0], -1, *x.shape[2:])], 1)
+        flat = self.get_buffer("values").view(1, -1, *self.space)
+        return torch.cat([x, flat + torch.zeros_like(x[:, :1])], 1)
 
 
 class Constant(nn.Module):

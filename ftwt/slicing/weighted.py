@@ -70,7 +70,8 @@ class Weighted:
         made: list[fx.Node] = []
         computed: list[int] = []
         assert norm is None or isinstance(norm, operations.BATCH_NORMS)
-        for share in shares(conv, inputs, wanted):
+        builder.shares[node] = shares(conv, inputs, wanted)
+        for share in builder.shares[node]:
             part = builder.select(piece, share.inputs, node.name)
             made.append(builder.call(str(node.target), cut_conv(conv, share, norm), part))
             computed += share.outputs
@@ -139,7 +140,11 @@ class Weighted:
         joined = parts[0]
         if len(parts) > 1:
             joined = builder.graph.call_function(torch.cat, (parts, 1))
-        return builder.call(name, Append(constants), joined) if rest else joined
+        return (
+            builder.call(name, Append(constants, len(builder.shape(node)) + 1), joined)
+            if rest
+            else joined
+        )
 
     def _norm_after(self, node: fx.Node) -> fx.Node | None:
         """The batch norm that alone reads a convolution, if one does."""

@@ -1,0 +1,121 @@
+"""Gates of a network that some filters were removed from."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from ftwt.channels import Spread
+from ftwt.errors import FtwtError
+from ftwt.gates.bottleneck import Bottleneck, _Bottleneck
+from ftwt.gates.interface import Gate, SiteShape
+from ftwt.gates.pooled_linear import PooledLinear, _PooledLinear
+from ftwt.gates.pooling import POOLS
+from ftwt.gates.untrained import Fixed, Random, _Table
+
+# Gates that need no more than the rows of the outputs that are left.
+_KNOWN = (PooledLinear, Bottleneck, Fixed, Random)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A site's gate in the whole network, and which of its inputs and outputs are left, in order.
+
+    `shape` is the site's in the whole network; the channels that are not left were zero there.
+    """
+
+    gate: Gate
+    shape: SiteShape
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", SiteShape(*self.shape))
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """What gates of a whole network answer, for the filters that are left of it.
+
+    `slicing.narrow` makes it. A gate normalises over all inputs of the whole site, of which those
+    that are gone count as the zeros they were, so that logits stay the same.
+    """
+
+    parts: Mapping[str, Part]
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        object.__setattr__(self, "parts", dict(parts))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.parts.items()))
+
+    def part(self, site: SiteShape) -> Part:
+        """The part of a site, which has to have the channels that the part names."""
+        part = self.parts.get(site.name)
+        if part is None or (len(part.inputs), len(part.outputs)) != site[1:3]:
+            raise FtwtError(
+                f"Narrowed: {site.name!r} with {site.in_channels} inputs and {site.out_channels} "
+                "filters is no site that it was made for; let slicing.narrow make it"
+            )
+        return part
+
+    def build(self, site: SiteShape) -> nn.Module:
+        """Return the whole gate's module, with the outputs that are left."""
+        return _Narrowed(self.part(site))
+
+    def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
+        """MACs of the gate with the outputs that are left; of the whole one if it is a stranger."""
+        part = self.part(site)
+        shape = part.shape
+        if isinstance(part.gate, _KNOWN):
+            shape = shape._replace(out_channels=site.out_channels)
+        return part.gate.macs(live, shape)
+
+
+class _Narrowed(nn.Module):
+    def __init__(self, part: Part) -> None:
+        super().__init__()
+        place = {channel: i for i, channel in enumerate(part.inputs)}
+        indices = [place.get(channel, -1) for channel in range(part.shape.in_channels)]
+        self.spread = Spread(indices, rank=3)
+        self.register_buffer("outputs", torch.tensor(part.outputs), persistent=False)
+        self.picks = not isinstance(part.gate, _KNOWN)
+        self.take(part.gate.build(part.shape))
+
+    def take(self, whole: nn.Module) -> None:
+        """Become the narrowed form of a whole site's gate, with its weights; it is left alone."""
+        self.gate = copy.deepcopy(whole)
+        if not self.picks:
+            _keep(self.gate, self.get_buffer("outputs"))
+
+    def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
+        if isinstance(self.gate, (_PooledLinear, _Bottleneck)):
+            # It pools again, which leaves one number as it is.
+            inputs = POOLS[self.gate.spec.pool](inputs)[..., None]
+        whole = self.spread(inputs.flatten(2)).view(len(inputs), -1, *inputs.shape[2:])
+        logits: Tensor = self.gate(whole)
+        return logits.index_select(1, self.get_buffer("outputs")) if self.picks else logits
+
+
+def _keep(gate: nn.Module, outputs: Tensor) -> None:
+    """Leave a gate of `_KNOWN` with these outputs alone."""
+    match gate:
+        case _PooledLinear():
+            gate.linear = _rows(gate.linear, outputs)
+        case _Bottleneck():
+            last = gate.layers[2]
+            assert isinstance(last, nn.Linear)
+            gate.layers[2] = _rows(last, outputs)
+        case _Table():
+            gate.logits = gate.get_buffer("logits")[:, outputs]
+
+
+def _rows(layer: nn.Linear, outputs: Tensor) -> nn.Linear:
+    outputs = outputs.to(layer.weight.device)
+    layer.weight = nn.Parameter(layer.weight.detach()[outputs])
+    layer.bias = nn.Parameter(layer.bias.detach()[outputs])
+    layer.out_features = len(outputs)
+    return layer

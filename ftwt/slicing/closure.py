@@ -1,0 +1,81 @@
+"""Which filters have to stay so that a cut network has the same sites as the whole one."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from ftwt import calls
+from ftwt.live import All, Concat, Evaluator, Intersection, Live, OfSite, Reorder, Union
+from ftwt.model import Gated
+from ftwt.sites import Candidate
+from ftwt.slicing.cut import check_masks
+
+
+def closed(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> dict[str, Bool[Tensor, "C"]]:
+    """Return `kept` with the filters added that a cut into one convolution a site needs.
+
+    Every site keeps a filter and a live input. A depthwise convolution keeps the filters of its
+    live inputs, as its gate reads these, and the inputs of its filters; any other grouped
+    convolution, whose groups would come out uneven, is left whole.
+    """
+    found = {name: row[0].clone() for name, row in check_masks(model, kept).items()}
+    while True:
+        before = sum(int(mask.sum()) for mask in found.values())
+        rows = {name: mask[None] for name, mask in found.items()}
+        live = Evaluator(rows, next(iter(rows.values())))
+        for site in model.anatomy.sites:
+            _mend(model, site, found, live)
+        if sum(int(mask.sum()) for mask in found.values()) == before:
+            return found
+
+
+def _mend(model: Gated, site: Candidate, found: dict[str, Tensor], live: Evaluator) -> None:
+    """Add what one site lacks, as far as `live`, the state before, tells."""
+    own = found[site.name]
+    if not own.any():
+        own[0] = True
+    source = calls.source(site.convolution)
+    if source is None or site.convolution.op != "call_module":
+        return
+    conv = model.get_submodule(str(site.convolution.target))
+    if not isinstance(conv, nn.Conv2d):
+        return
+    channels = model.anatomy.liveness.channels(source)
+    given = live(channels)[0]
+    if conv.groups == 1:
+        missing = [] if given.any() else range(len(given))
+        any(_revive(channels, one, found) for one in missing)
+        return
+    if conv.groups == conv.in_channels == conv.out_channels:
+        own |= given
+    else:
+        own[:] = True
+    wanted = own if len(own) == len(given) else torch.ones_like(given)
+    for one in (wanted & ~given).nonzero().flatten().tolist():
+        _revive(channels, one, found)
+
+
+def _revive(live: Live, channel: int, found: dict[str, Tensor]) -> bool:
+    """Keep a filter more so that a channel is live; says whether there is such a filter."""
+    match live:
+        case All():
+            return True
+        case OfSite():
+            found[live.site][channel] = True
+            return True
+        case Union():
+            return any(_revive(part, channel, found) for part in live.parts)
+        case Intersection():
+            revived = [_revive(part, channel, found) for part in live.parts]
+            return all(revived)
+        case Concat():
+            for part in live.parts:
+                if channel < part.width:
+                    return _revive(part, channel, found)
+                channel -= part.width
+            raise AssertionError("no such channel")
+        case Reorder():
+            place = live.index[channel]
+            return place > 0 and _revive(live.source, place - 1, found)

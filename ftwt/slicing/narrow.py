@@ -1,0 +1,103 @@
+"""`narrow`: from a gated network to a smaller gated one, without some of its filters."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from ftwt.attach import attach
+from ftwt.errors import FtwtError
+from ftwt.gates.by_cost import ByCost
+from ftwt.gates.interface import Gate
+from ftwt.gates.narrowed import Narrowed, Part, _Narrowed
+from ftwt.gates.untrained import Fixed, Oracle
+from ftwt.model import Gated
+from ftwt.pruning import Pruning
+from ftwt.site_gate import SiteGate
+from ftwt.sites import shape_of
+from ftwt.slicing.closure import closed
+from ftwt.slicing.cut import build
+
+
+def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> Gated:
+    """Return an ordinary, smaller network with gates, without the filters that `kept` leaves out.
+
+    It answers what `model` does wherever `model` runs none of the filters left out, and has sites,
+    training mode and thresholds in common with it; what `ftwt.calibrate` found is not taken along,
+    as reductions are now those of a smaller network. Some filters stay although they are left out,
+    where a layer cannot be cut alone: see `ftwt.slicing.closure`.
+
+    Args:
+        model: a gated network, not narrowed before.
+        kept: by site, the filters to keep (C_out,).
+
+    Raises:
+        FtwtError: a mask is missing or of the wrong width; gates that are told by the target
+            (Oracle); or a layer cannot be cut.
+
+    Example:
+        >>> import ftwt
+        >>> model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(),
+        ...                     example=torch.zeros(1, 3, 32, 32)).eval()
+        >>> kept = {site: torch.arange(gate.site.out_channels) % 4 > 0
+        ...         for site, gate in zip(model.sites, model.gates.values())}
+        >>> narrow(model, kept).get_submodule("layer1.0.conv1")
+        Conv2d(12, 12, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    """
+    gate = model.pruning.gate
+    if isinstance(gate, Narrowed):
+        raise FtwtError(
+            "narrow: filters were removed from this network before; start from the whole one"
+        )
+    if isinstance(gate, Oracle):
+        raise FtwtError("narrow: an oracle has no gates to keep; attach gates that predict")
+    small, parts = _cut(model, closed(model, kept), gate)
+    made = _attach(small, model, replace(model.pruning, gate=Narrowed(parts)))
+    for old, new in zip(model.gates.values(), made.gates.values(), strict=True):
+        assert isinstance(old, SiteGate)
+        assert isinstance(new, SiteGate)
+        assert isinstance(new.gate, _Narrowed)
+        new.gate.take(old.gate)
+    return made.with_thresholds(model.thresholds).train(model.training)
+
+
+def renarrow(model: Gated, pruning: Pruning) -> Gated:
+    """Make the narrowed network of `pruning` again, from a whole one; its weights mean nothing."""
+    narrowed = pruning.gate
+    assert isinstance(narrowed, Narrowed)
+    kept = {}
+    for name, part in narrowed.parts.items():
+        kept[name] = torch.zeros(part.shape.out_channels, dtype=torch.bool)
+        kept[name][torch.tensor(part.outputs)] = True
+    small, _ = _cut(model, kept, Fixed({}))
+    return _attach(small, model, pruning)
+
+
+def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Module, dict[str, Part]]:
+    small, builder = build(model, kept, fold=False)
+    parts = {}
+    for site in model.anatomy.sites:
+        if str(site.convolution.target) != site.name:
+            raise FtwtError(
+                f"narrow: {site.name!r} is a layer that is called more than once, so its calls "
+                "share their filters; leave it alone with where="
+            )
+        shape = shape_of(site, model.anatomy.traced)
+        shares = builder.shares[site.convolution]
+        whole = len(shares) == 1 and len(shares[0].outputs) == int(kept[site.name].sum())
+        if not whole:
+            raise FtwtError(
+                f"narrow: {site.name!r} does not stay one convolution without these filters; keep "
+                "all filters of the layers before it"
+            )
+        chosen = gate.chosen(shape) if isinstance(gate, ByCost) else gate
+        parts[site.name] = Part(chosen, shape, shares[0].inputs, shares[0].outputs)
+    return small, parts
+
+
+def _attach(small: nn.Module, model: Gated, pruning: Pruning) -> Gated:
+    device = next((one.device for one in model.parameters()), torch.device("cpu"))
+    example = tuple(torch.zeros(1, *shape, device=device) for shape in model.anatomy.expected)
+    return attach(small, pruning, example=example, where=list(model.sites))
