@@ -141,7 +141,7 @@ class SiteGate(nn.Module):
         return inputs.detach()
 
 
-def activated(features: Tensor, relu: nn.Module | bool) -> Tensor:
+def activated(features: Tensor, relu: nn.Module | bool = False) -> Tensor:
     """The features after the ReLU that a site's gate is given with them."""
     if isinstance(relu, bool):
         return features.relu() if relu else features
