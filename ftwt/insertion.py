@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
+from torch.nn import functional as F
 
-from ftwt import calls
+from ftwt import calls, operations
 from ftwt.sites import Candidate
 from ftwt.tracing import Traced
 
@@ -39,5 +40,35 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
             )
         for user in [user for user in features.users if user is not masked]:
             user.replace_input_with(features, masked)
+        _give_relu(graph, masked, site.output, traced)
     graph.lint()
     return graph
+
+
+def _give_relu(graph: fx.Graph, masked: fx.Node, output: fx.Node, traced: Traced) -> None:
+    """Leave a ReLU to the gate that masks it, which can run both as one operation."""
+    functions = {F.relu, torch.relu}
+    is_relu = operations.is_call(output, traced.module(output), (nn.ReLU,), functions)
+    features = masked.args[1]
+    assert isinstance(features, fx.Node)
+    before = calls.source(features)
+    if not is_relu or before is None or _is_written(output, traced):
+        return
+    relu: fx.Node | bool = True
+    if features.op == "call_module":
+        with graph.inserting_before(masked):
+            relu = graph.get_attr(str(features.target))
+    masked.args = (masked.args[0], before, masked.args[2], relu)
+    graph.erase_node(features)
+
+
+def _is_written(node: fx.Node, traced: Traced) -> bool:
+    """Whether a later operation works in place on a node's tensor, or on a view of it."""
+    written = {name for names in traced.changed.values() for name in names}
+    same = [node]
+    for one in same:
+        moved = operations.Kind.MOVE
+        same += [
+            user for user in one.users if operations.kind_of(user, traced.module(user)) is moved
+        ]
+    return any(one.name in written for one in same)

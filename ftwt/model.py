@@ -91,7 +91,7 @@ class Gated(nn.Module):
         output = self._run(self, recorder, *inputs)
         return Trace(
             output=output,
-            sites=recorder.sites,
+            sites=recorder.finish(),
             plan=self.anatomy.plan,
             expected=self.anatomy.expected[0],
             inputs=inputs,

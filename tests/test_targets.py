@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ftwt import FtwtError, targets
+from ftwt.targets.interface import descending
 
 
 def kept(target, scores: list[float]) -> list[bool]:
@@ -70,3 +71,12 @@ def test_other_bad_values():
         targets.HeatmapMass(0.5, min_channels=0)
     with pytest.raises(FtwtError, match="fraction=0 is outside"):
         targets.TopK(0)
+
+
+@pytest.mark.parametrize("channels", [1, 7, 64, 1000])
+def test_the_order_of_scores_is_the_stable_one(channels):
+    draws = torch.rand(16, channels, generator=torch.Generator().manual_seed(channels))
+    special = torch.tensor([0.0, 1e-40, torch.inf, torch.nan]).repeat(channels)[:channels]
+    for scores in (draws, (4 * draws).floor(), torch.where(draws < 0.3, special, draws)):
+        expected = torch.argsort(scores, dim=1, descending=True, stable=True)
+        assert torch.equal(descending(scores), expected)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ftwt.analysis.inspection import check_gated, check_site
 from ftwt.model import Gated
+from ftwt.site_gate import activated
 from ftwt.training.evaluation import evaluating
 
 
@@ -112,10 +113,10 @@ def observed(
     """Masks of all sites, and the features of some before their masks, in evaluation mode."""
     seen: dict[str, Tensor] = {}
 
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # (site input, unmasked features, recorder)
-            seen[name] = inputs[1]
+    def note(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            # (site input, unmasked features, recorder, perhaps a ReLU to come)
+            seen[name] = activated(inputs[1], *inputs[3:])
 
         return hook
 

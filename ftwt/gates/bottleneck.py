@@ -49,6 +49,11 @@ class _Bottleneck(nn.Module):
         start_open(last, spec.open)
         self.layers = nn.Sequential(nn.Linear(site.in_channels, spec.rank), nn.ReLU(), last)
 
+    @property
+    def reads_maxima(self) -> bool:
+        """See `ReadsMaxima`."""
+        return self.spec.pool == "max"
+
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
         kind = inputs.device.type if not inputs.is_meta else "cpu"

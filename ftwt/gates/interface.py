@@ -33,6 +33,16 @@ class Gate(Protocol):
 
 
 @runtime_checkable
+class ReadsMaxima(Protocol):
+    """A gate's module that may be given its input's maxima over space, float (B, C_in), instead."""
+
+    @property
+    def reads_maxima(self) -> bool:
+        """Whether these are all that it reads of its input."""
+        ...
+
+
+@runtime_checkable
 class Estimator(Protocol):
     """Turns logits into the weights that multiply a site's output."""
 

@@ -50,6 +50,11 @@ class _PooledLinear(nn.Module):
         self.linear = nn.Linear(site.in_channels, site.out_channels)
         start_open(self.linear, spec.open)
 
+    @property
+    def reads_maxima(self) -> bool:
+        """See `ReadsMaxima`."""
+        return self.spec.pool == "max"
+
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
         # Outside autocast: rounding logits to half precision would flip masks near zero.

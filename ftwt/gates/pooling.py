@@ -37,5 +37,5 @@ def check_pooling(gate: str, pool: str, normalize: str) -> None:
 def summarize(
     inputs: Float[Tensor, "B C *space"], pool: str, normalize: str
 ) -> Float[Tensor, "B C"]:
-    """Pool each channel over space, then normalise over channels."""
-    return NORMALIZERS[normalize](POOLS[pool](inputs))
+    """Pool each channel over space, if any is left, then normalise over channels."""
+    return NORMALIZERS[normalize](POOLS[pool](inputs) if inputs.dim() > 2 else inputs)
