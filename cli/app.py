@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, demo, estimate, networks, paper, recipes, slim, sweep, training
+from . import bench, demo, estimate, networks, paper, recipes, slim, sweep, training, widen
 from .output import errors
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(demo.demo)
 app.command()(recipes.recipes)
 app.command()(training.train)
 app.command("eval")(training.evaluate)
+app.command()(widen.widen)
 app.command()(estimate.estimate)
 app.command()(bench.bench)
 app.command()(sweep.sweep)

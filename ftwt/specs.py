@@ -5,6 +5,7 @@ from typing import Any
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment, ResizedCrop
+from ftwt.dial import Knot
 from ftwt.errors import FtwtError
 from ftwt.gates.narrowed import Part
 from ftwt.pruning import Pruning
@@ -24,7 +25,7 @@ TYPES: tuple[type, ...] = (
     losses.MacBudget,
     optimizers.Sgd, optimizers.Constant, optimizers.Steps, optimizers.Cosine, optimizers.OneCycle,
     optimizers.Warmup,
-    Phase, Settings, Recipe, Augment, ResizedCrop,
+    Phase, Knot, Settings, Recipe, Augment, ResizedCrop,
 )  # fmt: skip
 _BY_NAME = {one.__name__: one for one in TYPES}
 

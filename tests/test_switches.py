@@ -134,9 +134,11 @@ def test_parameters_that_no_loss_reaches_are_found_without_a_trace():
     model = gated().train()
     before = {name: one.clone() for name, one in model.state_dict().items()}
     generator = torch.get_rng_state()
-    without = Step(model, OBJECTIVE, targets=True, amp=None)
+    without = Step(model, OBJECTIVE, phase=training.Phase("gates", 1), amp=None)
     assert distributed._unreached(without, images, labels) == len(model.gate_parameters())
-    both = Step(model, losses.CrossEntropy() + losses.GateBCE(), targets=True, amp=None)
+    both = Step(
+        model, losses.CrossEntropy() + losses.GateBCE(), phase=training.Phase("gates", 1), amp=None
+    )
     assert distributed._unreached(both, images, labels) == 0
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
     assert all(one.grad is None for one in model.parameters())
@@ -218,7 +220,9 @@ def test_the_running_means_are_told_in_words():
     from ftwt_cli.progress import now
 
     model, tally = gated(), Tally()
-    step = Step(model, losses.CrossEntropy() + losses.GateBCE(), targets=True, amp=None)
+    step = Step(
+        model, losses.CrossEntropy() + losses.GateBCE(), phase=training.Phase("gates", 1), amp=None
+    )
     _, sums = step(torch.randn(4, 3, 32, 32), torch.arange(4))
     tally.add(sums, 4)
     tally.seconds = 0.5

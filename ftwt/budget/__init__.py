@@ -6,6 +6,7 @@ from ftwt.budget.estimate import Applied, Estimate, EstimateRow, LayerEstimate, 
 from ftwt.budget.families import check_distinct
 from ftwt.budget.solve import Solution, solve
 from ftwt.budget.train import train_to, waits_for_calibration
+from ftwt.budget.widen import widen
 
 __all__ = [
     "Applied",
@@ -20,4 +21,5 @@ __all__ = [
     "solve",
     "train_to",
     "waits_for_calibration",
+    "widen",
 ]

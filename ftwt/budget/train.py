@@ -97,10 +97,10 @@ def train_to(
     return finished, record
 
 
-def waits_for_calibration(out: Path) -> bool:
-    """Whether a folder holds a finished training that was not calibrated for a budget."""
+def waits_for_calibration(out: Path, outcome: str = "budget") -> bool:
+    """Whether a folder holds a finished training whose record lacks its calibration's outcome."""
     file = out / "run.json"
     if not file.is_file():
         return False
     record = json.loads(file.read_text())
-    return record["status"] == "finished" and "budget" not in record
+    return record["status"] == "finished" and outcome not in record

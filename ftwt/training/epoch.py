@@ -18,7 +18,7 @@ from ftwt.training.phases import Phase, enter
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import PARTS, State
-from ftwt.training.step import Step, objective_of
+from ftwt.training.step import Step
 from ftwt.training.tally import Means, Tally
 
 # Steps between looks at values on the device, each of which waits for it.
@@ -86,12 +86,7 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     """
     settings, device = job.settings, next(state.model.parameters()).device
     enter(phase, state.model)
-    step = Step(
-        state.model,
-        objective_of(phase, job.objective),
-        targets=phase.trains("gates"),
-        amp=settings.amp,
-    )
+    step = Step(state.model, job.objective, phase=phase, amp=settings.amp)
     if settings.compile:
         step.compile()
     run: nn.Module | None = None

@@ -69,7 +69,7 @@ def fit(
         try:
             means = train_epoch(job, state, phase)
             result = evaluate(
-                state.validated,
+                phase.validated(state.validated),
                 _until_stopped(validation, state, keeper),
                 shared=distributed.world().size > 1,
             )

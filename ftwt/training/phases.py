@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 
+from ftwt.dial import Knot, thresholds_at
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
 
@@ -17,11 +19,15 @@ class Phase:
 
     What a phase does not train is frozen for real: no gradient, no momentum, no weight decay, and
     batch norms of a frozen backbone keep their statistics.
+
+    With `knots`, which `ftwt.calibrate` finds, each batch runs at a reduction drawn evenly from
+    their range, and validation at its middle: one set of weights learns several budgets.
     """
 
     name: str
     epochs: int
     train: Part = "all"
+    knots: tuple[Knot, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
@@ -33,6 +39,21 @@ class Phase:
                 f"Phase {self.name!r}: train={self.train!r} is unknown; "
                 "use 'all', 'gates' or 'backbone'"
             )
+
+    def drawn(self, model: nn.Module) -> nn.Module:
+        """The model as one batch trains it: at a random reduction, if there are several."""
+        return self._at(model, torch.rand(()).item()) if self.knots else model
+
+    def validated(self, model: nn.Module) -> nn.Module:
+        """The model as validation sees it: in the middle of the reductions, if there are some."""
+        return self._at(model, 0.5)
+
+    def _at(self, model: nn.Module, share: float) -> nn.Module:
+        if not self.knots:
+            return model
+        assert isinstance(model, Gated)
+        low, high = self.knots[0].reduction, self.knots[-1].reduction
+        return model.with_thresholds(thresholds_at(self.knots, low + share * (high - low)))
 
     def trains(self, part: Literal["gates", "backbone"]) -> bool:
         """Whether this phase trains that part."""

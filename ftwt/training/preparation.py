@@ -76,7 +76,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
     return Prepared(
         model=model,
         dense=dense,
-        objective=with_teacher(recipe.objective, dense),
+        objective=with_teacher(recipe.objective, dense or _dense_start(init)),
         train=_training_batches(recipe, dataset, training),
         validation=validation,
         counts={"train_images": len(training), "validation_images": len(held)},
@@ -112,6 +112,12 @@ def _networks(
         storage.load_weights(model, weights, source=str(init))
         return model, None
     return model, network if plain else None
+
+
+def _dense_start(init: Path | str | None) -> nn.Module | None:
+    """The plain network that the gated run `init` started from, if it keeps it."""
+    kept = Path(init or "") / "dense.safetensors"
+    return storage.load(kept)[0] if kept.is_file() else None
 
 
 def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:

@@ -46,6 +46,11 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.phases:
             raise FtwtError("Settings: no phases; give at least one training.Phase(name, epochs)")
+        if self.compile and any(phase.knots for phase in self.phases):
+            raise FtwtError(
+                "Settings: compile=True would compile again for each reduction of a phase with "
+                "knots; leave out compile"
+            )
         if self.amp not in (None, "bf16", "fp16"):
             raise FtwtError(f"Settings: amp={self.amp!r} is unknown; use 'bf16', 'fp16' or None")
         if self.accumulate < 1:

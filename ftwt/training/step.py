@@ -27,12 +27,12 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, *, targets: bool, amp: Amp | None
+        self, model: nn.Module, objective: Objective, *, phase: Phase, amp: Amp | None
     ) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
-        self.targets = targets
+        self.objective = objective_of(phase, objective)
+        self.phase = phase
         self.amp = amp
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -42,7 +42,8 @@ class Step(nn.Module):
             _DTYPES[self.amp] if self.amp else None,
             enabled=self.amp is not None,
         ):
-            trace = observe(self.model, images, targets=self.targets)
+            model = self.phase.drawn(self.model)
+            trace = observe(model, images, targets=self.phase.trains("gates"))
         report = self.objective(trace, labels)
         return report.total, seen(trace, labels, report)
 
