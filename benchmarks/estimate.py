@@ -4,6 +4,7 @@ cost                             20 masses in one pass against one plain evaluat
 prediction RUN ... --data D      predicted reduction beside that of trained runs
 solve RUN ... --data D           0.3, 0.5 and 0.7 under an oracle, one mass and one a layer
 curve RUN --others RUN ... --data D    one model at several reductions against trained ones
+sweep FOLDER                     what `ftwt sweep` found, from its record
 page                             the tables of docs/budgets.md, from the records
 """
 
@@ -147,7 +148,14 @@ def curve(
             }
         )
         print(rows[-1], flush=True)
-    return {"run": run.name, "data": name, "test_images": here.images, "rows": rows}
+    command = json.loads((run / "run.json").read_text())["command"]
+    return {
+        "run": run.name,
+        "command": command,
+        "data": name,
+        "test_images": here.images,
+        "rows": rows,
+    }
 
 
 def trained(runs: list[Path]) -> dict[str, Any]:
@@ -171,6 +179,12 @@ def trained(runs: list[Path]) -> dict[str, Any]:
             }
         )
     return {"rows": rows}
+
+
+def swept(folder: Path) -> dict[str, Any]:
+    """What a sweep found."""
+    found: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+    return {"folder": str(folder), **found}
 
 
 def main() -> None:
@@ -200,6 +214,8 @@ def main() -> None:
             found = solving(runs, options.data, limit=options.limit)
         case "trained":
             found = trained(runs)
+        case "sweep":
+            found = swept(runs[0])
         case _:
             name = f"curve-{runs[0].name}"
             found = curve(
@@ -311,10 +327,34 @@ def _curve_table(record: dict[str, Any]) -> str:
     ]
     return (
         f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
-        f"thresholds alone, on {record['test_images']:,} test images.\n\n"
+        f"thresholds calibrated on validation images, on {record['test_images']:,} test images.\n\n"
         "| trained separately | its reduction, % | its accuracy, % | one model's reduction, % "
         "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|\n"
         + "\n".join(rows)
+        + f"\n\n```\n{' '.join(record['command'])}\n```"
+    )
+
+
+def _sweep_table(record: dict[str, Any]) -> str:
+    plan = record["sweep"]
+    names = ("accuracy", "reduction_exact", "reduction_paper")
+    rows = [
+        f"| {row['mass']:g} | {row['runs']} | "
+        + " | ".join(f"{_percent(row[one])} ± {_percent(row[f'std_{one}'])}" for one in names)
+        + " |"
+        for row in record["rows"]
+    ]
+    masses = ",".join(f"{row['mass']:g}" for row in record["rows"])
+    return (
+        f"**A sweep.** Test images, mean ± standard deviation over seeds; the plain network "
+        f"{_percent(record['dense_accuracy'])} %.\n\n"
+        "| mass | seeds | accuracy, % | MAC reduction exact, % | in the paper's convention, % |\n"
+        "|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\n```\nftwt sweep {plan['recipe']} --data {plan['data']} --init {plan['init']} "
+        f"--mass {masses} --seeds {record['rows'][0]['runs']} "
+        f"--epochs {plan['choices']['epochs']} --limit {plan['limit']} "
+        f"--out {record['folder']}\n```"
     )
 
 
@@ -324,6 +364,7 @@ _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "solve": _solve_table,
     "trained": _trained_table,
     "curve": _curve_table,
+    "sweep": _sweep_table,
 }
 
 

@@ -85,9 +85,7 @@ def knots(model):
 
 
 def test_batches_run_over_the_whole_range_and_validation_at_its_middle():
-    model = ftwt.attach(
-        ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32)
-    )
+    model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
     phase = training.Phase("several", 1, train="backbone", knots=knots(model))
     torch.manual_seed(0)
     drawn = [next(iter(phase.drawn(model).thresholds.values())) for _ in range(200)]
@@ -108,9 +106,7 @@ def test_a_phase_without_knots_draws_nothing():
 
 
 def test_compiling_is_refused():
-    model = ftwt.attach(
-        ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32)
-    )
+    model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
     phase = training.Phase("several", 1, train="backbone", knots=knots(model))
     with pytest.raises(FtwtError, match="compile again for each reduction"):
         training.Settings((phase,), training.Sgd(0.1), compile=True)
