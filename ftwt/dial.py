@@ -19,6 +19,9 @@ class Knot:
     accuracy: float
     thresholds: Mapping[str, float]
 
+    def __hash__(self) -> int:
+        return hash((self.reduction, *self.thresholds.items()))
+
 
 def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]:
     """The thresholds of each site for a reduction: those of a knot, or between two of them.

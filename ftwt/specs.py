@@ -1,6 +1,7 @@
 """Specifications to JSON and back: frozen dataclasses, by the name of their type."""
 
 import dataclasses
+import json
 from typing import Any
 
 from ftwt import gates, losses, targets
@@ -45,6 +46,19 @@ def to_json(value: Any) -> Any:
         f"to_json: {type(value).__name__} is not a specification; use frozen dataclasses of "
         "numbers, strings, tuples and other specifications"
     )
+
+
+def recorded(value: Any) -> Any:
+    """A specification as it stands in a file."""
+    return json.loads(json.dumps(to_json(value)))
+
+
+def renewed(found: Any) -> Any:
+    """What a file says, with the fields that specifications got since it was written."""
+    try:
+        return recorded(from_json(found))
+    except FtwtError:
+        return found
 
 
 def from_json(value: Any) -> Any:

@@ -71,7 +71,7 @@ def train_to(
     made = replace(recipe, pruning=solution.pruning)
     if waits_for_calibration(out):
         model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
-        if record["specification"] != json.loads(json.dumps(specs.to_json(made))):
+        if specs.renewed(record["specification"]) != specs.recorded(made):
             raise FtwtError(
                 f"train: {out} holds a finished training with other options; give the same as for "
                 "that run, or a new folder"

@@ -81,7 +81,7 @@ def widen(
     made = _recipe(run, card.network, start, epochs, lr, seed)
     if waits_for_calibration(out, "budgets"):
         trained, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
-        if record["specification"] != json.loads(json.dumps(specs.to_json(made))):
+        if specs.renewed(record["specification"]) != specs.recorded(made):
             raise FtwtError(
                 f"widen: {out} holds a finished training with other options; give the same as for "
                 "that run, or a new folder"

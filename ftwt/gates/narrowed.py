@@ -24,16 +24,20 @@ _KNOWN = (PooledLinear, Bottleneck, Fixed, Random)
 class Part:
     """A site's gate in the whole network, and which of its inputs and outputs are left, in order.
 
-    `shape` is the site's in the whole network; the channels that are not left were zero there.
+    `in_channels`, `out_channels` and `macs` are the site's in the whole network; the channels that
+    are not left were zero there.
     """
 
     gate: Gate
-    shape: SiteShape
+    in_channels: int
+    out_channels: int
+    macs: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", SiteShape(*self.shape))
+    def whole(self, name: str) -> SiteShape:
+        """The site in the whole network."""
+        return SiteShape(name, self.in_channels, self.out_channels, self.macs)
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,26 @@ class Narrowed:
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return the whole gate's module, with the outputs that are left."""
-        return _Narrowed(self.part(site))
+        return _Narrowed(self.part(site), site.name)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
         """MACs of the gate with the outputs that are left; of the whole one if it is a stranger."""
         part = self.part(site)
-        shape = part.shape
+        shape = part.whole(site.name)
         if isinstance(part.gate, _KNOWN):
             shape = shape._replace(out_channels=site.out_channels)
         return part.gate.macs(live, shape)
 
 
 class _Narrowed(nn.Module):
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, site: str) -> None:
         super().__init__()
         place = {channel: i for i, channel in enumerate(part.inputs)}
-        indices = [place.get(channel, -1) for channel in range(part.shape.in_channels)]
+        indices = [place.get(channel, -1) for channel in range(part.in_channels)]
         self.spread = Spread(indices, rank=3)
         self.register_buffer("outputs", torch.tensor(part.outputs), persistent=False)
         self.picks = not isinstance(part.gate, _KNOWN)
-        self.take(part.gate.build(part.shape))
+        self.take(part.gate.build(part.whole(site)))
 
     def take(self, whole: nn.Module) -> None:
         """Become the narrowed form of a whole site's gate, with its weights; it is left alone."""

@@ -1,6 +1,5 @@
 """A study: one data set, and the runs that the tables and figures look at."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,7 +206,7 @@ def short(network: str) -> str:
 
 
 def _check_same(run: Run, made: Recipe) -> None:
-    was, now = run.record["specification"], json.loads(json.dumps(specs.to_json(made)))
+    was, now = specs.renewed(run.record["specification"]), specs.recorded(made)
     if was != now:
         differs = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))
         raise FtwtError(

@@ -69,7 +69,7 @@ def renarrow(model: Gated, pruning: Pruning) -> Gated:
     assert isinstance(narrowed, Narrowed)
     kept = {}
     for name, part in narrowed.parts.items():
-        kept[name] = torch.zeros(part.shape.out_channels, dtype=torch.bool)
+        kept[name] = torch.zeros(part.out_channels, dtype=torch.bool)
         kept[name][torch.tensor(part.outputs)] = True
     small, _ = _cut(model, kept, Fixed({}))
     return _attach(small, model, pruning)
@@ -93,7 +93,7 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
                 "all filters of the layers before it"
             )
         chosen = gate.chosen(shape) if isinstance(gate, ByCost) else gate
-        parts[site.name] = Part(chosen, shape, shares[0].inputs, shares[0].outputs)
+        parts[site.name] = Part(chosen, *shape[1:], shares[0].inputs, shares[0].outputs)
     return small, parts
 
 

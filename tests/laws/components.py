@@ -4,6 +4,8 @@ import torch
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
+from ftwt.dial import Knot
+from ftwt.gates.narrowed import Part
 from ftwt.pruning import Pruning
 from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
 
@@ -65,6 +67,7 @@ SPECS = (
     targets.PerSite({"conv1": targets.HeatmapMass(0.9), "layer1.0.conv1": targets.TopK(0.5)}),
     *GATES,
     gates.Fixed({"layer1.0.conv1": torch.tensor([True, False, True])}),
+    gates.Narrowed({"conv1": Part(gates.PooledLinear(), 3, 8, 64, (0, 2), (7,))}),
     *ESTIMATORS,
     *LOSSES,
     *SCHEDULES,
@@ -75,6 +78,7 @@ SPECS = (
     Pruning(target_source="teacher"),
     Sgd(0.1, weight_decay=5e-4, schedule=Steps((0.5,))),
     Phase("gates", 3, train="gates"),
+    Phase("several", 3, train="backbone", knots=(Knot(0.3, 0.31, 0.9, {"conv1": 1.5}),)),
     Augment(pad=2),
     Settings((Phase("a", 1), Phase("b", 2, train="backbone")), Sgd(0.1), Sgd(0.2)),
     Recipe(

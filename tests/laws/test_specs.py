@@ -1,5 +1,6 @@
 """Specifications survive repr and JSON."""
 
+import dataclasses
 import json
 
 import pytest
@@ -30,6 +31,16 @@ def test_specs_are_values(spec):
     assert hash(spec) == hash(specs.from_json(specs.to_json(spec)))
     with pytest.raises(AttributeError):
         spec.anything = 1
+
+
+@every_spec
+def test_files_of_before_a_field_was_there_say_the_same(spec):
+    old = specs.recorded(spec)
+    for field in dataclasses.fields(spec):
+        if field.default == getattr(spec, field.name):
+            del old[field.name]
+    assert specs.renewed(old) == specs.recorded(spec)
+    assert specs.renewed({"type": "Popen"}) == {"type": "Popen"}
 
 
 def test_unknown_types_and_fields_are_refused():
