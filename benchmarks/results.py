@@ -40,7 +40,8 @@ def records() -> dict[str, dict[str, Any]]:
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Gated runs beside the dense ones that they started from."""
     lines = [
-        "| network | mass | coupling | gate's normalisation | accuracy dense, % | accuracy gated, % "
+        "| network | mass | coupling | gate's normalisation "
+        "| accuracy dense, % | accuracy gated, % "
         "| drop, points | MAC reduction exact, % | in the paper's convention, % "
         "| filters that depend on the image, % | epochs dense + gated | hours |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -54,7 +55,8 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         drop = dense["test"]["accuracy"] - test["accuracy"]
         lines.append(
             f"| {record['specification']['network'].removeprefix('cifar10-')} "
-            f"| {pruning['target']['mass']} | {pruning['coupling']} | {pruning['gate']['normalize']} "
+            f"| {pruning['target']['mass']} | {pruning['coupling']} "
+            f"| {pruning['gate']['normalize']} "
             f"| {100 * dense['test']['accuracy']:.2f} "
             f"| {100 * test['accuracy']:.2f} | {100 * drop:.2f} "
             f"| {100 * test['reduction_exact']:.1f} | {100 * test['reduction_paper']:.1f} "
