@@ -23,6 +23,7 @@ typedef struct {
     int32_t vectors;
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
+    int32_t *from;          /* null, or for each float of a plane its place in the input's, or -1 */
 } ftwt_layout;
 
 /* The live channels of one sample. */

@@ -10,6 +10,8 @@ enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUT
 
 #include "micro.h"
 
+#include "table.h"
+
 #include "few.h"
 #include "layout.h"
 

@@ -27,6 +27,14 @@ static int place_results(ftwt_layout *layout, int width, int kept, int rows) {
     return FTWT_OK;
 }
 
+static int tabulate_taps(ftwt_layout *layout, const ftwt_step *step, const ftwt_value *in) {
+    if (!has_table(layout)) return FTWT_MEMORY;
+    const int each = layout->vectors * LANES;
+    for (int i = 0; i < layout->plane; i++)
+        layout->from[i] = under(step, in, i % each, i / each);
+    return FTWT_OK;
+}
+
 static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
     const ftwt_value *in = &program->value[step->source[0]];
     const ftwt_window *w = &step->window;
@@ -36,6 +44,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;
     if (is_few(in, step, layout->taps)) {
         arrange_few(layout);
+        if (tabulate_few(layout, step, in)) return FTWT_MEMORY;
         return place_results(layout, columns, columns, rows);
     }
     int plain = layout->taps == 1 && w->stride[0] == 1 && w->stride[1] == 1 && !w->padding[0] &&
@@ -65,6 +74,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
         layout->vectors = vectors_of(rows * columns);
         for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
         layout->plane = (int64_t)layout->taps * layout->vectors * LANES;
+        if (tabulate_taps(layout, step, in)) return FTWT_MEMORY;
         return place_results(layout, columns, columns, rows);
     }
     layout->vectors = vectors_of(positions);
@@ -119,27 +129,17 @@ static void copy_row(float *to, const float *row, int width, int first, int coun
 /* `plane` of height x width into the layout. */
 static void lay_out(
     const ftwt_layout *layout, const ftwt_window *w, const float *plane, int height, int width,
-    const int32_t middle[2], float *to
+    float *to
 ) {
-    int rows, columns, sets;
-    if (layout->kind == LAYOUT_TAPS) {
-        rows = middle[0], columns = middle[1], sets = layout->taps;
-    } else {
-        rows = layout->height, columns = layout->width;
-        sets = w->stride[0] * w->stride[1];
+    const int rows = layout->height, columns = layout->width, sets = w->stride[0] * w->stride[1];
+    if (layout->from) {
+        pack_table(layout, plane, height * width, to);
+        return;
     }
     for (int set = 0; set < sets; set++) {
-        int down, across;
-        float *next;
-        if (layout->kind == LAYOUT_TAPS) {
-            down = set / w->kernel[1] * w->dilation[0];
-            across = set % w->kernel[1] * w->dilation[1];
-            next = to + layout->shift[set];
-        } else {
-            down = set / w->stride[1], across = set % w->stride[1];
-            next = to + (int64_t)set * rows * columns;
-            if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
-        }
+        const int down = set / w->stride[1], across = set % w->stride[1];
+        float *next = to + (int64_t)set * rows * columns;
+        if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
         for (int y = 0; y < rows; y++, next += columns) {
             int from = y * w->stride[0] + down - w->padding[0];
             if (from < 0 || from >= height)
@@ -150,13 +150,9 @@ static void lay_out(
                     w->stride[1]
                 );
         }
-        if (layout->kind == LAYOUT_TAPS)
-            zero(next, layout->vectors * LANES - rows * columns);
     }
-    if (layout->kind == LAYOUT_PADDED) {
-        int64_t used = (int64_t)sets * rows * columns;
-        zero(to + used, layout->plane - used);
-    }
+    int64_t used = (int64_t)sets * rows * columns;
+    zero(to + used, layout->plane - used);
 }
 
 static void
@@ -177,7 +173,7 @@ pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from
             lay_out(
                 work->layout, &step->window,
                 ftwt_plane(plan, step->source[0], sample, live->list[j]), in->height, in->width,
-                step->middle, packed + j * work->layout->plane
+                packed + j * work->layout->plane
             );
     }
 }

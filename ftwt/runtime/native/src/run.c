@@ -8,6 +8,9 @@
 
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 
+/* What a core's second cache keeps beside the inputs. */
+enum { BAND_BYTES = 1 << 19 };
+
 typedef struct {
     ftwt_plan *plan;
     const float *thresholds;
@@ -60,18 +63,39 @@ static void choose_panel(running *run) {
     run->work.panels = (int)chunks(vectors, run->work.panel);
 }
 
-/* Groups of filters that one kernel makes; samples side by side, so that a group's weights stay in
- * the cache from one to the next. */
+/* The first place from `place` on in a sample's list of a channel from `channel` on. */
+static int first_from(const ftwt_live *live, int place, int channel) {
+    if (live->count && live->list[live->count - 1] < channel) return live->count;
+    while (place < live->count && live->list[place] < channel) place++;
+    return place;
+}
+
+/* How many blocks of one sample follow each other: as many as have weights that stay in the cache,
+ * so that neither these are read again for each sample nor the sample's inputs for each block. */
+static int choose_band(const running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *s = run->work.step;
+    const int64_t most = run->plan->kernels->filters[run->work.panel];
+    int64_t kept = 0, width = p->set[s->made].width;
+    for (int sample = 0; sample < p->batch; sample++)
+        kept += ftwt_live_of(run->plan, s->made, sample)->count;
+    const int64_t row = p->value[s->source[0]].channels / s->groups * run->work.layout->taps * 4;
+    /* A block's filters lie among others that this sample skips. */
+    const int64_t block = most * row * width * p->batch / (kept ? kept : 1);
+    return block < BAND_BYTES ? (int)(BAND_BYTES / block) : 1;
+}
+
+/* Groups of filters that one kernel makes: bands of them, in each band sample by sample. */
 static void make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
     choose_panel(run);
-    const int most = plan->kernels->filters[run->work.panel];
+    const int most = plan->kernels->filters[run->work.panel], band = choose_band(run);
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
     ftwt_block *block = plan->block;
-    for (int round = 0, more = 1; more; round++) {
+    for (int from = 0, more = 1; more; from += band) {
         more = 0;
         for (int sample = 0; sample < p->batch; sample++) {
             const ftwt_live *made = ftwt_live_of(plan, s->made, sample);
@@ -79,21 +103,21 @@ static void make_blocks(running *run) {
             int filter = 0, input = 0;
             for (int group = 0; group < s->groups; group++) {
                 int filters = filter, inputs = input;
-                while (filter < made->count && made->list[filter] < (group + 1) * per_filters)
-                    filter++;
-                while (input < live->count && live->list[input] < (group + 1) * per_inputs) input++;
+                filter = first_from(made, filter, (group + 1) * per_filters);
+                input = first_from(live, input, (group + 1) * per_inputs);
                 int count = filter - filters, blocks = (int)chunks(count, most);
-                more |= round + 1 < blocks;
-                if (round >= blocks) continue;
-                int first = count * round / blocks, last = count * (round + 1) / blocks;
-                *block++ = (ftwt_block){
-                    .sample = sample,
-                    .first = filters + first,
-                    .filters = last - first,
-                    .first_input = inputs,
-                    .inputs = input - inputs,
-                    .group = group,
-                };
+                more |= from + band < blocks;
+                for (int round = from; round < from + band && round < blocks; round++) {
+                    int first = count * round / blocks, last = count * (round + 1) / blocks;
+                    *block++ = (ftwt_block){
+                        .sample = sample,
+                        .first = filters + first,
+                        .filters = last - first,
+                        .first_input = inputs,
+                        .inputs = input - inputs,
+                        .group = group,
+                    };
+                }
             }
         }
     }
