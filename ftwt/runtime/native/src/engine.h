@@ -5,6 +5,8 @@
 #include "program.h"
 
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
+/* Outputs whose weights lie together in a gate or linear layer; samples that share them. */
+enum { TILE = 64, MOST_GROUP = 16 };
 
 /* How a convolution's inputs are laid out for its kernel, and where its results go.
  *
@@ -52,6 +54,8 @@ typedef struct {
     int64_t *executed; /* (B) or null */
     float *packed;     /* live inputs of all samples, laid out */
     float *pooled;     /* of a gate: (B, C_in) */
+    float *less;       /* of a gate: (B), what a dead channel's zero becomes */
+    int32_t group;     /* of a gate: samples of an item */
     ftwt_live *few;    /* of a convolution with few positions: inputs, or groups of inputs */
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
@@ -68,7 +72,7 @@ struct ftwt_plan {
     ftwt_scratch *scratch;
     ftwt_block *block;
     ftwt_live *few;
-    float *packed, *pooled;
+    float *packed, *pooled, *less;
     int64_t scratch_plane; /* where output planes begin in a scratch */
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
     int32_t *counting;     /* 0, 1, 2, ... */
@@ -93,7 +97,8 @@ typedef struct ftwt_kernels {
     /* The most filters that a kernel makes at once, of so many vectors each. */
     int32_t filters[MOST_VECTORS + 1];
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
-    ftwt_phase *gate_pool, *gate_decide, *pack, *convolve, *depthwise, *linear, *planes;
+    ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
+    ftwt_phase *pack, *convolve, *depthwise, *linear, *planes;
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;

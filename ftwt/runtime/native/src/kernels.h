@@ -7,6 +7,8 @@
 
 /* Channels of one item. */
 enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUTPUTS = 128 };
+/* Inputs whose rows of a tile stay in the first cache. */
+enum { TILE_INPUTS = 96 };
 
 #include "micro.h"
 
@@ -32,7 +34,9 @@ const ftwt_kernels TABLE_NAME = {
     .pool_channels = POOL_CHANNELS,
     .row_outputs = ROW_OUTPUTS,
     .gate_pool = gate_pool,
+    .gate_normalize = gate_normalize,
     .gate_decide = gate_decide,
+    .gate_decide_many = gate_decide_many,
     .pack = pack,
     .convolve = convolve,
     .depthwise = depthwise,

@@ -29,6 +29,10 @@ static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
     return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
 }
 
+static int least(int one, int two) {
+    return one < two ? one : two;
+}
+
 static int64_t chunks(int64_t of, int64_t by) {
     return (of + by - 1) / by;
 }
@@ -183,9 +187,16 @@ static int set_up(running *run) {
         return 0;
     }
     if (s->kind == STEP_GATE) {
-        last = run->phase == 1;
-        run->kernel = last ? kernels->gate_decide : kernels->gate_pool;
-        each = last ? chunks(made, kernels->row_outputs) : chunks(in, kernels->pool_channels);
+        const int many = !s->rank && p->batch >= 4 && p->batch >= 2 * run->threads;
+        last = run->phase == 1 + many;
+        run->work.group = least(MOST_GROUP, (int)chunks(p->batch, run->threads));
+        if (!run->phase)
+            run->kernel = kernels->gate_pool, each = chunks(in, kernels->pool_channels);
+        else if (!last)
+            run->kernel = kernels->gate_normalize, each = 1;
+        else
+            run->kernel = many ? kernels->gate_decide_many : kernels->gate_decide,
+            each = chunks(made, kernels->row_outputs);
     } else if (s->kind == STEP_LINEAR) {
         run->kernel = kernels->linear;
         each = chunks(made, kernels->row_outputs);
@@ -206,6 +217,8 @@ static int set_up(running *run) {
             group_inputs(run);
     }
     run->items = each * p->batch;
+    if (run->kernel == kernels->gate_decide_many)
+        run->items = chunks(made, TILE) * chunks(p->batch, run->work.group);
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
         run->items = (int64_t)run->work.blocks * run->work.pieces;
     run->fill = run->items;
@@ -315,7 +328,8 @@ int ftwt_run(
         .nanoseconds = nanoseconds,
         .step = -1,
         .phase = -1,
-        .work = {.packed = plan->packed, .pooled = plan->pooled, .few = plan->few},
+        .work = {.packed = plan->packed, .pooled = plan->pooled, .less = plan->less,
+                 .few = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
     return FTWT_OK;
