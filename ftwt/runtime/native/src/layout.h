@@ -68,8 +68,9 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     else
         layout->width = (in->width + 2 * w->padding[1] + across - 1) / across;
     int positions = (rows - 1) * layout->width + columns;
-    if (!depthwise && rows * columns <= 2 * LANES &&
-        vectors_of(rows * columns) < vectors_of(positions)) {
+    const int fewer = vectors_of(rows * columns) < vectors_of(positions);
+    /* A single input is laid out once for each filter: that must cost little. */
+    if (depthwise ? size <= LANES : rows * columns <= 2 * LANES && fewer) {
         layout->kind = LAYOUT_TAPS;
         layout->vectors = vectors_of(rows * columns);
         for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
@@ -114,8 +115,33 @@ static void zero(float *to, int64_t count) {
     memset(to, 0, (size_t)count * sizeof *to);
 }
 
+#if LANES == 16 && defined(__AVX512F__)
+/* From column `at` on, zeros where there is no column. */
+INLINE __m512 load_inside(const float *row, int at, int width) {
+    const int below = at < 0 ? -at : 0, above = width - at;
+    uint32_t inside = above >= LANES ? 0xffff : above > 0 ? (1u << above) - 1 : 0;
+    inside &= below < LANES ? 0xffffu << below : 0;
+    return _mm512_maskz_loadu_ps((__mmask16)inside, row + at);
+}
+#endif
+
 /* Columns `first`, `first + stride`, ... of a row, `count` of them, zeros where there is no row. */
 static void copy_row(float *to, const float *row, int width, int first, int count, int stride) {
+#if LANES == 16 && defined(__AVX512F__)
+    if (stride <= 2) {
+        const __m512i even = _mm512_slli_epi32(
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 1
+        );
+        for (int i = 0; i < count; i += LANES) {
+            const int at = first + i * stride;
+            __m512 v = load_inside(row, at, width);
+            if (stride == 2)
+                v = _mm512_permutex2var_ps(v, even, load_inside(row, at + LANES, width));
+            store_some(to + i, (vec)v, count - i < LANES ? count - i : LANES);
+        }
+        return;
+    }
+#endif
     int skip = first < 0 ? (-first + stride - 1) / stride : 0;
     int have = first < width ? (width - first + stride - 1) / stride : 0;
     if (skip > count) skip = count;
