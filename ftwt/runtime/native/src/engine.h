@@ -14,7 +14,7 @@ enum { TILE = 64, MOST_GROUP = 16 };
  * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
  * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
  */
-enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW };
+enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW, LAYOUT_MASKED };
 
 typedef struct {
     int32_t kind, taps;
@@ -23,6 +23,7 @@ typedef struct {
     int32_t phases[2];      /* down and across */
     int32_t shift[MOST_TAPS];
     int32_t vectors;
+    uint32_t inside[3];     /* of a masked layout: lanes that each column of taps finds inside */
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
     int32_t *from;          /* null, or for each float of a plane its place in the input's, or -1 */
@@ -96,6 +97,7 @@ typedef struct ftwt_kernels {
     int (*arrange)(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step);
     /* The most filters that a kernel makes at once, of so many vectors each. */
     int32_t filters[MOST_VECTORS + 1];
+    int32_t masked_vectors; /* the most that it makes in a masked layout */
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
     ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
     ftwt_phase *pack, *convolve, *depthwise, *linear, *planes;

@@ -29,6 +29,7 @@ const ftwt_kernels TABLE_NAME = {
     .supported = supported,
     .arrange = arrange,
     .filters = FILTERS,
+    .masked_vectors = MASKED_VECTORS,
     .plane_channels = CHUNK,
     .pack_channels = PACK_CHANNELS,
     .pool_channels = POOL_CHANNELS,

@@ -35,6 +35,30 @@ static int tabulate_taps(ftwt_layout *layout, const ftwt_step *step, const ftwt_
     return FTWT_OK;
 }
 
+/* 3x3 over narrow planes: a vector holds whole rows, so lanes at the sides are left out of loads
+ * instead of being followed by zeros. */
+static int is_masked(const ftwt_value *in, const ftwt_window *w) {
+    for (int axis = 0; axis < 2; axis++)
+        if (w->kernel[axis] != 3 || w->stride[axis] != 1 || w->padding[axis] != 1 ||
+            w->dilation[axis] != 1)
+            return 0;
+    return LANES % in->width == 0 && in->width < LANES &&
+           vectors_of(in->width * in->height) <= MASKED_VECTORS;
+}
+
+static void arrange_masked(ftwt_layout *layout, const ftwt_value *in) {
+    layout->kind = LAYOUT_MASKED;
+    layout->vectors = vectors_of(in->width * in->height);
+    /* A vector of zeros before the plane and one after it; the plane itself is aligned. */
+    layout->plane = (int64_t)(layout->vectors + 2) * LANES;
+    for (int t = 0; t < 9; t++) layout->shift[t] = LANES + (t / 3 - 1) * in->width + t % 3 - 1;
+    for (int lane = 0; lane < LANES; lane++)
+        for (int x = 0; x < 3; x++) {
+            int column = lane % in->width + x - 1;
+            if (column >= 0 && column < in->width) layout->inside[x] |= 1u << lane;
+        }
+}
+
 static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
     const ftwt_value *in = &program->value[step->source[0]];
     const ftwt_window *w = &step->window;
@@ -54,6 +78,10 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
         layout->kind = LAYOUT_PLAIN;
         layout->plane = size;
         layout->vectors = vectors_of(size);
+        return place_results(layout, columns, columns, rows);
+    }
+    if (!depthwise && is_masked(in, w)) {
+        arrange_masked(layout, in);
         return place_results(layout, columns, columns, rows);
     }
     int down = w->stride[0], across = w->stride[1];
@@ -160,6 +188,13 @@ static void lay_out(
     const int rows = layout->height, columns = layout->width, sets = w->stride[0] * w->stride[1];
     if (layout->from) {
         pack_table(layout, plane, height * width, to);
+        return;
+    }
+    if (layout->kind == LAYOUT_MASKED) {
+        const int size = height * width;
+        zero(to, LANES);
+        copy_strided(to + LANES, plane, size, 1);
+        zero(to + LANES + size, layout->plane - LANES - size);
         return;
     }
     for (int set = 0; set < sets; set++) {

@@ -53,7 +53,9 @@ static void choose_panel(running *run) {
         filters += ftwt_live_of(plan, run->work.step->made, sample)->count;
     const double each = (double)filters / p->batch / run->work.step->groups;
     double least = 0;
-    for (int panel = 1; panel <= MOST_VECTORS && plan->kernels->filters[panel]; panel++) {
+    const int widest =
+        run->work.layout->kind == LAYOUT_MASKED ? plan->kernels->masked_vectors : MOST_VECTORS;
+    for (int panel = 1; panel <= widest && plan->kernels->filters[panel]; panel++) {
         const int most = plan->kernels->filters[panel], whole = vectors / panel;
         const double blocks = each <= most ? 1 : __builtin_ceil(each / most);
         double costs = whole * cost(each / blocks, panel);
