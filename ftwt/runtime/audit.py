@@ -71,7 +71,7 @@ def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan:
         f"gate of {step.site}" if isinstance(step, Gate) else step.name
         for piece in runner.pieces
         for step in piece.steps
-        if (piece.backend.name == "dense" and isinstance(step, (Conv, Gate, Linear)))
+        if (piece.backend.name in ("dense", "channels-last") and isinstance(step, (Conv, Gate, Linear)))
         or (isinstance(step, Gate) and not exact(step))
         or (isinstance(step, Call) and step.name in reads_live)
     ]

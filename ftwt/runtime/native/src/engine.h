@@ -120,6 +120,11 @@ ftwt_live_in(const struct ftwt_plan *plan, int value, int sample) {
     return ftwt_live_of(plan, plan->program.value[value].set, sample);
 }
 
+/* A logit that is no number lets its filter run, so that the output shows it. */
+static inline uint8_t runs(float logit, float threshold) {
+    return !(logit <= threshold);
+}
+
 static inline void ftwt_count(const ftwt_work *work, int sample, int64_t macs) {
     if (work->executed) __atomic_fetch_add(&work->executed[sample], macs, __ATOMIC_RELAXED);
 }

@@ -180,7 +180,7 @@ static void gate_decide(
         }
         uint8_t *flag = ftwt_live_of(plan, step->made, sample)->flag + first;
         if (count > outputs - first) count = outputs - first;
-        for (int o = 0; o < count; o++) flag[o] = logits[o] > work->threshold;
+        for (int o = 0; o < count; o++) flag[o] = runs(logits[o], work->threshold);
         if (step->rank)
             ftwt_count(work, sample,
                        (first ? 0 : (int64_t)live->count * step->rank) +
@@ -247,7 +247,7 @@ static void gate_decide_many(
         const int count = outputs - first < width ? outputs - first : width;
         for (int s = 0; s < many; s++) {
             uint8_t *flag = ftwt_live_of(plan, step->made, begin + s)->flag + first;
-            for (int o = 0; o < count; o++) flag[o] = sums[s][o] > work->threshold;
+            for (int o = 0; o < count; o++) flag[o] = runs(sums[s][o], work->threshold);
             ftwt_count(work, begin + s, (int64_t)place[s] * count);
         }
     }

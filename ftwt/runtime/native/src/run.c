@@ -158,7 +158,7 @@ static void fill_table(running *run) {
     for (int sample = 0; sample < p->batch; sample++) {
         const float *row = s->weight + (int64_t)(sample % s->rank) * width;
         uint8_t *flag = ftwt_live_of(run->plan, s->made, sample)->flag;
-        for (int c = 0; c < width; c++) flag[c] = row[c] > run->work.threshold;
+        for (int c = 0; c < width; c++) flag[c] = runs(row[c], run->work.threshold);
     }
 }
 
