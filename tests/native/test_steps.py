@@ -289,9 +289,7 @@ def test_pools_of_rows_that_do_not_fit_are_left_to_torch(width, fits):
     alone = program.Pooling("pool", source, pooled, window)
     weight, bias = case.normal(2, 2, 1, 1), case.normal(2)
     one, none = (1, 1), (0, 0)
-    conv = program.Conv(
-        "conv", source, pooled, weight, bias, one, none, one, 1, None, None, window
-    )
+    conv = program.Conv("conv", source, pooled, weight, bias, one, none, one, 1, None, None, window)
     for step in (alone, conv):
         assert native.supports(step) == fits
         if fits:

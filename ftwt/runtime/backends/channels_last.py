@@ -1,4 +1,4 @@
-"""The dense back end with channels innermost, as torch's CPU convolutions like them in large batches."""
+"""Dense with channels innermost, as torch's CPU convolutions like large batches."""
 
 from collections.abc import Sequence
 from functools import partial
