@@ -69,7 +69,7 @@ def gate_weights(module: nn.Module) -> GateWeights:
 
 def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in*padded"]:
     """One row for each input, zeros after the last output; tile by tile of outputs."""
-    return torch.cat([tile.flatten() for tile in padded(weight.t()).split(TILE, 1)])
+    return torch.cat([tile.flatten() for tile in torch.split(padded(weight.t()), TILE, 1)])
 
 
 def padded(tensor: Float[Tensor, "... n"]) -> Float[Tensor, "... padded"]:
