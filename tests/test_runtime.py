@@ -12,7 +12,7 @@ from tests.runtime_cases import IMAGES, Upside, both, check, everything, gated, 
 
 
 def test_what_is_no_number_shows_in_the_output():
-    for backend in ("dense", "torch"):
+    for backend in ("dense", "channels-last", "torch", "native"):
         images = IMAGES.clone()
         images[0, 0, 0, 0] = float("nan")
         model = ftwt.attach(noisy(small()), ftwt.Pruning(), example=IMAGES[:1]).eval()

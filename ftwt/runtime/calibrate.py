@@ -27,6 +27,8 @@ from ftwt.runtime.state import State
 Names = tuple[str, ...]
 # A candidate is run this often, or for this long, whichever ends first; but three times at least.
 _ROUNDS, _MOST_MS = 15, 600.0
+# Worth it only from end to end: the form of what they hand on costs whoever reads it.
+_WHOLE = ("channels-last",)
 
 
 def everywhere(program: Program, name: str) -> Names:
@@ -60,14 +62,14 @@ def calibrated(
     they are then run as a whole, in turns, and the fastest is taken.
     """
     batch = len(inputs[0])
-    names = ("native", "torch", "dense")
+    names = ("native", "torch", "dense", *_WHOLE)
     candidates = {name: everywhere(program, name) for name in names}
-    if "native" not in candidates["native"]:
-        del candidates["native"]
+    candidates = {name: chosen for name, chosen in candidates.items() if name in chosen}
     runners = {name: prepared(program, chosen, batch) for name, chosen in candidates.items()}
     steps = {name: _steps(one, inputs, thresholds) for name, one in runners.items()}
     totals = _totals(runners, inputs, thresholds)
-    mix = _mixed(program, batch, candidates, steps, totals)
+    single = {name: chosen for name, chosen in candidates.items() if name not in _WHOLE}
+    mix = _mixed(program, batch, single, steps, totals)
     if mix not in candidates.values():
         candidates["mixed"] = mix
         runners["mixed"] = prepared(program, mix, batch)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from ftwt.runtime.backends.interface import Backend, Part
+from ftwt.runtime.backends.steps import turned
 from ftwt.runtime.program import Other, Program, Step, Value, held, output_of, sources_of
 from ftwt.runtime.state import State
 
@@ -59,12 +60,17 @@ class Runner:
     def finish(self, state: State) -> Any:
         """What `forward` returns."""
         if self._only is not None:
-            return state.values[self._only]
+            return _given(state.values[self._only])
 
         def fill(leaf: Any) -> Any:
-            return state.values[leaf] if isinstance(leaf, (Value, Other)) else leaf
+            return _given(state.values[leaf]) if isinstance(leaf, (Value, Other)) else leaf
 
         return fx.node.map_aggregate(self.program.result, fill)
+
+
+def _given(value: Any) -> Any:
+    """As the network itself gives it: channels are innermost inside only."""
+    return value.contiguous() if isinstance(value, Tensor) and turned(value) else value
 
 
 def _pieces(program: Program, backends: Sequence[Backend], batch: int) -> tuple[Piece, ...]:

@@ -46,7 +46,7 @@ def skip(
         calibrate: a batch (a tuple of tensors for several inputs) on which all back ends are
             measured; each step then runs where the whole is fastest.
         plan: what was measured before, `Skipping.plan` or its JSON.
-        backend: "dense", "torch" or "native", for every step that it takes.
+        backend: "native", "torch", "dense" or "channels-last", for every step that it takes.
 
     Raises:
         FtwtError: no gated model, training mode, a gate that cannot run beforehand, or a plan of

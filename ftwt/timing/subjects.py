@@ -13,6 +13,7 @@ from ftwt import calls, runtime
 from ftwt.errors import FtwtError
 from ftwt.live import Evaluator
 from ftwt.model import Gated
+from ftwt.runtime import native
 from ftwt.slicing import cut
 
 Run: TypeAlias = Callable[[Tensor], Any]
@@ -62,6 +63,9 @@ def skipping(model: Gated, batch: Tensor) -> Subjects:
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
     for name, backend in BACKENDS.items():
+        if backend == "native" and not native.available():
+            missing[name] = "the native library is not built in this installation"
+            continue
         try:
             runs[name] = runtime.skip(model, backend=backend)
         except FtwtError as error:

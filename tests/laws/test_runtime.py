@@ -15,8 +15,8 @@ from ftwt.runtime.placement import Placed
 from tests.laws.components import TRAINABLE_GATES
 from tests.laws.networks import images, networks, random_masks
 
-BACKENDS = ("dense", "torch", *(("native",) if native.available() else ()))
-SKIPPING = BACKENDS[1:]
+BACKENDS = ("channels-last", "dense", "torch", *(("native",) if native.available() else ()))
+SKIPPING = BACKENDS[2:]
 SHARES = (-1.0, 0.3, 0.7, 1.0)
 seeds = st.integers(0, 2**16)
 

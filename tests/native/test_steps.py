@@ -10,6 +10,7 @@ from ftwt.gates.interface import SiteShape
 from ftwt.live import All, Concat, Intersection, OfSite, Reorder, Union
 from ftwt.runtime import native, program
 from ftwt.runtime.program import Value
+from tests.native import reference
 from tests.native.strategies import (
     Case,
     activations,
@@ -207,7 +208,7 @@ def test_gates_of_tables(batch):
         case.check(steps, [output], {"s": 1.0})  # above every logit of a table
 
 
-def test_logits_that_are_not_numbers_keep_no_filter():
+def test_logits_that_are_not_numbers_run_their_filters():
     case = Case(0, 1)
     source = case.input("x", (4, 3, 3), All(4))
     case.given[source][0, 1, 1, 1] = float("nan")
@@ -231,5 +232,65 @@ def test_logits_that_are_not_numbers_keep_no_filter():
     ]
     segment = native.Segment(steps, [source], [output], 1)
     made, masks = segment.run(case.given, {})
-    assert not masks["s"].any()
-    assert not made[output].any()
+    assert masks["s"].all()  # so that the output shows it
+    assert made[output][:, :, 1, 1].isnan().all()
+
+
+@given(
+    seed=seeds,
+    size=sizes,
+    activation=activations,
+    pool=st.sampled_from([None, "max", "mean"]),
+    kernel=st.sampled_from([1, 3]),
+    groups=st.sampled_from([1, 4]),
+)
+def test_what_is_not_a_number_stays(seed, size, activation, pool, kernel, groups):
+    case = Case(seed, 2)
+    source = case.input("x", (4, size, size), All(4))
+    space = case.given[source].view(2, 4, -1)
+    generator = torch.Generator().manual_seed(seed)
+    sample = int(torch.randint(2, (1,), generator=generator))
+    channel = int(torch.randint(4, (1,), generator=generator))
+    place = int(torch.randint(space.shape[2], (1,), generator=generator))
+    space[sample, channel, place] = float("nan")
+    made = Value("y", (8, size, size), All(8))
+    pooled = Value("pooled", (8, size, size), All(8))
+    active = Value("active", (8, size, size), All(8))
+    window = program.Pool(pool, (3, 3), (1, 1), (1, 1)) if pool else None
+    conv = program.Conv(
+        "conv",
+        source,
+        made,
+        case.normal(8, 4 // groups, kernel, kernel),
+        case.normal(8),
+        (1, 1),
+        (kernel // 2, kernel // 2),
+        (1, 1),
+        groups,
+        activation,
+        None,
+        window,
+    )
+    apart = program.Pooling("pool", made, pooled, program.Pool("max", (3, 3), (1, 1), (1, 1)))
+    steps = [conv, apart, program.Activate("act", pooled, active, "relu")]
+    outputs = [made, pooled, active]
+    got, _ = native.Segment(steps, [source], outputs, 2).run(case.given, {})
+    expected, _, _ = reference.run(steps, case.given, {}, {})
+    for value in outputs:
+        assert torch.equal(got[value].isnan(), expected[value].isnan())
+
+
+@pytest.mark.parametrize(("width", "fits"), [(2047, True), (2048, True), (2049, False)])
+def test_pools_of_rows_that_do_not_fit_are_left_to_torch(width, fits):
+    case = Case(0, 1)
+    source = case.input("x", (2, 3, width), All(2))
+    window = program.Pool("max", (1, 2), (1, 1))
+    pooled = Value("pooled", (2, 3, width - 1), All(2))
+    alone = program.Pooling("pool", source, pooled, window)
+    weight, bias = case.normal(2, 2, 1, 1), case.normal(2)
+    one, none = (1, 1), (0, 0)
+    conv = program.Conv("conv", source, pooled, weight, bias, one, none, one, 1, None, None, window)
+    for step in (alone, conv):
+        assert native.supports(step) == fits
+        if fits:
+            case.check([step], [pooled])

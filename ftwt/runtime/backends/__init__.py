@@ -2,11 +2,12 @@
 
 from ftwt.errors import FtwtError
 from ftwt.runtime.backends import dense, gathered
+from ftwt.runtime.backends.channels_last import ChannelsLast
 from ftwt.runtime.backends.interface import Backend, Part
 from ftwt.runtime.backends.native import Native
 from ftwt.runtime.backends.stepwise import Stepwise
 
-__all__ = ["Backend", "Native", "Part", "Stepwise", "backend_named"]
+__all__ = ["Backend", "ChannelsLast", "Native", "Part", "Stepwise", "backend_named"]
 
 _BACKENDS: dict[str, Backend] = {
     one.name: one
@@ -14,6 +15,7 @@ _BACKENDS: dict[str, Backend] = {
         Stepwise("dense", dense.run_step),
         Stepwise("torch", gathered.run_step),
         Native(),
+        ChannelsLast(),
     )
 }
 

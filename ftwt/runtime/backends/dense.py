@@ -1,5 +1,6 @@
 """Everything is computed, then masked: torch's own speed where skipping does not pay."""
 
+from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
@@ -15,16 +16,7 @@ def run_step(step: Step, state: State) -> None:
         case Gate():
             decide(step, state, dense=True)
         case Conv():
-            y = F.conv2d(
-                values[step.source], step.weight, step.bias, step.stride, step.padding,
-                step.dilation, step.groups,
-            )  # fmt: skip
-            state.count(step, everyone, step.weight.numel() * y.shape[2] * y.shape[3])
-            y = plain.pooled(plain.activated_(y, step.activation), step.pool)
-            # The mask comes last here: it commutes with pooling, and there is less of it then.
-            if step.site is not None and not (y.device.type == "cpu" and _full(state, step.site)):
-                y = plain.masked(y, state.masks[step.site])
-            values[step.output] = y
+            convolve(step, step.weight, state)
         case Linear():
             x = values[step.source]
             if len(step.output.shape) == 1:
@@ -35,6 +27,20 @@ def run_step(step: Step, state: State) -> None:
             values[step.output] = plain.activated_(y, step.activation)
         case _:
             plain.run(step, state)
+
+
+def convolve(step: Conv, weight: Tensor, state: State) -> None:
+    """Run a convolution with every filter; `weight` is the step's, in whatever form of memory."""
+    y = F.conv2d(
+        state.values[step.source], weight, step.bias, step.stride, step.padding,
+        step.dilation, step.groups,
+    )  # fmt: skip
+    state.count(step, slice(None), weight.numel() * y.shape[2] * y.shape[3])
+    y = plain.pooled(plain.activated_(y, step.activation), step.pool)
+    # The mask comes last here: it commutes with pooling, and there is less of it then.
+    if step.site is not None and not (y.device.type == "cpu" and _full(state, step.site)):
+        y = plain.masked(y, state.masks[step.site])
+    state.values[step.output] = y
 
 
 def _full(state: State, site: str) -> bool:

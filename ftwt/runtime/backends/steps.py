@@ -23,6 +23,7 @@ from ftwt.runtime.program import (
     Pooling,
     Step,
     Value,
+    held,
 )
 from ftwt.runtime.state import State
 
@@ -106,9 +107,23 @@ def _called(step: Call, state: State) -> Any:
     def fill(leaf: Any) -> Any:
         return state.values[leaf] if isinstance(leaf, (Value, Other)) else leaf
 
+    # Code that asks for views counts on the form that the network itself would give it.
+    for one in held((step.arguments, dict(step.keywords))):
+        tensor = state.values[one]
+        if isinstance(tensor, Tensor) and turned(tensor):
+            state.values[one] = tensor.contiguous()
     args = fx.node.map_aggregate(step.arguments, fill)
     keywords = fx.node.map_aggregate(dict(step.keywords), fill)
     return counted(step, state, lambda: step.run(*args, **keywords))
+
+
+def turned(x: Tensor) -> bool:
+    """Whether a tensor has its channels innermost."""
+    return (
+        x.dim() == 4
+        and not x.is_contiguous()
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def counted(step: Step, state: State, run: Callable[[], Any]) -> Any:

@@ -7,8 +7,8 @@ from ftwt.runtime import program
 from ftwt.runtime.native.binding import available
 from ftwt.runtime.program import Step, Value
 
-# As MOST_TAPS in src/engine.h.
-MOST_TAPS = 169
+# As MOST_TAPS in src/engine.h, and POOL_ROW in src/planes.h.
+MOST_TAPS, POOL_ROW = 169, 2048
 
 
 def supports(step: Step) -> bool:
@@ -25,7 +25,8 @@ def supports(step: Step) -> bool:
         case program.Conv():
             taps = step.weight.shape[2:].numel() if step.weight.dim() == 4 else MOST_TAPS + 1
             space = len(step.source.shape) == 3 and len(step.output.shape) == 3
-            return space and taps <= MOST_TAPS and _plain(step.weight, step.bias)
+            fits = space and taps <= MOST_TAPS and _pool(step.pool, step.output)
+            return fits and _plain(step.weight, step.bias)
         case program.Linear():
             flat = len(step.output.shape) == 1 and _usable(step.source)
             return flat and _plain(step.weight, step.bias)
@@ -42,7 +43,8 @@ def supports(step: Step) -> bool:
             return plain and _usable(step.source)
         case program.Pooling():
             window = len(step.source.shape) == 3 and len(step.output.shape) == 3
-            return _usable(step.source) and (window or step.pool is None)
+            fits = step.pool is None or (window and _pool(step.pool, step.output))
+            return fits and _usable(step.source)
         case program.Activate() | program.Mask():
             return _usable(step.source)
         case _:
@@ -76,6 +78,13 @@ def _usable(*values: Value) -> bool:
 
 def _plain(*tensors: Tensor) -> bool:
     return all(tensor.dtype == float32 and tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _pool(pool: program.Pool | None, output: Value) -> bool:
+    """Whether a window's row of inputs, padded, has room."""
+    if pool is None:
+        return True
+    return (output.shape[2] - 1) * pool.stride[1] + pool.kernel[1] <= POOL_ROW
 
 
 def _gate(step: program.Gate) -> bool:

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from ftwt.gates import bottleneck, pooled_linear, untrained
 from ftwt.runtime.native import structs
 
-# As MOST_LANES in src/engine.h.
-LANES = 16
+# As MOST_LANES and TILE in src/engine.h.
+LANES, TILE = 16, 64
 
 
 class GateWeights(NamedTuple):
@@ -67,9 +67,9 @@ def gate_weights(module: nn.Module) -> GateWeights:
             raise AssertionError("supports() takes no such gate")
 
 
-def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in padded"]:
-    """One row for each input, zeros after the last output."""
-    return padded(weight.t())
+def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in*padded"]:
+    """One row for each input, zeros after the last output; tile by tile of outputs."""
+    return torch.cat([tile.flatten() for tile in torch.split(padded(weight.t()), TILE, 1)])
 
 
 def padded(tensor: Float[Tensor, "... n"]) -> Float[Tensor, "... padded"]:

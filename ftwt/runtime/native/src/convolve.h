@@ -80,6 +80,7 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
             .shift = layout->shift,
             .inputs = block->inputs,
             .taps = layout->taps,
+            .inside = layout->kind == LAYOUT_MASKED ? layout->inside : 0,
         };
         if (layout->kind == LAYOUT_PLAIN) {
             micro_work.input = ftwt_plane(plan, step->source[0], sample, 0);

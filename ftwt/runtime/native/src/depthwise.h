@@ -27,8 +27,7 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
             float *plane = step->pool ? scratch->plane + plan->scratch_plane : result;
             if (live->flag[channel]) {
                 const float *x = ftwt_plane(plan, step->source[0], sample, channel);
-                lay_out(layout, &step->window, x, in->height, in->width, step->middle,
-                        scratch->plane);
+                lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
                 micro_work micro_work = {
                     .input = scratch->plane,
                     .order = plan->counting,

@@ -5,6 +5,8 @@
 #include "program.h"
 
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
+/* Outputs whose weights lie together in a gate or linear layer; samples that share them. */
+enum { TILE = 64, MOST_GROUP = 16 };
 
 /* How a convolution's inputs are laid out for its kernel, and where its results go.
  *
@@ -12,7 +14,7 @@ enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
  * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
  * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
  */
-enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW };
+enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW, LAYOUT_MASKED };
 
 typedef struct {
     int32_t kind, taps;
@@ -21,8 +23,10 @@ typedef struct {
     int32_t phases[2];      /* down and across */
     int32_t shift[MOST_TAPS];
     int32_t vectors;
+    uint32_t inside[3];     /* of a masked layout: lanes that each column of taps finds inside */
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
+    int32_t *from;          /* null, or for each float of a plane its place in the input's, or -1 */
 } ftwt_layout;
 
 /* The live channels of one sample. */
@@ -51,6 +55,8 @@ typedef struct {
     int64_t *executed; /* (B) or null */
     float *packed;     /* live inputs of all samples, laid out */
     float *pooled;     /* of a gate: (B, C_in) */
+    float *less;       /* of a gate: (B), what a dead channel's zero becomes */
+    int32_t group;     /* of a gate: samples of an item */
     ftwt_live *few;    /* of a convolution with few positions: inputs, or groups of inputs */
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
@@ -67,7 +73,7 @@ struct ftwt_plan {
     ftwt_scratch *scratch;
     ftwt_block *block;
     ftwt_live *few;
-    float *packed, *pooled;
+    float *packed, *pooled, *less;
     int64_t scratch_plane; /* where output planes begin in a scratch */
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
     int32_t *counting;     /* 0, 1, 2, ... */
@@ -91,8 +97,10 @@ typedef struct ftwt_kernels {
     int (*arrange)(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step);
     /* The most filters that a kernel makes at once, of so many vectors each. */
     int32_t filters[MOST_VECTORS + 1];
+    int32_t masked_vectors; /* the most that it makes in a masked layout */
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
-    ftwt_phase *gate_pool, *gate_decide, *pack, *convolve, *depthwise, *linear, *planes;
+    ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
+    ftwt_phase *pack, *convolve, *depthwise, *linear, *planes;
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;
@@ -110,6 +118,11 @@ static inline const ftwt_live *ftwt_live_of(const struct ftwt_plan *plan, int se
 static inline const ftwt_live *
 ftwt_live_in(const struct ftwt_plan *plan, int value, int sample) {
     return ftwt_live_of(plan, plan->program.value[value].set, sample);
+}
+
+/* A logit that is no number lets its filter run, so that the output shows it. */
+static inline uint8_t runs(float logit, float threshold) {
+    return !(logit <= threshold);
 }
 
 static inline void ftwt_count(const ftwt_work *work, int sample, int64_t macs) {

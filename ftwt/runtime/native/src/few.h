@@ -37,17 +37,38 @@ INLINE vec repeat(const float *weights) {
 #endif
 }
 
-/* The value of a plane under tap `tap` at output position `position`, zero outside. */
-static float under(const ftwt_step *step, const ftwt_value *in, const float *plane, int position,
-                   int tap) {
-    const ftwt_window *w = &step->window;
-    if (position >= step->middle[0] * step->middle[1]) return 0;
-    int y = position / step->middle[1] * w->stride[0] - w->padding[0] +
-            tap / w->kernel[1] * w->dilation[0];
-    int x = position % step->middle[1] * w->stride[1] - w->padding[1] +
-            tap % w->kernel[1] * w->dilation[1];
-    if (y < 0 || y >= in->height || x < 0 || x >= in->width) return 0;
-    return plane[(int64_t)y * in->width + x];
+/* For each float of a packed input or group its place in the first plane, -1 for a zero. */
+static int tabulate_few(ftwt_layout *layout, const ftwt_step *step, const ftwt_value *in) {
+    if (!has_table(layout)) return FTWT_MEMORY;
+    for (int i = 0; i < layout->plane; i++) {
+        int unit = i / LANES, position = i % LANES / SHARE, k = i % SHARE;
+        int tap = layout->taps == 1 ? 0 : layout->shift[unit] + k;
+        layout->from[i] = under(step, in, position, tap);
+        /* Weights that an earlier unit had. */
+        if (layout->taps > 1 && tap < unit * SHARE) layout->from[i] = -1;
+        if (layout->taps == 1 && layout->from[i] >= 0)
+            layout->from[i] += k * in->height * in->width;
+    }
+    return FTWT_OK;
+}
+
+/* SHARE planes side by side, the dead among them as zeros. */
+static void pack_group(const ftwt_layout *layout, const float *planes, const uint8_t *live,
+                       int size, float *to) {
+#if LANES == 16 && defined(__AVX512F__)
+    if (size * SHARE <= LANES) {
+        uint32_t flags = 0;
+        for (int k = 0; k < SHARE; k++) flags |= (uint32_t)live[k] << k;
+        const __m512i from = _mm512_loadu_si512(layout->from);
+        const uint32_t outside = _mm512_movepi32_mask(from);
+        const __mmask16 keep = (__mmask16)(flags * 0x1111 & ~outside);
+        const vec x = load_some(planes, size * SHARE);
+        store(to, (vec)_mm512_maskz_permutexvar_ps(keep, from, (__m512)x));
+        return;
+    }
+#endif
+    for (int i = 0; i < LANES; i++)
+        to[i] = layout->from[i] < 0 || !live[i % SHARE] ? 0 : planes[layout->from[i]];
 }
 
 /* Inputs, or groups of them, of one sample: the `first` of its list and a few more. */
@@ -58,19 +79,15 @@ static void pack_few(ftwt_plan *plan, const ftwt_work *work, int sample, int fir
     const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
     const ftwt_live *few = &work->few[sample];
     float *packed = work->packed + sample * plan->packed_sample;
+    const int size = in->height * in->width;
     for (int j = first; j < few->count && j < first + count; j++) {
+        const int channel = layout->taps == 1 ? few->list[j] * SHARE : few->list[j];
+        const float *planes = ftwt_plane(plan, step->source[0], sample, channel);
         float *to = packed + j * layout->plane;
-        for (int64_t i = 0; i < layout->plane; i++) {
-            int unit = (int)(i / LANES), position = (int)(i % LANES) / SHARE, k = (int)i % SHARE;
-            int tap = layout->taps == 1 ? 0 : layout->shift[unit] + k;
-            int channel = layout->taps == 1 ? few->list[j] * SHARE + k : few->list[j];
-            /* Weights that an earlier unit had. */
-            int again = layout->taps > 1 && tap < unit * SHARE;
-            to[i] = again || !live->flag[channel]
-                        ? 0
-                        : under(step, in, ftwt_plane(plan, step->source[0], sample, channel),
-                                position, tap);
-        }
+        if (layout->taps == 1)
+            pack_group(layout, planes, live->flag + channel, size, to);
+        else
+            pack_table(layout, planes, size, to);
     }
 }
 

@@ -29,18 +29,31 @@ INLINE void add_rows_of(
     for (int p = 0; p < P; p++) store(to + p * LANES, one[p] + two[p]);
 }
 
-/* `count` outputs, a multiple of LANES. */
-static void add_rows(
-    const float *rows, int64_t stride, const float *bias, const float *x,
-    const ftwt_live *live, float *to, int count
+/* One tile of `width` outputs, a multiple of LANES. */
+static void add_tile(
+    const float *tile, int width, const float *bias, const float *x, const ftwt_live *live,
+    float *to
 ) {
     int o = 0;
-    for (; o + ROW_VECTORS * LANES <= count; o += ROW_VECTORS * LANES)
-        add_rows_of(ROW_VECTORS, rows + o, stride, bias + o, x, live, to + o);
-    for (; o + 2 * LANES <= count; o += 2 * LANES)
-        add_rows_of(2, rows + o, stride, bias + o, x, live, to + o);
-    for (; o < count; o += LANES)
-        add_rows_of(1, rows + o, stride, bias + o, x, live, to + o);
+    for (; o + ROW_VECTORS * LANES <= width; o += ROW_VECTORS * LANES)
+        add_rows_of(ROW_VECTORS, tile + o, width, bias + o, x, live, to + o);
+    for (; o + 2 * LANES <= width; o += 2 * LANES)
+        add_rows_of(2, tile + o, width, bias + o, x, live, to + o);
+    for (; o < width; o += LANES)
+        add_rows_of(1, tile + o, width, bias + o, x, live, to + o);
+}
+
+static int tile_width(int64_t outputs, int first) {
+    return outputs - first < TILE ? (int)(outputs - first) : TILE;
+}
+
+/* `count` outputs of all from `first` on: whole tiles, of which each has all inputs together. */
+static void add_rows(
+    const float *rows, int64_t inputs, int64_t outputs, const float *bias, const float *x,
+    const ftwt_live *live, float *to, int first, int count
+) {
+    for (int o = first; o < first + count; o += TILE)
+        add_tile(rows + o * inputs, tile_width(outputs, o), bias + o, x, live, to + o - first);
 }
 
 static float max_over(const float *from, int64_t count) {
@@ -151,7 +164,8 @@ static void gate_decide(
             for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
             normalized = sample;
             if (step->rank) {
-                add_rows(step->weight, stride, start, x, live, hidden, (int)stride);
+                add_rows(step->weight, in->channels, stride, start, x, live, hidden, 0,
+                         (int)stride);
                 for (int r = 0; r < step->rank; r += LANES)
                     store(hidden + r, at_least(load(hidden + r), 0));
             }
@@ -159,20 +173,83 @@ static void gate_decide(
         int count = (int)(last_stride - first < ROW_OUTPUTS ? last_stride - first : ROW_OUTPUTS);
         if (step->rank) {
             ftwt_live all = {.list = plan->counting, .count = step->rank};
-            add_rows(step->weight2 + first, last_stride, step->bias2 + first, hidden, &all,
-                     logits, count);
+            add_rows(step->weight2, step->rank, last_stride, step->bias2, hidden, &all, logits,
+                     first, count);
         } else {
-            add_rows(step->weight + first, stride, start + first, x, live, logits, count);
+            add_rows(step->weight, in->channels, stride, start, x, live, logits, first, count);
         }
         uint8_t *flag = ftwt_live_of(plan, step->made, sample)->flag + first;
         if (count > outputs - first) count = outputs - first;
-        for (int o = 0; o < count; o++) flag[o] = logits[o] > work->threshold;
+        for (int o = 0; o < count; o++) flag[o] = runs(logits[o], work->threshold);
         if (step->rank)
             ftwt_count(work, sample,
                        (first ? 0 : (int64_t)live->count * step->rank) +
                            (int64_t)step->rank * count);
         else
             ftwt_count(work, sample, (int64_t)live->count * count);
+    }
+}
+
+/* An item is a sample. */
+static void gate_normalize(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
+) {
+    const int value = work->step->source[0], channels = plan->program.value[value].channels;
+    for (int sample = (int)from; sample < to; sample++) {
+        const ftwt_live *live = ftwt_live_in(plan, value, sample);
+        float *x = work->pooled + (int64_t)sample * channels;
+        const float less =
+            normalize(work->step->normalize, x, live, channels, scratch->vector, x);
+        for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
+        work->less[sample] = less;
+    }
+}
+
+/* An item is a tile of outputs for a few samples, which share the weights in the first cache. */
+static void gate_decide_many(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
+) {
+    (void)scratch;
+    const ftwt_step *step = work->step;
+    const int inputs = plan->program.value[step->source[0]].channels;
+    const int outputs = plan->program.set[step->made].width, batch = plan->program.batch;
+    const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
+    const int64_t groups = (batch + work->group - 1) / work->group;
+    float sums[MOST_GROUP][TILE] __attribute__((aligned(64)));
+    int place[MOST_GROUP];
+    for (int64_t item = from; item < to; item++) {
+        const int first = (int)(item / groups) * TILE, width = tile_width(stride, first);
+        const int begin = (int)(item % groups) * work->group;
+        const int many = batch - begin < work->group ? batch - begin : work->group;
+        const float *tile = step->weight + (int64_t)first * inputs;
+        for (int s = 0; s < many; s++) {
+            place[s] = 0;
+            for (int o = 0; o < width; o += LANES)
+                store(sums[s] + o, load(step->bias + first + o) +
+                                       work->less[begin + s] * load(step->rows + first + o));
+        }
+        for (int end = TILE_INPUTS; end < inputs + TILE_INPUTS; end += TILE_INPUTS)
+            for (int s = 0; s < many; s++) {
+                const ftwt_live *live = ftwt_live_in(plan, step->source[0], begin + s);
+                int last = live->count;
+                if (end < inputs) {
+                    last = (int)((int64_t)live->count * end / inputs);
+                    while (last < live->count && live->list[last] < end) last++;
+                    while (last > 0 && live->list[last - 1] >= end) last--;
+                }
+                const ftwt_live some = {
+                    .list = live->list + place[s], .count = last - place[s]
+                };
+                place[s] = last;
+                add_tile(tile, width, sums[s],
+                         work->pooled + (int64_t)(begin + s) * inputs, &some, sums[s]);
+            }
+        const int count = outputs - first < width ? outputs - first : width;
+        for (int s = 0; s < many; s++) {
+            uint8_t *flag = ftwt_live_of(plan, step->made, begin + s)->flag + first;
+            for (int o = 0; o < count; o++) flag[o] = runs(sums[s][o], work->threshold);
+            ftwt_count(work, begin + s, (int64_t)place[s] * count);
+        }
     }
 }
 
@@ -188,8 +265,8 @@ linear(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t fr
         const ftwt_live *live = ftwt_live_of(plan, step->reads, sample);
         int count = (int)(stride - first < ROW_OUTPUTS ? stride - first : ROW_OUTPUTS);
         add_rows(
-            step->weight + first, stride, step->bias + first,
-            ftwt_plane(plan, step->source[0], sample, 0), live, sums, count
+            step->weight, plan->program.set[step->reads].width, stride, step->bias,
+            ftwt_plane(plan, step->source[0], sample, 0), live, sums, first, count
         );
         for (int o = 0; o < count; o += LANES)
             store(sums + o, activate(load(sums + o), step->activation));

@@ -7,8 +7,12 @@
 
 /* Channels of one item. */
 enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUTPUTS = 128 };
+/* Inputs whose rows of a tile stay in the first cache. */
+enum { TILE_INPUTS = 96 };
 
 #include "micro.h"
+
+#include "table.h"
 
 #include "few.h"
 #include "layout.h"
@@ -25,12 +29,15 @@ const ftwt_kernels TABLE_NAME = {
     .supported = supported,
     .arrange = arrange,
     .filters = FILTERS,
+    .masked_vectors = MASKED_VECTORS,
     .plane_channels = CHUNK,
     .pack_channels = PACK_CHANNELS,
     .pool_channels = POOL_CHANNELS,
     .row_outputs = ROW_OUTPUTS,
     .gate_pool = gate_pool,
+    .gate_normalize = gate_normalize,
     .gate_decide = gate_decide,
+    .gate_decide_many = gate_decide_many,
     .pack = pack,
     .convolve = convolve,
     .depthwise = depthwise,

@@ -27,6 +27,38 @@ static int place_results(ftwt_layout *layout, int width, int kept, int rows) {
     return FTWT_OK;
 }
 
+static int tabulate_taps(ftwt_layout *layout, const ftwt_step *step, const ftwt_value *in) {
+    if (!has_table(layout)) return FTWT_MEMORY;
+    const int each = layout->vectors * LANES;
+    for (int i = 0; i < layout->plane; i++)
+        layout->from[i] = under(step, in, i % each, i / each);
+    return FTWT_OK;
+}
+
+/* 3x3 over narrow planes: a vector holds whole rows, so lanes at the sides are left out of loads
+ * instead of being followed by zeros. */
+static int is_masked(const ftwt_value *in, const ftwt_window *w) {
+    for (int axis = 0; axis < 2; axis++)
+        if (w->kernel[axis] != 3 || w->stride[axis] != 1 || w->padding[axis] != 1 ||
+            w->dilation[axis] != 1)
+            return 0;
+    return LANES % in->width == 0 && in->width < LANES &&
+           vectors_of(in->width * in->height) <= MASKED_VECTORS;
+}
+
+static void arrange_masked(ftwt_layout *layout, const ftwt_value *in) {
+    layout->kind = LAYOUT_MASKED;
+    layout->vectors = vectors_of(in->width * in->height);
+    /* A vector of zeros before the plane and one after it; the plane itself is aligned. */
+    layout->plane = (int64_t)(layout->vectors + 2) * LANES;
+    for (int t = 0; t < 9; t++) layout->shift[t] = LANES + (t / 3 - 1) * in->width + t % 3 - 1;
+    for (int lane = 0; lane < LANES; lane++)
+        for (int x = 0; x < 3; x++) {
+            int column = lane % in->width + x - 1;
+            if (column >= 0 && column < in->width) layout->inside[x] |= 1u << lane;
+        }
+}
+
 static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
     const ftwt_value *in = &program->value[step->source[0]];
     const ftwt_window *w = &step->window;
@@ -36,6 +68,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;
     if (is_few(in, step, layout->taps)) {
         arrange_few(layout);
+        if (tabulate_few(layout, step, in)) return FTWT_MEMORY;
         return place_results(layout, columns, columns, rows);
     }
     int plain = layout->taps == 1 && w->stride[0] == 1 && w->stride[1] == 1 && !w->padding[0] &&
@@ -45,6 +78,10 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
         layout->kind = LAYOUT_PLAIN;
         layout->plane = size;
         layout->vectors = vectors_of(size);
+        return place_results(layout, columns, columns, rows);
+    }
+    if (!depthwise && is_masked(in, w)) {
+        arrange_masked(layout, in);
         return place_results(layout, columns, columns, rows);
     }
     int down = w->stride[0], across = w->stride[1];
@@ -59,12 +96,14 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     else
         layout->width = (in->width + 2 * w->padding[1] + across - 1) / across;
     int positions = (rows - 1) * layout->width + columns;
-    if (!depthwise && rows * columns <= 2 * LANES &&
-        vectors_of(rows * columns) < vectors_of(positions)) {
+    const int fewer = vectors_of(rows * columns) < vectors_of(positions);
+    /* A single input is laid out once for each filter: that must cost little. */
+    if (depthwise ? size <= LANES : rows * columns <= 2 * LANES && fewer) {
         layout->kind = LAYOUT_TAPS;
         layout->vectors = vectors_of(rows * columns);
         for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
         layout->plane = (int64_t)layout->taps * layout->vectors * LANES;
+        if (tabulate_taps(layout, step, in)) return FTWT_MEMORY;
         return place_results(layout, columns, columns, rows);
     }
     layout->vectors = vectors_of(positions);
@@ -104,8 +143,33 @@ static void zero(float *to, int64_t count) {
     memset(to, 0, (size_t)count * sizeof *to);
 }
 
+#if LANES == 16 && defined(__AVX512F__)
+/* From column `at` on, zeros where there is no column. */
+INLINE __m512 load_inside(const float *row, int at, int width) {
+    const int below = at < 0 ? -at : 0, above = width - at;
+    uint32_t inside = above >= LANES ? 0xffff : above > 0 ? (1u << above) - 1 : 0;
+    inside &= below < LANES ? 0xffffu << below : 0;
+    return _mm512_maskz_loadu_ps((__mmask16)inside, row + at);
+}
+#endif
+
 /* Columns `first`, `first + stride`, ... of a row, `count` of them, zeros where there is no row. */
 static void copy_row(float *to, const float *row, int width, int first, int count, int stride) {
+#if LANES == 16 && defined(__AVX512F__)
+    if (stride <= 2) {
+        const __m512i even = _mm512_slli_epi32(
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 1
+        );
+        for (int i = 0; i < count; i += LANES) {
+            const int at = first + i * stride;
+            __m512 v = load_inside(row, at, width);
+            if (stride == 2)
+                v = _mm512_permutex2var_ps(v, even, load_inside(row, at + LANES, width));
+            store_some(to + i, (vec)v, count - i < LANES ? count - i : LANES);
+        }
+        return;
+    }
+#endif
     int skip = first < 0 ? (-first + stride - 1) / stride : 0;
     int have = first < width ? (width - first + stride - 1) / stride : 0;
     if (skip > count) skip = count;
@@ -119,27 +183,24 @@ static void copy_row(float *to, const float *row, int width, int first, int coun
 /* `plane` of height x width into the layout. */
 static void lay_out(
     const ftwt_layout *layout, const ftwt_window *w, const float *plane, int height, int width,
-    const int32_t middle[2], float *to
+    float *to
 ) {
-    int rows, columns, sets;
-    if (layout->kind == LAYOUT_TAPS) {
-        rows = middle[0], columns = middle[1], sets = layout->taps;
-    } else {
-        rows = layout->height, columns = layout->width;
-        sets = w->stride[0] * w->stride[1];
+    const int rows = layout->height, columns = layout->width, sets = w->stride[0] * w->stride[1];
+    if (layout->from) {
+        pack_table(layout, plane, height * width, to);
+        return;
+    }
+    if (layout->kind == LAYOUT_MASKED) {
+        const int size = height * width;
+        zero(to, LANES);
+        copy_strided(to + LANES, plane, size, 1);
+        zero(to + LANES + size, layout->plane - LANES - size);
+        return;
     }
     for (int set = 0; set < sets; set++) {
-        int down, across;
-        float *next;
-        if (layout->kind == LAYOUT_TAPS) {
-            down = set / w->kernel[1] * w->dilation[0];
-            across = set % w->kernel[1] * w->dilation[1];
-            next = to + layout->shift[set];
-        } else {
-            down = set / w->stride[1], across = set % w->stride[1];
-            next = to + (int64_t)set * rows * columns;
-            if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
-        }
+        const int down = set / w->stride[1], across = set % w->stride[1];
+        float *next = to + (int64_t)set * rows * columns;
+        if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
         for (int y = 0; y < rows; y++, next += columns) {
             int from = y * w->stride[0] + down - w->padding[0];
             if (from < 0 || from >= height)
@@ -150,13 +211,9 @@ static void lay_out(
                     w->stride[1]
                 );
         }
-        if (layout->kind == LAYOUT_TAPS)
-            zero(next, layout->vectors * LANES - rows * columns);
     }
-    if (layout->kind == LAYOUT_PADDED) {
-        int64_t used = (int64_t)sets * rows * columns;
-        zero(to + used, layout->plane - used);
-    }
+    int64_t used = (int64_t)sets * rows * columns;
+    zero(to + used, layout->plane - used);
 }
 
 static void
@@ -177,7 +234,7 @@ pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from
             lay_out(
                 work->layout, &step->window,
                 ftwt_plane(plan, step->source[0], sample, live->list[j]), in->height, in->width,
-                step->middle, packed + j * work->layout->plane
+                packed + j * work->layout->plane
             );
     }
 }

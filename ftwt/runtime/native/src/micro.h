@@ -10,6 +10,7 @@ typedef struct {
     const float *weight[MOST_FILTERS];
     float bias[MOST_FILTERS];
     float *result;           /* F x P vectors */
+    const uint32_t *inside;  /* for each column of a 3x3 kernel the lanes that it finds inside */
 } micro_work;
 
 typedef void micro_kernel(const micro_work *work);
@@ -17,8 +18,20 @@ typedef void micro_kernel(const micro_work *work);
 /* Inputs between reading a weight's cache line and asking for it. */
 enum { AHEAD = 24 };
 
+/* A number of taps that stands for a 3x3 kernel whose input has no columns of zeros beside it. */
+enum { MASKED = 33 };
+
+INLINE vec load_tap(const float *tap, const uint32_t *inside, const int t) {
+#if LANES == 16 && defined(__AVX512F__)
+    if (t % 3 != 1) return (vec)_mm512_maskz_loadu_ps((__mmask16)inside[t % 3], tap);
+#endif
+    (void)inside, (void)t;
+    return load(tap);
+}
+
 /* TAPS 0 reads their number from the work. */
-INLINE void micro(const micro_work *work, const int F, const int P, const int TAPS) {
+INLINE void micro(const micro_work *work, const int F, const int P, const int KIND) {
+    const int TAPS = KIND == MASKED ? 9 : KIND;
     /* Few sums would wait for each other: then odd taps have sums of their own. */
     const int ways = F * P <= 4 && TAPS == 9 ? 2 : 1;
     vec sum[MOST_FILTERS][MOST_VECTORS], odd[MOST_FILTERS][MOST_VECTORS];
@@ -26,6 +39,9 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int TA
     const int taps = TAPS ? TAPS : work->taps, inputs = work->inputs;
     const int64_t plane = work->plane;
     const float *input = work->input;
+    const uint32_t inside[3] = {
+        KIND == MASKED ? work->inside[0] : 0, 0, KIND == MASKED ? work->inside[2] : 0
+    };
     const int32_t *order = work->order, *channel = work->channel, *shift = work->shift;
 #pragma GCC unroll 8
     for (int f = 0; f < F; f++) {
@@ -50,7 +66,9 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int TA
             const float *tap = TAPS == 1 ? x : x + shift[t];
             vec in[MOST_VECTORS];
 #pragma GCC unroll 6
-            for (int p = 0; p < P; p++) in[p] = load(tap + p * LANES);
+            for (int p = 0; p < P; p++) 
+                in[p] = KIND == MASKED ? load_tap(tap + p * LANES, inside, t)
+                                       : load(tap + p * LANES);
 #pragma GCC unroll 8
             for (int f = 0; f < F; f++) {
                 const float w = weight[f][at + t];
@@ -105,12 +123,38 @@ MICRO_TO_4(3)
 #define TABLE(T) {{0}, {ROW_8(1, T)}, {ROW_6(2, T)}, {ROW_4(3, T)}, {0}, {0}, {0}}
 #endif
 
+#if LANES == 16
+/* Up to four vectors, whole rows in each. */
+enum { MASKED_VECTORS = 4 };
+#define MICRO_MASKED(F, P) \
+    static void micro_##F##_##P##_m(const micro_work *work) { micro(work, F, P, MASKED); }
+#define MASKED_TO_6(P) \
+    MICRO_MASKED(1, P) MICRO_MASKED(2, P) MICRO_MASKED(3, P) MICRO_MASKED(4, P) \
+    MICRO_MASKED(5, P) MICRO_MASKED(6, P)
+#define MASKED_TO_8(P) MASKED_TO_6(P) MICRO_MASKED(7, P) MICRO_MASKED(8, P)
+MASKED_TO_8(1)
+MASKED_TO_8(2)
+MASKED_TO_8(3)
+MASKED_TO_6(4)
+#else
+enum { MASKED_VECTORS = 0 };
+#endif
+
 static const int32_t most_filters[MOST_VECTORS + 1] = FILTERS;
 
 static void run_micro(const micro_work *work, int filters, int vectors) {
     static micro_kernel *const any[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(0);
     static micro_kernel *const one[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(1);
     static micro_kernel *const nine[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(9);
+#if LANES == 16
+    static micro_kernel *const masked[MASKED_VECTORS + 1][MOST_FILTERS] = {
+        {0}, {ROW_8(1, m)}, {ROW_8(2, m)}, {ROW_8(3, m)}, {ROW_6(4, m)}
+    };
+    if (work->inside) {
+        masked[vectors][filters - 1](work);
+        return;
+    }
+#endif
     if (work->taps == 1)
         one[vectors][filters - 1](work);
     else if (work->taps == 9)

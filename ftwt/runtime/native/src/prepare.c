@@ -111,6 +111,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->packed_sample = need->packed;
     plan->packed = allocate(plan, need->packed * p->batch + SLACK, sizeof(float));
     plan->pooled = allocate(plan, need->pooled * p->batch, sizeof(float));
+    plan->less = allocate(plan, p->batch, sizeof(float));
     plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
     plan->few = allocate(plan, p->batch, sizeof *plan->few);
     int32_t *list = allocate(plan, need->channels * p->batch, sizeof *list);
@@ -120,7 +121,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate(plan, one * plan->threads, sizeof(float));
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
-        !plan->block || !plan->counting || !scratch || !plan->few || !list)
+        !plan->less || !plan->block || !plan->counting || !scratch || !plan->few || !list)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {
         plan->scratch[t].vector = scratch;
@@ -160,6 +161,7 @@ void ftwt_release(ftwt_plan *plan) {
     for (int i = 0; plan->layout && i < plan->program.steps; i++) {
         free(plan->layout[i].valid);
         free(plan->layout[i].place);
+        free(plan->layout[i].from);
     }
     for (int i = 0; i < plan->memories; i++) free(plan->memory[i]);
     free(plan);

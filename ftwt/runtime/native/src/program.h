@@ -73,7 +73,8 @@ typedef struct {
     int32_t middle[2];     /* height and width between convolution and pooling */
     const int32_t *index;  /* of a pick: source channel plus one, 0 for zeros */
     /* Convolution: (C_out, C_in / groups, kh, kw). Linear: (C_in, stride). Gate: (C_in, stride) or
-     * hidden (C_in, rank stride). Table: logits (rows, C_out). */
+     * hidden (C_in, rank stride). Table: logits (rows, C_out). Of linear layers and gates the first
+     * 64 outputs of all inputs come first, then the next 64. */
     const float *weight;
     const float *bias;
     const float *rows;   /* gate: sums of the first layer over C_in; affine: scales */

@@ -8,6 +8,9 @@
 
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 
+/* What a core's second cache keeps beside the inputs. */
+enum { BAND_BYTES = 1 << 19 };
+
 typedef struct {
     ftwt_plan *plan;
     const float *thresholds;
@@ -24,6 +27,10 @@ typedef struct {
 
 static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
     return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
+}
+
+static int least(int one, int two) {
+    return one < two ? one : two;
 }
 
 static int64_t chunks(int64_t of, int64_t by) {
@@ -46,7 +53,9 @@ static void choose_panel(running *run) {
         filters += ftwt_live_of(plan, run->work.step->made, sample)->count;
     const double each = (double)filters / p->batch / run->work.step->groups;
     double least = 0;
-    for (int panel = 1; panel <= MOST_VECTORS && plan->kernels->filters[panel]; panel++) {
+    const int widest =
+        run->work.layout->kind == LAYOUT_MASKED ? plan->kernels->masked_vectors : MOST_VECTORS;
+    for (int panel = 1; panel <= widest && plan->kernels->filters[panel]; panel++) {
         const int most = plan->kernels->filters[panel], whole = vectors / panel;
         const double blocks = each <= most ? 1 : __builtin_ceil(each / most);
         double costs = whole * cost(each / blocks, panel);
@@ -60,18 +69,39 @@ static void choose_panel(running *run) {
     run->work.panels = (int)chunks(vectors, run->work.panel);
 }
 
-/* Groups of filters that one kernel makes; samples side by side, so that a group's weights stay in
- * the cache from one to the next. */
+/* The first place from `place` on in a sample's list of a channel from `channel` on. */
+static int first_from(const ftwt_live *live, int place, int channel) {
+    if (live->count && live->list[live->count - 1] < channel) return live->count;
+    while (place < live->count && live->list[place] < channel) place++;
+    return place;
+}
+
+/* How many blocks of one sample follow each other: as many as have weights that stay in the cache,
+ * so that neither these are read again for each sample nor the sample's inputs for each block. */
+static int choose_band(const running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *s = run->work.step;
+    const int64_t most = run->plan->kernels->filters[run->work.panel];
+    int64_t kept = 0, width = p->set[s->made].width;
+    for (int sample = 0; sample < p->batch; sample++)
+        kept += ftwt_live_of(run->plan, s->made, sample)->count;
+    const int64_t row = p->value[s->source[0]].channels / s->groups * run->work.layout->taps * 4;
+    /* A block's filters lie among others that this sample skips. */
+    const int64_t block = most * row * width * p->batch / (kept ? kept : 1);
+    return block < BAND_BYTES ? (int)(BAND_BYTES / block) : 1;
+}
+
+/* Groups of filters that one kernel makes: bands of them, in each band sample by sample. */
 static void make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
     choose_panel(run);
-    const int most = plan->kernels->filters[run->work.panel];
+    const int most = plan->kernels->filters[run->work.panel], band = choose_band(run);
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
     ftwt_block *block = plan->block;
-    for (int round = 0, more = 1; more; round++) {
+    for (int from = 0, more = 1; more; from += band) {
         more = 0;
         for (int sample = 0; sample < p->batch; sample++) {
             const ftwt_live *made = ftwt_live_of(plan, s->made, sample);
@@ -79,21 +109,21 @@ static void make_blocks(running *run) {
             int filter = 0, input = 0;
             for (int group = 0; group < s->groups; group++) {
                 int filters = filter, inputs = input;
-                while (filter < made->count && made->list[filter] < (group + 1) * per_filters)
-                    filter++;
-                while (input < live->count && live->list[input] < (group + 1) * per_inputs) input++;
+                filter = first_from(made, filter, (group + 1) * per_filters);
+                input = first_from(live, input, (group + 1) * per_inputs);
                 int count = filter - filters, blocks = (int)chunks(count, most);
-                more |= round + 1 < blocks;
-                if (round >= blocks) continue;
-                int first = count * round / blocks, last = count * (round + 1) / blocks;
-                *block++ = (ftwt_block){
-                    .sample = sample,
-                    .first = filters + first,
-                    .filters = last - first,
-                    .first_input = inputs,
-                    .inputs = input - inputs,
-                    .group = group,
-                };
+                more |= from + band < blocks;
+                for (int round = from; round < from + band && round < blocks; round++) {
+                    int first = count * round / blocks, last = count * (round + 1) / blocks;
+                    *block++ = (ftwt_block){
+                        .sample = sample,
+                        .first = filters + first,
+                        .filters = last - first,
+                        .first_input = inputs,
+                        .inputs = input - inputs,
+                        .group = group,
+                    };
+                }
             }
         }
     }
@@ -128,7 +158,7 @@ static void fill_table(running *run) {
     for (int sample = 0; sample < p->batch; sample++) {
         const float *row = s->weight + (int64_t)(sample % s->rank) * width;
         uint8_t *flag = ftwt_live_of(run->plan, s->made, sample)->flag;
-        for (int c = 0; c < width; c++) flag[c] = row[c] > run->work.threshold;
+        for (int c = 0; c < width; c++) flag[c] = runs(row[c], run->work.threshold);
     }
 }
 
@@ -159,9 +189,16 @@ static int set_up(running *run) {
         return 0;
     }
     if (s->kind == STEP_GATE) {
-        last = run->phase == 1;
-        run->kernel = last ? kernels->gate_decide : kernels->gate_pool;
-        each = last ? chunks(made, kernels->row_outputs) : chunks(in, kernels->pool_channels);
+        const int many = !s->rank && p->batch >= 4 && p->batch >= 2 * run->threads;
+        last = run->phase == 1 + many;
+        run->work.group = least(MOST_GROUP, (int)chunks(p->batch, run->threads));
+        if (!run->phase)
+            run->kernel = kernels->gate_pool, each = chunks(in, kernels->pool_channels);
+        else if (!last)
+            run->kernel = kernels->gate_normalize, each = 1;
+        else
+            run->kernel = many ? kernels->gate_decide_many : kernels->gate_decide,
+            each = chunks(made, kernels->row_outputs);
     } else if (s->kind == STEP_LINEAR) {
         run->kernel = kernels->linear;
         each = chunks(made, kernels->row_outputs);
@@ -182,6 +219,8 @@ static int set_up(running *run) {
             group_inputs(run);
     }
     run->items = each * p->batch;
+    if (run->kernel == kernels->gate_decide_many)
+        run->items = chunks(made, TILE) * chunks(p->batch, run->work.group);
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
         run->items = (int64_t)run->work.blocks * run->work.pieces;
     run->fill = run->items;
@@ -291,7 +330,8 @@ int ftwt_run(
         .nanoseconds = nanoseconds,
         .step = -1,
         .phase = -1,
-        .work = {.packed = plan->packed, .pooled = plan->pooled, .few = plan->few},
+        .work = {.packed = plan->packed, .pooled = plan->pooled, .less = plan->less,
+                 .few = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
     return FTWT_OK;

@@ -79,16 +79,39 @@ INLINE void store_packed(float *to, vec v, uint32_t bits) {
 #endif
 }
 
+/* Both halves of a vector in both orders: lane i meets lane i + LANES / 2, and so on down. */
+#if LANES == 16 && defined(__AVX512F__)
+#define FOLD(v, OP) \
+    v = OP(v, (vec)_mm512_shuffle_f32x4((__m512)v, (__m512)v, 0x4e)); \
+    v = OP(v, (vec)_mm512_shuffle_f32x4((__m512)v, (__m512)v, 0xb1)); \
+    v = OP(v, (vec)_mm512_permute_ps((__m512)v, 0x4e)); \
+    v = OP(v, (vec)_mm512_permute_ps((__m512)v, 0xb1));
+#elif LANES == 8 && defined(__AVX__)
+#define FOLD(v, OP) \
+    v = OP(v, (vec)_mm256_permute2f128_ps((__m256)v, (__m256)v, 1)); \
+    v = OP(v, (vec)_mm256_permute_ps((__m256)v, 0x4e)); \
+    v = OP(v, (vec)_mm256_permute_ps((__m256)v, 0xb1));
+#else
+#define FOLD(v, OP) \
+    for (int half = LANES / 2; half; half /= 2) { \
+        vec other = v; \
+        for (int i = 0; i < half; i++) other[i] = v[i + half]; \
+        v = OP(v, other); \
+    }
+#endif
+
+INLINE vec sum_both(vec one, vec two) {
+    return one + two;
+}
+
 INLINE float sum_of(vec v) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += v[i];
-    return sum;
+    FOLD(v, sum_both)
+    return v[0];
 }
 
 INLINE float max_of(vec v) {
-    float max = v[0];
-    for (int i = 1; i < LANES; i++) max = v[i] > max || v[i] != v[i] ? v[i] : max;
-    return max;
+    FOLD(v, larger)
+    return v[0];
 }
 
 /* exp by range reduction to |r| <= ln 2 / 2 and a polynomial (Cephes' expf; 2 units in the last
