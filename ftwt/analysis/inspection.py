@@ -2,11 +2,16 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
+
+if TYPE_CHECKING:
+    from ftwt.data import Dataset
+    from ftwt.storage import Card
 
 Loader = Iterable[tuple[Tensor, Tensor]]
 
@@ -37,6 +42,20 @@ def check_gated(model: nn.Module, called: str) -> None:
         raise FtwtError(
             f"{called}: {type(model).__name__} has no gates; "
             "give a gated network, which ftwt.attach(network, pruning, example=...) makes"
+        )
+
+
+def check_classes(run: str, card: "Card", dataset: "Dataset") -> None:
+    """Raise FtwtError unless the data has the classes that a saved model knows."""
+    if len(dataset.classes) != card.num_classes:
+        raise FtwtError(
+            f"{run} knows {card.num_classes} classes, {dataset.name} has {len(dataset.classes)}; "
+            "give the data that it was trained on"
+        )
+    if card.classes and card.classes != dataset.classes:
+        raise FtwtError(
+            f"{run} knows the classes {', '.join(card.classes[:5])}, {dataset.name} has "
+            f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ftwt import data, storage
-from ftwt.analysis.inspection import Loader
+from ftwt.analysis.inspection import Loader, check_classes
 from ftwt.analysis.removal import Slim, slim
 from ftwt.budget import named
 from ftwt.errors import FtwtError
@@ -63,7 +63,7 @@ def slim_run(
             f"slim: {run} holds a plain network without gates; give a run trained without --dense"
         )
     dataset = data.load(name, size=size, only="train", workers=workers)
-    named.check_classes(str(run), card, dataset)
+    check_classes(str(run), card, dataset)
     images = dataset.train
     count = len(images) if limit is None else min(limit, len(images))
     mean, std = card.mean or dataset.mean, card.std or dataset.std

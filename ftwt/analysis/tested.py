@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ftwt import data, storage
 from ftwt.analysis.activity import Activity, activity
+from ftwt.analysis.inspection import check_classes
 from ftwt.data import Dataset
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
-from ftwt.errors import FtwtError
 from ftwt.files import write_atomically
 from ftwt.macs import dense_macs
 from ftwt.model import Gated
@@ -59,16 +59,7 @@ def evaluate_run(
     # The training images are only for their statistics, which a run brings with it.
     only: Literal["test"] | None = "test" if card.mean and card.std else None
     dataset = data.load(name, size=size, only=only, workers=workers)
-    if len(dataset.classes) != card.num_classes:
-        raise FtwtError(
-            f"eval: {run} knows {card.num_classes} classes, {name} has {len(dataset.classes)}; "
-            "give the data that it was trained on"
-        )
-    if card.classes and card.classes != dataset.classes:
-        raise FtwtError(
-            f"eval: {run} knows the classes {', '.join(card.classes[:5])}, {name} has "
-            f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
-        )
+    check_classes(f"eval: {run}", card, dataset)
     batches = _test_batches(dataset, card, limit)
     if isinstance(model, Gated):
         measured = _gated(model, card, batches, file.parent / "dense.safetensors")

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from ftwt import data, storage
+from ftwt.analysis.inspection import check_classes
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.named import check_classes, served, validation
+from ftwt.budget.named import served, validation
 from ftwt.errors import FtwtError
 from ftwt.model import Gated
 from ftwt.training.evaluation import evaluate

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from ftwt import networks, storage
-from ftwt.analysis.inspection import Loader
+from ftwt.analysis.inspection import Loader, check_classes
 from ftwt.attach import attach
 from ftwt.data import Dataset, Split, serve
 from ftwt.data.loaders import evaluation_batch
@@ -56,15 +56,6 @@ def gated(
         storage.load_weights(network, plain, source=str(init))
     found = attach(network, Pruning(), example=example).to(device)
     return Named(found.eval(), dataset.mean, dataset.std)
-
-
-def check_classes(name: str, card: storage.Card, dataset: Dataset) -> None:
-    """Raise FtwtError unless the data has the classes that the model knows."""
-    if len(dataset.classes) != card.num_classes:
-        raise FtwtError(
-            f"{name} knows {card.num_classes} classes, {dataset.name} has "
-            f"{len(dataset.classes)}; give the data that it was trained on"
-        )
 
 
 def validation(

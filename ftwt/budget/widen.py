@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ftwt import losses, specs, storage
+from ftwt.analysis.inspection import check_classes
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.named import check_classes, served, validation
+from ftwt.budget.named import served, validation
 from ftwt.budget.train import Train, waits_for_calibration
 from ftwt.data import Dataset
 from ftwt.dial import Knot

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ftwt import specs
 from ftwt.analysis.activity import Activity, activity
-from ftwt.analysis.inspection import Loader
+from ftwt.analysis.inspection import Loader, check_classes
 from ftwt.data import Dataset, Split, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
@@ -64,7 +64,7 @@ class Study:
 
     def __post_init__(self) -> None:
         for run in (*self.given, *self.starts):
-            _check_classes(run, self.dataset)
+            check_classes(f"paper: {run.folder}", run.card, self.dataset)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -212,16 +212,4 @@ def _check_same(run: Run, made: Recipe) -> None:
         raise FtwtError(
             f"paper: {run.folder} was trained by another recipe, it differs in "
             f"{', '.join(differs)}; give a new folder"
-        )
-
-
-def _check_classes(run: Run, dataset: Dataset) -> None:
-    card = run.card
-    if card.num_classes != len(dataset.classes) or (card.classes or dataset.classes) != (
-        dataset.classes
-    ):
-        raise FtwtError(
-            f"paper: {run.folder} knows {card.num_classes} classes "
-            f"({', '.join(card.classes[:3])}...), {dataset.name} has {len(dataset.classes)} "
-            f"({', '.join(dataset.classes[:3])}...); give the data that it was trained on"
         )
