@@ -324,6 +324,7 @@ def _curve_table(record: dict[str, Any]) -> str:
         f"| {_percent(row['other_accuracy'])} | {_percent(row['reduction'])} "
         f"| {_percent(row['accuracy'])} | {_points(row['accuracy'] - row['other_accuracy'])} |"
         for row in record["rows"]
+        if row["other"] != record["run"]
     ]
     return (
         f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
