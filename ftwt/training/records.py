@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 def circumstances(device: torch.device | str) -> dict[str, Any]:
     """Command, versions and machine, for `run.json`."""
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [*_program(Path(sys.argv[0])), *sys.argv[1:]],
         "versions": versions(),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
@@ -83,6 +83,13 @@ def append_metrics(out: Path, row: Epoch) -> None:
     lines = file.read_text().splitlines()[: row.epoch] if file.is_file() else []
     lines.append(json.dumps(values))
     write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def _program(path: Path) -> tuple[str, ...]:
+    """How this program was called: by its name, or as a package."""
+    if path.name == "__main__.py":
+        return ("python", "-m", path.parent.name)
+    return (path.name,)
 
 
 def _device_name(device: torch.device | str) -> str:
