@@ -285,17 +285,18 @@ def _near(record: dict[str, Any], prediction: str) -> int:
 
 def _solve_table(record: dict[str, Any]) -> str:
     rows = [
-        f"| {row['run']} | {_percent(row['asked'])} | {'by layer' if row['per_layer'] else 'one'} "
+        f"| {row['run']} | {row['images']:,} "
+        f"| {_percent(row['asked'])} | {'by layer' if row['per_layer'] else 'one'} "
         f"| {_percent(row['predicted'])} | {_percent(row['one_pass'])} "
         f"| {_percent(row['accuracy'])} | {_percent(row['dense_accuracy'])} "
         f"| {row['seconds']:.0f} |"
         for row in record["rows"]
     ]
     return (
-        f"**Solving.** Under an oracle with the masks applied, on {record['rows'][0]['images']:,} "
-        "validation images; no training.\n\n"
-        "| run | asked, % | mass | came, % | one pass, % | oracle's accuracy, % "
-        "| plain accuracy, % | s |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+        "**Solving.** Under an oracle with the masks applied, on some validation images; no "
+        "training.\n\n"
+        "| run | images | asked, % | mass | came, % | one pass, % | oracle's accuracy, % "
+        "| plain accuracy, % | s |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
     )
 
 
