@@ -69,16 +69,7 @@ def train_to(
     # outcome than what they become when masks are applied to weights that do not know them.
     solution = solve(start, images, reduction=reduction, per_layer=per_layer, sequential=False)
     made = replace(recipe, pruning=solution.pruning)
-    if waits_for_calibration(out):
-        model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
-        if specs.renewed(record["specification"]) != specs.recorded(made):
-            raise FtwtError(
-                f"train: {out} holds a finished training with other options; give the same as for "
-                "that run, or a new folder"
-            )
-    else:
-        model, record = train(made)
-    assert isinstance(model, Gated)
+    model, record = trained_or_finished(made, out, train, outcome="budget", called="train")
     held = validation(dataset, dataset.mean, dataset.std)
     trained = evaluate(model.with_thresholds(dict.fromkeys(model.sites, 0.0)), held)
     model = calibrate(model, held, reductions=[reduction])
@@ -95,6 +86,27 @@ def train_to(
 
     on_main(write)
     return finished, record
+
+
+def trained_or_finished(
+    recipe: Recipe, out: Path, train: Train, *, outcome: str, called: str
+) -> tuple[Gated, dict[str, Any]]:
+    """Train a gated recipe into `out`, unless that was done and only its calibration is missing.
+
+    Raises:
+        FtwtError: what was trained there has other options.
+    """
+    if not waits_for_calibration(out, outcome):
+        model, record = train(recipe)
+    else:
+        model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
+        if specs.renewed(record["specification"]) != specs.recorded(recipe):
+            raise FtwtError(
+                f"{called}: {out} holds a finished training with other options; give the same as "
+                "for that run, or a new folder"
+            )
+    assert isinstance(model, Gated)
+    return model, record
 
 
 def waits_for_calibration(out: Path, outcome: str = "budget") -> bool:

@@ -1,6 +1,5 @@
 """Training one model for several budgets, from one that was trained for a single one."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ftwt import losses, specs, storage
+from ftwt import losses, storage
 from ftwt.analysis.inspection import check_classes
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import served, validation
-from ftwt.budget.train import Train, waits_for_calibration
+from ftwt.budget.train import Train, trained_or_finished
 from ftwt.data import Dataset
 from ftwt.dial import Knot
 from ftwt.errors import FtwtError
@@ -80,16 +79,7 @@ def widen(
     everything = served(held, dataset.mean, dataset.std)
     start = calibrate(model, found, reductions=reductions)
     made = _recipe(run, card.network, start, epochs, lr, seed)
-    if waits_for_calibration(out, "budgets"):
-        trained, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
-        if specs.renewed(record["specification"]) != specs.recorded(made):
-            raise FtwtError(
-                f"widen: {out} holds a finished training with other options; give the same as for "
-                "that run, or a new folder"
-            )
-    else:
-        trained, record = train(made)
-    assert isinstance(trained, Gated)
+    trained, record = trained_or_finished(made, out, train, outcome="budgets", called="widen")
     final = calibrate(trained.to(device), found, reductions=reductions)
     record["budgets"] = [
         {
