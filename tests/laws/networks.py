@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import ftwt
 from tests.laws.blocks import BLOCKS
 
 CHANNELS = 3
@@ -223,3 +224,14 @@ def random_masks(model, batch: int, seed: int, share: float) -> dict[str, Tensor
         gate.site.name: torch.rand(batch, gate.site.out_channels, generator=generator) < share
         for gate in model.gates.values()
     }
+
+
+def backbone(name: str) -> tuple[nn.Module, Tensor]:
+    """A network by name in eval mode, with norms that shift, and two small images for it."""
+    torch.manual_seed(0)
+    network = ftwt.networks.build(name).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    side = 32 if name.startswith("cifar") else 64
+    return network, torch.randn(2, 3, side, side)

@@ -9,7 +9,7 @@ from torch import nn
 import ftwt
 from ftwt import FtwtError, analysis, gates
 from ftwt.slicing import narrow
-from tests.laws.networks import images, networks, random_masks
+from tests.laws.networks import backbone, images, networks, random_masks
 
 REFUSED = (
     "it changes in place what",
@@ -119,12 +119,7 @@ def test_a_narrowed_network_is_saved_and_loaded(tmp_path_factory, network, batch
      "torchvision:mobilenet_v3_small", "torchvision:shufflenet_v2_x0_5"],
 )  # fmt: skip
 def test_backbones(name):
-    torch.manual_seed(0)
-    network = ftwt.networks.build(name).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    batch = torch.randn(2, 3, 32, 32) if name.startswith("cifar") else torch.randn(2, 3, 64, 64)
+    network, batch = backbone(name)
     model, trace, kept = whole_and_kept(network, batch, gates.PooledLinear(), 0, 0.6, where=None)
     small = narrow(model, kept)
     with torch.no_grad():

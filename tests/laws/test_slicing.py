@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import FtwtError, gates
 from ftwt.slicing import cut
-from tests.laws.networks import images, networks, random_masks
+from tests.laws.networks import backbone, images, networks, random_masks
 
 REFUSED = ("it changes in place what", "its weights belong to no module")
 shares = st.sampled_from([-1.0, 0.1, 0.5, 0.9, 2.0])
@@ -76,12 +76,7 @@ def _biases(network: nn.Module) -> int:
      "torchvision:mobilenet_v3_small", "torchvision:shufflenet_v2_x0_5"],
 )  # fmt: skip
 def test_backbones(name):
-    torch.manual_seed(0)
-    network = ftwt.networks.build(name).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    batch = torch.randn(2, 3, 32, 32) if name.startswith("cifar") else torch.randn(2, 3, 64, 64)
+    network, batch = backbone(name)
     small, masked, macs = cut_and_masked(network, batch, 0, 0.5, fold=True, where=None)
     with torch.no_grad():
         expected, answer = masked(batch), small(batch)
