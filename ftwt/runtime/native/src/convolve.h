@@ -1,9 +1,10 @@
 /* Convolution of live inputs into active filters. */
 
-/* Stores P vectors of F filters from vector `first` on, after the activation. */
+/* Stores P vectors of F filters from vector `first` on, after the activation. Positions up to `end`
+ * of a plane are this caller's, who comes to them in order. */
 INLINE void finish_with(
     const ftwt_layout *layout, const int activation, const float *result, int filters, int vectors,
-    int first, float *const *to
+    int first, float *const *to, int64_t end
 ) {
     for (int f = 0; f < filters; f++) {
         for (int p = 0; p < vectors; p++) {
@@ -13,7 +14,9 @@ INLINE void finish_with(
             if (valid == (uint32_t)((1ull << LANES) - 1))
                 store(place, v);
             else
-                store_packed(place, v, valid);
+                store_packed(
+                    place, v, valid, layout->order[first + p], end - layout->place[first + p]
+                );
         }
     }
 }
@@ -21,20 +24,28 @@ INLINE void finish_with(
 /* The usual activations each with a loop of their own. */
 static void finish(
     const ftwt_layout *layout, int activation, const float *result, int filters, int vectors,
-    int first, float *const *to
+    int first, float *const *to, int64_t end
 ) {
+#define FINISH(KIND) finish_with(layout, KIND, result, filters, vectors, first, to, end)
     switch (activation) {
-    case ACT_NONE: finish_with(layout, ACT_NONE, result, filters, vectors, first, to); return;
-    case ACT_RELU: finish_with(layout, ACT_RELU, result, filters, vectors, first, to); return;
-    case ACT_RELU6: finish_with(layout, ACT_RELU6, result, filters, vectors, first, to); return;
-    default: finish_with(layout, activation, result, filters, vectors, first, to);
+    case ACT_NONE: FINISH(ACT_NONE); return;
+    case ACT_RELU: FINISH(ACT_RELU); return;
+    case ACT_RELU6: FINISH(ACT_RELU6); return;
+    default: FINISH(activation);
     }
+#undef FINISH
 }
 
-/* Panels from..to of some filters, into whole planes. */
+/* Where vector `vector` of a layout with `all` positions begins. */
+static int64_t place_of(const ftwt_layout *layout, int vector, int64_t all) {
+    return vector < layout->vectors ? layout->place[vector] : all;
+}
+
+/* Panels from..to of some filters, into planes of `all` positions. */
 static void
 make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *micro_work,
-            int filters, int from, int to, float *const *planes) {
+            int filters, int from, int to, float *const *planes, int64_t all) {
+    const int64_t end = place_of(layout, to * panel, all);
     float result[MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
     const float *input = micro_work->input;
     micro_work->result = result;
@@ -42,7 +53,7 @@ make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *mi
         int vectors = layout->vectors - first < panel ? layout->vectors - first : panel;
         micro_work->input = input + first * LANES;
         run_micro(micro_work, filters, vectors);
-        finish(layout, activation, result, filters, vectors, first, planes);
+        finish(layout, activation, result, filters, vectors, first, planes, end);
     }
     micro_work->input = input;
 }
@@ -51,12 +62,6 @@ static void pool_plane(
     const ftwt_window *window, int kind, const float *from, int height, int width, float *to,
     int out_height, int out_width
 );
-
-/* Positions that vectors from..to make. */
-static int64_t positions_of(const ftwt_layout *layout, int first, int last, int64_t all) {
-    int64_t begin = first < layout->vectors ? layout->place[first] : all;
-    return (last < layout->vectors ? layout->place[last] : all) - begin;
-}
 
 static void
 convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
@@ -105,7 +110,7 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
             make_few(&micro_work, step, block->filters, planes);
         } else
             make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin,
-                        end, planes);
+                        end, planes, middle);
         if (step->pool)
             for (int f = 0; f < block->filters; f++)
                 pool_plane(
@@ -115,7 +120,8 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
         ftwt_count(
             work, sample,
             (int64_t)block->filters * block->inputs * layout->taps *
-                positions_of(layout, begin * work->panel, end * work->panel, middle)
+                (place_of(layout, end * work->panel, middle) -
+                 place_of(layout, begin * work->panel, middle))
         );
     }
 }

@@ -1,7 +1,45 @@
 /* Convolution of one input into each filter. */
 
-static void constant_plane(float *to, float value, int64_t count) {
-    for (int64_t i = 0; i < count; i++) to[i] = value;
+/* Vectors between storing sums and finishing them. */
+enum { DEPTHWISE_VECTORS = 32 };
+
+/* Sums of `vectors` vectors of one laid out input, whose weights stay in registers if TAPS says how
+ * many there are. */
+INLINE void sum_taps(
+    const ftwt_layout *layout, const int TAPS, const float *weight, float bias, const float *x,
+    int vectors, float *result
+) {
+    const int taps = TAPS ? TAPS : layout->taps;
+    const float *tap[MOST_TAPS];
+    vec w[MOST_TAPS];
+#pragma GCC unroll 9
+    for (int t = 0; t < taps; t++) tap[t] = x + layout->shift[t], w[t] = splat(weight[t]);
+    for (int at = 0; at < vectors * LANES; at += LANES) {
+        vec even = splat(bias), odd = splat(0);
+#pragma GCC unroll 9
+        for (int t = 0; t < taps; t++)
+            if (t % 2)
+                odd += w[t] * load(tap[t] + at);
+            else
+                even += w[t] * load(tap[t] + at);
+        store(result + at, even + odd);
+    }
+}
+
+static void convolve_plane(
+    const ftwt_layout *layout, const float *weight, float bias, int activation, const float *x,
+    float *to, int64_t all
+) {
+    float result[DEPTHWISE_VECTORS * LANES] __attribute__((aligned(64)));
+    for (int first = 0; first < layout->vectors; first += DEPTHWISE_VECTORS) {
+        const int rest = layout->vectors - first;
+        const int vectors = rest < DEPTHWISE_VECTORS ? rest : DEPTHWISE_VECTORS;
+        if (layout->taps == 9)
+            sum_taps(layout, 9, weight, bias, x + first * LANES, vectors, result);
+        else
+            sum_taps(layout, 0, weight, bias, x + first * LANES, vectors, result);
+        finish(layout, activation, result, 1, vectors, first, &to, all);
+    }
 }
 
 static float activate_one(float x, int kind) {
@@ -28,23 +66,13 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
             if (live->flag[channel]) {
                 const float *x = ftwt_plane(plan, step->source[0], sample, channel);
                 lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
-                micro_work micro_work = {
-                    .input = scratch->plane,
-                    .order = plan->counting,
-                    .channel = plan->counting,
-                    .shift = layout->shift,
-                    .inputs = 1,
-                    .taps = layout->taps,
-                    .weight = {step->weight + (int64_t)filter * layout->taps},
-                    .bias = {step->bias[filter]},
-                };
-                make_panels(
-                    layout, BEST_VECTORS, step->activation, &micro_work, 1, 0,
-                    (layout->vectors + BEST_VECTORS - 1) / BEST_VECTORS, &plane
+                convolve_plane(
+                    layout, step->weight + (int64_t)filter * layout->taps, step->bias[filter],
+                    step->activation, scratch->plane, plane, middle
                 );
                 ran++;
             } else {
-                constant_plane(plane, activate_one(step->bias[filter], step->activation), middle);
+                fill_run(plane, activate_one(step->bias[filter], step->activation), middle);
             }
             if (step->pool)
                 pool_plane(&step->pooling, step->pool, plane, step->middle[0], step->middle[1],

@@ -26,6 +26,7 @@ typedef struct {
     uint32_t inside[3];     /* of a masked layout: lanes that each column of taps finds inside */
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
+    uint64_t *order;        /* for each vector, with up to eight lanes, those that stay; a byte each */
     int32_t *from;          /* null, or for each float of a plane its place in the input's, or -1 */
 } ftwt_layout;
 

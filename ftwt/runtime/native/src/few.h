@@ -66,6 +66,15 @@ static void pack_group(const ftwt_layout *layout, const float *planes, const uin
         store(to, (vec)_mm512_maskz_permutexvar_ps(keep, from, (__m512)x));
         return;
     }
+#elif LANES == 8 && defined(__AVX2__)
+    if (size * SHARE <= 2 * LANES) {
+        vec x, y;
+        load_both(planes, size * SHARE, &x, &y);
+        const uint64_t both = (live[0] ? 0xffffffffull : 0) | (live[1] ? ~0xffffffffull : 0);
+        const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi64x((long long)both));
+        store(to, (vec)_mm256_and_ps(keep, (__m256)pick_lanes(x, y, layout->from)));
+        return;
+    }
 #endif
     for (int i = 0; i < LANES; i++)
         to[i] = layout->from[i] < 0 || !live[i % SHARE] ? 0 : planes[layout->from[i]];

@@ -7,6 +7,12 @@
 
 /* Channels of one item. */
 enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUTPUTS = 128 };
+/* The largest plane that goes into a layout by a table without loops over single floats. */
+#if LANES == 8
+enum { TABLE_SIZE = 2 * LANES };
+#else
+enum { TABLE_SIZE = LANES };
+#endif
 /* Inputs whose rows of a tile stay in the first cache. */
 enum { TILE_INPUTS = 96 };
 

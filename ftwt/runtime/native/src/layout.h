@@ -12,13 +12,16 @@ static int vectors_of(int positions) {
 static int place_results(ftwt_layout *layout, int width, int kept, int rows) {
     layout->valid = calloc((size_t)layout->vectors, sizeof *layout->valid);
     layout->place = calloc((size_t)layout->vectors, sizeof *layout->place);
-    if (!layout->valid || !layout->place) return FTWT_MEMORY;
+    layout->order = calloc((size_t)layout->vectors, sizeof *layout->order);
+    if (!layout->valid || !layout->place || !layout->order) return FTWT_MEMORY;
     int place = 0;
     for (int v = 0; v < layout->vectors; v++) {
         layout->place[v] = place;
         for (int lane = 0; lane < LANES; lane++) {
             int at = v * LANES + lane;
             if (at / width < rows && at % width < kept) {
+                if (lane < 8)
+                    layout->order[v] |= (uint64_t)lane << 8 * __builtin_popcount(layout->valid[v]);
                 layout->valid[v] |= 1u << lane;
                 place++;
             }
@@ -98,7 +101,7 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     int positions = (rows - 1) * layout->width + columns;
     const int fewer = vectors_of(rows * columns) < vectors_of(positions);
     /* A single input is laid out once for each filter: that must cost little. */
-    if (depthwise ? size <= LANES : rows * columns <= 2 * LANES && fewer) {
+    if (depthwise ? size <= TABLE_SIZE : rows * columns <= 2 * LANES && fewer) {
         layout->kind = LAYOUT_TAPS;
         layout->vectors = vectors_of(rows * columns);
         for (int t = 0; t < layout->taps; t++) layout->shift[t] = t * layout->vectors * LANES;
@@ -129,18 +132,14 @@ static int phase_used(const ftwt_window *w, int axis, int phase) {
 
 static void copy_strided(float *to, const float *from, int count, int stride) {
     if (stride == 1) {
-        int i = 0;
-        for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
-        if (i < count) store_some(to + i, load_some(from + i, count - i), count - i);
+        copy_run(to, from, count);
     } else if (stride == 2) {
-        for (int i = 0; i < count; i++) to[i] = from[2 * i];
+        int i = 0;
+        for (; i + LANES <= count; i += LANES) store(to + i, load_even(from + 2 * i));
+        for (; i < count; i++) to[i] = from[2 * i];
     } else {
         for (int i = 0; i < count; i++) to[i] = from[(int64_t)i * stride];
     }
-}
-
-static void zero(float *to, int64_t count) {
-    memset(to, 0, (size_t)count * sizeof *to);
 }
 
 #if LANES == 16 && defined(__AVX512F__)
@@ -180,6 +179,26 @@ static void copy_row(float *to, const float *row, int width, int first, int coun
     for (int i = have; i < count; i++) to[i] = 0;
 }
 
+/* Rows without strides: zeros before the first, between any two, and after the last. */
+static void lay_out_rows(
+    const ftwt_layout *layout, const ftwt_window *w, const float *plane, int height, int width,
+    float *to
+) {
+    const int columns = layout->width, between = columns - width;
+    float *next = to + (int64_t)w->padding[0] * columns + w->padding[1];
+    fill_run(to, 0, next - to);
+    for (int y = 0; y + 1 < height; y++, plane += width, next += columns) {
+        copy_run(next, plane, width);
+        /* What these zeros cover of the next row is written after them. */
+        if (between <= LANES && width >= LANES)
+            store(next + width, splat(0));
+        else
+            fill_run(next + width, 0, between);
+    }
+    copy_run(next, plane, width);
+    fill_run(next + width, 0, to + layout->plane - next - width);
+}
+
 /* `plane` of height x width into the layout. */
 static void lay_out(
     const ftwt_layout *layout, const ftwt_window *w, const float *plane, int height, int width,
@@ -192,9 +211,13 @@ static void lay_out(
     }
     if (layout->kind == LAYOUT_MASKED) {
         const int size = height * width;
-        zero(to, LANES);
-        copy_strided(to + LANES, plane, size, 1);
-        zero(to + LANES + size, layout->plane - LANES - size);
+        fill_run(to, 0, LANES);
+        copy_run(to + LANES, plane, size);
+        fill_run(to + LANES + size, 0, layout->plane - LANES - size);
+        return;
+    }
+    if (sets == 1) {
+        lay_out_rows(layout, w, plane, height, width, to);
         return;
     }
     for (int set = 0; set < sets; set++) {
@@ -204,7 +227,7 @@ static void lay_out(
         for (int y = 0; y < rows; y++, next += columns) {
             int from = y * w->stride[0] + down - w->padding[0];
             if (from < 0 || from >= height)
-                for (int i = 0; i < columns; i++) next[i] = 0;
+                fill_run(next, 0, columns);
             else
                 copy_row(
                     next, plane + (int64_t)from * width, width, across - w->padding[1], columns,
@@ -213,7 +236,7 @@ static void lay_out(
         }
     }
     int64_t used = (int64_t)sets * rows * columns;
-    zero(to + used, layout->plane - used);
+    fill_run(to + used, 0, layout->plane - used);
 }
 
 static void

@@ -28,7 +28,7 @@ static void pool_plane(
         if (first >= end) {
             for (int x = 0; x < have; x++) rows[left + x] = none;
         } else {
-            copy_strided(rows + left, from + (int64_t)first * width, have, 1);
+            copy_run(rows + left, from + (int64_t)first * width, have);
             for (int i = first + 1; i < end; i++) {
                 const float *row = from + (int64_t)i * width;
                 int x = 0;
@@ -74,7 +74,7 @@ static void add_plane(
         started = 1;
     }
     if (!first)
-        zero(to, size);
+        fill_run(to, 0, size);
     else if (!started)
         memcpy(to, first, (size_t)size * sizeof *to);
 }
@@ -91,7 +91,7 @@ static void affine_plane(
     const float *from, float *to, int64_t size, float scale, float shift, int kind
 ) {
     if (!from) {
-        constant_plane(to, activate_one(shift, kind), size);
+        fill_run(to, activate_one(shift, kind), size);
         return;
     }
     int64_t i = 0;
@@ -105,7 +105,7 @@ static void multiply_plane(
 ) {
     for (int s = 0; s < 2; s++)
         if (!ftwt_live_in(plan, step->source[s], sample)->flag[channel]) {
-            zero(to, size);
+            fill_run(to, 0, size);
             return;
         }
     const float *one = ftwt_plane(plan, step->source[0], sample, channel);
@@ -124,13 +124,13 @@ static void pick_plane(
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
     if (source < 0 || !ftwt_live_in(plan, step->source[0], sample)->flag[source]) {
-        zero(to, (int64_t)out->height * out->width);
+        fill_run(to, 0, (int64_t)out->height * out->width);
         return;
     }
     const float *from = ftwt_plane(plan, step->source[0], sample, source);
     const int down = step->window.stride[0], across = step->window.stride[1];
     if (down == 1 && across == 1) {
-        copy_strided(to, from, out->height * out->width, 1);
+        copy_run(to, from, (int64_t)out->height * out->width);
         return;
     }
     for (int y = 0; y < out->height; y++)
@@ -156,9 +156,9 @@ static void make_plane(ftwt_plan *plan, const ftwt_step *step, int sample, int c
         while (at >= plan->program.value[step->source[s]].channels)
             at -= plan->program.value[step->source[s++]].channels;
         if (ftwt_live_in(plan, step->source[s], sample)->flag[at])
-            copy_strided(to, ftwt_plane(plan, step->source[s], sample, at), (int)size, 1);
+            copy_run(to, ftwt_plane(plan, step->source[s], sample, at), size);
         else
-            zero(to, size);
+            fill_run(to, 0, size);
         return;
     }
     default: break;
@@ -170,18 +170,18 @@ static void make_plane(ftwt_plan *plan, const ftwt_step *step, int sample, int c
         if (live)
             activate_plane(from, to, size, step->activation);
         else
-            constant_plane(to, activate_one(0, step->activation), size);
+            fill_run(to, activate_one(0, step->activation), size);
     } else if (step->kind == STEP_AFFINE) {
         affine_plane(
             live ? from : 0, to, size, step->rows[channel], step->bias[channel], step->activation
         );
     } else if (!live) {
-        zero(to, size);
+        fill_run(to, 0, size);
     } else if (step->kind == STEP_MASK) {
         if (ftwt_live_of(plan, step->reads, sample)->flag[channel])
-            copy_strided(to, from, (int)size, 1);
+            copy_run(to, from, size);
         else
-            zero(to, size);
+            fill_run(to, 0, size);
     } else if (step->pooling.kernel[0]) {
         pool_plane(
             &step->pooling, step->pool, from, in->height, in->width, to, out->height, out->width

@@ -161,6 +161,7 @@ void ftwt_release(ftwt_plan *plan) {
     for (int i = 0; plan->layout && i < plan->program.steps; i++) {
         free(plan->layout[i].valid);
         free(plan->layout[i].place);
+        free(plan->layout[i].order);
         free(plan->layout[i].from);
     }
     for (int i = 0; i < plan->memories; i++) free(plan->memory[i]);

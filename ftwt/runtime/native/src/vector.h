@@ -45,6 +45,10 @@ INLINE vec larger(vec one, vec two) {
 INLINE vec load_some(const float *from, int count) {
 #if LANES == 16 && defined(__AVX512F__)
     return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#elif LANES == 8 && defined(__AVX2__)
+    static const int32_t within[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const __m256i first = _mm256_loadu_si256((const __m256i *)(within + LANES - count));
+    return (vec)_mm256_maskload_ps(from, first);
 #else
     float lanes[LANES] = {0};
     memcpy(lanes, from, (size_t)count * 4);
@@ -55,6 +59,24 @@ INLINE vec load_some(const float *from, int count) {
 INLINE void store_some(float *to, vec v, int count) {
 #if LANES == 16 && defined(__AVX512F__)
     _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)v);
+#elif LANES == 8 && defined(__AVX2__)
+    /* Masked stores are slow on some processors. */
+    if (count & 8) {
+        store(to, v);
+        return;
+    }
+    __m128 rest = _mm256_castps256_ps128((__m256)v);
+    if (count & 4) {
+        _mm_storeu_ps(to, rest);
+        rest = _mm256_extractf128_ps((__m256)v, 1);
+        to += 4;
+    }
+    if (count & 2) {
+        _mm_storel_pi((__m64 *)to, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        to += 2;
+    }
+    if (count & 1) _mm_store_ss(to, rest);
 #else
     float lanes[LANES];
     store(lanes, v);
@@ -62,11 +84,20 @@ INLINE void store_some(float *to, vec v, int count) {
 #endif
 }
 
-/* The lanes whose bits are set, one after the other. */
-INLINE void store_packed(float *to, vec v, uint32_t bits) {
+/* The lanes whose bits are set, one after the other; `order` has these lanes, a byte each, and up
+ * to `room` floats may be overwritten. */
+INLINE void store_packed(float *to, vec v, uint32_t bits, uint64_t order, int64_t room) {
+    (void)order, (void)room;
 #if LANES == 16 && defined(__AVX512F__)
     __m512 packed = _mm512_maskz_compress_ps((__mmask16)bits, (__m512)v);
     store_some(to, (vec)packed, __builtin_popcount(bits));
+#elif LANES == 8 && defined(__AVX2__)
+    const __m256i lanes = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)order));
+    const vec packed = (vec)_mm256_permutevar8x32_ps((__m256)v, lanes);
+    if (room >= LANES)
+        store(to, packed);
+    else
+        store_some(to, packed, __builtin_popcount(bits));
 #else
     float lanes[LANES];
     store(lanes, v);
@@ -76,6 +107,40 @@ INLINE void store_packed(float *to, vec v, uint32_t bits) {
         to += bits >> i & 1;
         if (bits >> i <= 1) break;
     }
+#endif
+}
+
+/* `count` floats; the last vector begins early. */
+INLINE void copy_run(float *to, const float *from, int64_t count) {
+    if (count < LANES) {
+        store_some(to, load_some(from, (int)count), (int)count);
+        return;
+    }
+    for (int64_t i = 0; i + LANES < count; i += LANES) store(to + i, load(from + i));
+    store(to + count - LANES, load(from + count - LANES));
+}
+
+INLINE void fill_run(float *to, float value, int64_t count) {
+    const vec v = splat(value);
+    if (count < LANES) {
+        store_some(to, v, (int)count);
+        return;
+    }
+    for (int64_t i = 0; i + LANES < count; i += LANES) store(to + i, v);
+    store(to + count - LANES, v);
+}
+
+/* Every second of 2 * LANES - 1 floats. */
+INLINE vec load_even(const float *from) {
+#if LANES == 8 && defined(__AVX2__)
+    /* 0 2 8 10 | 4 6 12 14 */
+    const __m256 both =
+        _mm256_shuffle_ps((__m256)load(from), (__m256)load(from + LANES - 1), 0xd8);
+    return (vec)_mm256_permute4x64_pd((__m256d)both, 0xd8);
+#else
+    vec v;
+    for (int i = 0; i < LANES; i++) v[i] = from[2 * i];
+    return v;
 #endif
 }
 
