@@ -9,7 +9,7 @@
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 
 /* What a core's second cache keeps beside the inputs. */
-enum { BAND_BYTES = 1 << 19 };
+enum { BAND_BYTES = 1 << 18 };
 
 typedef struct {
     ftwt_plan *plan;
