@@ -86,7 +86,7 @@ class Step(Structure):
         ("groups", c_int32),
         ("rank", c_int32),
         ("sources", c_int32),
-        ("unused", c_int32),
+        ("row", c_int32),
         ("source", Ints),
         ("window", Window),
         ("pooling", Window),
@@ -125,5 +125,13 @@ class Tensor(Structure):
     _fields_ = (("data", c_void_p), ("count", c_int64))
 
 
+# As FTWT_FORMAT in src/program.h.
+_FORMAT = 2
 # As ftwt_abi() works it out: a library built from other sources than these shows here.
-ABI = sizeof(Value) + 10**3 * sizeof(Set) + 10**6 * sizeof(Step) + 10**9 * sizeof(Program)
+ABI = (
+    sizeof(Value)
+    + 10**3 * sizeof(Set)
+    + 10**6 * sizeof(Step)
+    + 10**9 * sizeof(Program)
+    + 10**12 * _FORMAT
+)

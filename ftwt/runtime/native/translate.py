@@ -13,7 +13,7 @@ from ftwt.runtime.native import structs
 from ftwt.runtime.native.placement import Lifetime, place
 from ftwt.runtime.native.sets import Sets
 from ftwt.runtime.native.support import product_sources
-from ftwt.runtime.native.weights import by_input, gate_weights, padded
+from ftwt.runtime.native.weights import by_filter, by_input, gate_weights, padded
 from ftwt.runtime.program import Step, Value, sources_of
 
 
@@ -82,7 +82,9 @@ class Translation:
                     *((n + 2 * pad - gap * (k - 1) - 1) // by + 1 for n, k, by, pad, gap in space)
                 )
                 self._pool(step.pool, row)
-                row.weight, row.bias = self._address(step.weight), self._address(step.bias)
+                filters = by_filter(step.weight.detach())
+                row.row = filters.shape[1]
+                row.weight, row.bias = self._address(filters), self._address(step.bias)
             case program.Linear():
                 row.kind = structs.STEPS["linear"]
                 row.reads = self._sets.number(step.inputs, number)

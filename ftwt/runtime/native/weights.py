@@ -12,6 +12,8 @@ from ftwt.runtime.native import structs
 
 # As MOST_LANES and TILE in src/engine.h.
 LANES, TILE = 16, 64
+# Floats in half a way of a first cache of 32 KiB with 8 ways.
+_CROWDED = 512
 
 
 class GateWeights(NamedTuple):
@@ -65,6 +67,16 @@ def gate_weights(module: nn.Module) -> GateWeights:
             return GateWeights("table", None, "none", rows.shape[0], rows)
         case _:
             raise AssertionError("supports() takes no such gate")
+
+
+def by_filter(weight: Float[Tensor, "C_out C_in kh kw"]) -> Float[Tensor, "C_out row"]:
+    """One row for each filter, a little apart where rows would crowd a few sets of the cache.
+
+    Kernels read several filters at once, at the same place of each: rows that begin a multiple of
+    half a way apart would push each other out of the first cache.
+    """
+    rows = weight.flatten(1)
+    return F.pad(rows, (0, LANES)) if rows.shape[1] % _CROWDED == 0 else rows
 
 
 def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in*padded"]:

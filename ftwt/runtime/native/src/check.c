@@ -71,6 +71,8 @@ static int convolution_holds(
 ) {
     NEED(window_holds(&s->window) && s->groups > 0 && s->weight && s->bias);
     NEED(in->channels % s->groups == 0 && filters % s->groups == 0 && out->channels == filters);
+    const int64_t taps = (int64_t)s->window.kernel[0] * s->window.kernel[1];
+    NEED(s->row >= in->channels / s->groups * taps);
     NEED(s->middle[0] == windowed(in->height, &s->window, 0) && s->middle[0] > 0);
     NEED(s->middle[1] == windowed(in->width, &s->window, 1) && s->middle[1] > 0);
     if (s->pool == POOL_NONE) return s->middle[0] == out->height && s->middle[1] == out->width;

@@ -71,7 +71,6 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
     const ftwt_value *out = &plan->program.value[step->output];
     const int per_group = in->channels / step->groups;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
-    const int64_t row = (int64_t)per_group * layout->taps;
     for (int64_t item = from; item < to; item++) {
         const ftwt_block *block = &work->block[item / work->pieces];
         int piece = (int)(item % work->pieces), sample = block->sample;
@@ -98,8 +97,8 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
         float *planes[MOST_FILTERS];
         for (int f = 0; f < block->filters; f++) {
             /* Channels are counted over all groups, weights within one. */
-            micro_work.weight[f] =
-                step->weight + filters[f] * row - (int64_t)block->group * row;
+            micro_work.weight[f] = step->weight + (int64_t)filters[f] * step->row -
+                                   (int64_t)block->group * per_group * layout->taps;
             micro_work.bias[f] = step->bias[filters[f]];
             planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
                                    : ftwt_plane(plan, step->output, sample, filters[f]);

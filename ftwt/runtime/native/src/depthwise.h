@@ -67,7 +67,7 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
                 const float *x = ftwt_plane(plan, step->source[0], sample, channel);
                 lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
                 convolve_plane(
-                    layout, step->weight + (int64_t)filter * layout->taps, step->bias[filter],
+                    layout, step->weight + (int64_t)filter * step->row, step->bias[filter],
                     step->activation, scratch->plane, plane, middle
                 );
                 ran++;

@@ -66,7 +66,7 @@ typedef struct {
     int32_t groups;
     int32_t rank;  /* of a gate's hidden layer, 0 without; rows of a table */
     int32_t sources;
-    int32_t unused;
+    int32_t row;           /* of a convolution: floats from filter to filter in its weights */
     const int32_t *source; /* values */
     ftwt_window window;    /* of a convolution; stride[] also of a pick */
     ftwt_window pooling;   /* kernel 0: all of space */
@@ -105,7 +105,10 @@ enum {
     FTWT_TENSOR   /* a tensor has another size than the program says */
 };
 
-/* Sizes of the structs, for the caller to compare with its own. */
+/* Goes up when a field changes its meaning and no struct its size. */
+enum { FTWT_FORMAT = 2 };
+
+/* Sizes of the structs and the format, for the caller to compare with its own. */
 int64_t ftwt_abi(void);
 /* The instruction sets that this processor has, best first, with a space between them. */
 const char *ftwt_sets_known(void);
