@@ -9,7 +9,8 @@ INLINE void add_rows_of(
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) one[p] = load(bias + p * LANES), two[p] = splat(0);
     int j = 0;
-    for (; j + 1 < live->count; j += 2) {
+    /* Few sums would wait for each other: then every second input has sums of its own. */
+    for (; P < 8 && j + 1 < live->count; j += 2) {
         const float *row1 = rows + live->list[j] * stride;
         const float *row2 = rows + live->list[j + 1] * stride;
         const float x1 = x[live->list[j]], x2 = x[live->list[j + 1]];
@@ -19,14 +20,14 @@ INLINE void add_rows_of(
             two[p] += load(row2 + p * LANES) * x2;
         }
     }
-    if (j < live->count) {
+    for (; j < live->count; j++) {
         const float *row = rows + live->list[j] * stride;
         const float x1 = x[live->list[j]];
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++) one[p] += load(row + p * LANES) * x1;
     }
 #pragma GCC unroll 8
-    for (int p = 0; p < P; p++) store(to + p * LANES, one[p] + two[p]);
+    for (int p = 0; p < P; p++) store(to + p * LANES, P < 8 ? one[p] + two[p] : one[p]);
 }
 
 /* One tile of `width` outputs, a multiple of LANES. */
@@ -230,6 +231,11 @@ static void gate_decide_many(
         }
         for (int end = TILE_INPUTS; end < inputs + TILE_INPUTS; end += TILE_INPUTS)
             for (int s = 0; s < many; s++) {
+                /* Nearly every row is live in one of the samples, but none of them goes row by row:
+                 * each asks for its share of the rows that come next. */
+                const int64_t ahead = (int64_t)(inputs - end < TILE_INPUTS ? inputs - end : TILE_INPUTS) * width;
+                for (int64_t at = ahead * s / many; at < ahead * (s + 1) / many; at += 16)
+                    __builtin_prefetch(tile + (int64_t)end * width + at);
                 const ftwt_live *live = ftwt_live_in(plan, step->source[0], begin + s);
                 int last = live->count;
                 if (end < inputs) {

@@ -6,15 +6,17 @@
 #include "vector.h"
 
 /* Channels of one item. */
-enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_VECTORS = 4, ROW_OUTPUTS = 128 };
+enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_OUTPUTS = 128 };
+/* Vectors of outputs that are added up at once: a whole tile, where that leaves no lane idle. */
+enum { ROW_VECTORS = LANES == 8 ? 8 : 4 };
 /* The largest plane that goes into a layout by a table without loops over single floats. */
 #if LANES == 8
 enum { TABLE_SIZE = 2 * LANES };
 #else
 enum { TABLE_SIZE = LANES };
 #endif
-/* Inputs whose rows of a tile stay in the first cache. */
-enum { TILE_INPUTS = 96 };
+/* Inputs whose rows of a tile stay in the first cache, beside sums and inputs of several samples. */
+enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 
 #include "micro.h"
 
