@@ -72,8 +72,10 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
     const int per_group = in->channels / step->groups;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
     for (int64_t item = from; item < to; item++) {
-        const ftwt_block *block = &work->block[item / work->pieces];
-        int piece = (int)(item % work->pieces), sample = block->sample;
+        const ftwt_block *some = &work->block[item / work->pieces];
+        const int64_t place = item - (int64_t)some->run * work->pieces;
+        const ftwt_block *block = &work->block[some->run + place % some->run_blocks];
+        int piece = (int)(place / some->run_blocks), sample = block->sample;
         int begin = (int)((int64_t)work->panels * piece / work->pieces);
         int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);

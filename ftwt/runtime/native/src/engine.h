@@ -37,9 +37,11 @@ typedef struct {
     int32_t count;
 } ftwt_live;
 
-/* Some filters of one sample, with the inputs of their group. */
+/* Some filters of one sample, with the inputs of their group. Blocks of one sample that follow each
+ * other are a run: each piece of space is done for all of a run before the next piece. */
 typedef struct {
     int32_t sample, first, filters, first_input, inputs, group;
+    int32_t run, run_blocks; /* its first block, and how many */
 } ftwt_block;
 
 /* What one thread owns. */

@@ -8,8 +8,8 @@
 
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 
-/* What a core's second cache keeps beside the inputs. */
-enum { BAND_BYTES = 1 << 18 };
+/* What a core's second cache keeps of weights and of inputs. */
+enum { BAND_BYTES = 1 << 18, PIECE_BYTES = 1 << 17 };
 
 typedef struct {
     ftwt_plan *plan;
@@ -91,6 +91,22 @@ static int choose_band(const running *run) {
     return block < BAND_BYTES ? (int)(BAND_BYTES / block) : 1;
 }
 
+/* Ranges of space that blocks are done in: enough for all threads, and so small that a range of all
+ * inputs stays in the cache while a run of blocks goes over it. */
+static int choose_pieces(const running *run) {
+    const ftwt_plan *plan = run->plan;
+    const ftwt_step *s = run->work.step;
+    if (s->pool || !run->work.blocks) return 1; /* pooling needs whole planes */
+    const int want = run->threads > 1 ? PIECES_PER_THREAD * run->threads : 1;
+    int64_t live = 0;
+    for (int sample = 0; sample < plan->program.batch; sample++)
+        live += ftwt_live_in(plan, s->source[0], sample)->count;
+    const int64_t bytes = live / plan->program.batch * run->work.layout->plane * 4;
+    int64_t pieces = chunks(want, run->work.blocks);
+    if (pieces < chunks(bytes, PIECE_BYTES)) pieces = chunks(bytes, PIECE_BYTES);
+    return (int)(pieces < run->work.panels ? pieces : run->work.panels);
+}
+
 /* Groups of filters that one kernel makes: bands of them, in each band sample by sample. */
 static void make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
@@ -106,6 +122,7 @@ static void make_blocks(running *run) {
         for (int sample = 0; sample < p->batch; sample++) {
             const ftwt_live *made = ftwt_live_of(plan, s->made, sample);
             const ftwt_live *live = ftwt_live_in(plan, s->source[0], sample);
+            const ftwt_block *begin = block;
             int filter = 0, input = 0;
             for (int group = 0; group < s->groups; group++) {
                 int filters = filter, inputs = input;
@@ -122,17 +139,17 @@ static void make_blocks(running *run) {
                         .first_input = inputs,
                         .inputs = input - inputs,
                         .group = group,
+                        .run = (int)(begin - plan->block),
                     };
                 }
             }
+            for (ftwt_block *one = plan->block + (begin - plan->block); one < block; one++)
+                one->run_blocks = (int)(block - begin);
         }
     }
     run->work.block = plan->block;
     run->work.blocks = (int)(block - plan->block);
-    int want = run->threads > 1 ? PIECES_PER_THREAD * run->threads : 1;
-    int pieces = run->work.blocks ? (int)chunks(want, run->work.blocks) : 1;
-    if (s->pool) pieces = 1; /* pooling needs whole planes */
-    run->work.pieces = pieces < run->work.panels ? pieces : run->work.panels;
+    run->work.pieces = choose_pieces(run);
 }
 
 /* With few positions and 1x1 kernels: the groups of inputs with a live one among them. */
