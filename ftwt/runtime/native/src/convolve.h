@@ -63,66 +63,91 @@ static void pool_plane(
     int out_height, int out_width
 );
 
-static void
-convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
+/* One piece of one block, from the sample's inputs as they are laid out at `packed`. */
+static void convolve_block(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, const ftwt_block *block,
+    int piece, const float *packed
+) {
     const ftwt_step *step = work->step;
     const ftwt_layout *layout = work->layout;
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
     const int per_group = in->channels / step->groups;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
+    const int begin = (int)((int64_t)work->panels * piece / work->pieces);
+    const int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
+    const int sample = block->sample;
+    const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+    const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
+    micro_work micro_work = {
+        .plane = layout->plane,
+        .channel = live->list + block->first_input,
+        .shift = layout->shift,
+        .inputs = block->inputs,
+        .taps = layout->taps,
+        .inside = layout->kind == LAYOUT_MASKED ? layout->inside : 0,
+    };
+    if (layout->kind == LAYOUT_PLAIN) {
+        micro_work.input = ftwt_plane(plan, step->source[0], sample, 0);
+        micro_work.order = micro_work.channel;
+    } else {
+        micro_work.input = packed + block->first_input * layout->plane;
+        micro_work.order = plan->counting;
+    }
+    float *planes[MOST_FILTERS];
+    for (int f = 0; f < block->filters; f++) {
+        /* Channels are counted over all groups, weights within one. */
+        micro_work.weight[f] = step->weight + (int64_t)filters[f] * step->row -
+                               (int64_t)block->group * per_group * layout->taps;
+        micro_work.bias[f] = step->bias[filters[f]];
+        planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
+                               : ftwt_plane(plan, step->output, sample, filters[f]);
+    }
+    if (layout->kind == LAYOUT_FEW) {
+        micro_work.channel = work->few[sample].list;
+        micro_work.inputs = work->few[sample].count;
+        make_few(&micro_work, step, block->filters, planes);
+    } else
+        make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
+                    planes, middle);
+    if (step->pool)
+        for (int f = 0; f < block->filters; f++)
+            pool_plane(
+                &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
+                ftwt_plane(plan, step->output, sample, filters[f]), out->height, out->width
+            );
+    ftwt_count(
+        work, sample,
+        (int64_t)block->filters * block->inputs * layout->taps *
+            (place_of(layout, end * work->panel, middle) -
+             place_of(layout, begin * work->panel, middle))
+    );
+}
+
+/* An item is a piece of a block; inputs of all samples are laid out already. */
+static void
+convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     for (int64_t item = from; item < to; item++) {
         const ftwt_block *some = &work->block[item / work->pieces];
         const int64_t place = item - (int64_t)some->run * work->pieces;
         const ftwt_block *block = &work->block[some->run + place % some->run_blocks];
-        int piece = (int)(place / some->run_blocks), sample = block->sample;
-        int begin = (int)((int64_t)work->panels * piece / work->pieces);
-        int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
-        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
-        const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
-        micro_work micro_work = {
-            .plane = layout->plane,
-            .channel = live->list + block->first_input,
-            .shift = layout->shift,
-            .inputs = block->inputs,
-            .taps = layout->taps,
-            .inside = layout->kind == LAYOUT_MASKED ? layout->inside : 0,
-        };
-        if (layout->kind == LAYOUT_PLAIN) {
-            micro_work.input = ftwt_plane(plan, step->source[0], sample, 0);
-            micro_work.order = micro_work.channel;
-        } else {
-            micro_work.input = work->packed + sample * plan->packed_sample +
-                               block->first_input * layout->plane;
-            micro_work.order = plan->counting;
-        }
-        float *planes[MOST_FILTERS];
-        for (int f = 0; f < block->filters; f++) {
-            /* Channels are counted over all groups, weights within one. */
-            micro_work.weight[f] = step->weight + (int64_t)filters[f] * step->row -
-                                   (int64_t)block->group * per_group * layout->taps;
-            micro_work.bias[f] = step->bias[filters[f]];
-            planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
-                                   : ftwt_plane(plan, step->output, sample, filters[f]);
-        }
-        if (layout->kind == LAYOUT_FEW) {
-            micro_work.channel = work->few[sample].list;
-            micro_work.inputs = work->few[sample].count;
-            make_few(&micro_work, step, block->filters, planes);
-        } else
-            make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin,
-                        end, planes, middle);
-        if (step->pool)
-            for (int f = 0; f < block->filters; f++)
-                pool_plane(
-                    &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
-                    ftwt_plane(plan, step->output, sample, filters[f]), out->height, out->width
-                );
-        ftwt_count(
-            work, sample,
-            (int64_t)block->filters * block->inputs * layout->taps *
-                (place_of(layout, end * work->panel, middle) -
-                 place_of(layout, begin * work->panel, middle))
-        );
+        convolve_block(plan, work, scratch, block, (int)(place / some->run_blocks),
+                       work->packed + block->sample * plan->packed_sample);
+    }
+}
+
+/* An item is a sample, whose inputs are laid out in this thread's own place, which stays in its
+ * cache. */
+static void convolve_samples(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
+) {
+    for (int sample = (int)from; sample < to; sample++) {
+        const int first = plan->run[sample], last = plan->run[sample + 1];
+        if (first == last) continue;
+        pack_inputs(plan, work, sample, 0, plan->program.value[work->step->source[0]].channels,
+                    scratch->packed);
+        for (int piece = 0; piece < work->pieces; piece++)
+            for (int block = first; block < last; block++)
+                convolve_block(plan, work, scratch, &work->block[block], piece, scratch->packed);
     }
 }

@@ -48,6 +48,7 @@ typedef struct {
 typedef struct {
     float *plane;  /* a padded plane, then MOST_FILTERS output planes */
     float *vector; /* four vectors over channels */
+    float *packed; /* live inputs of one sample, laid out */
 } ftwt_scratch;
 
 typedef struct {
@@ -75,6 +76,7 @@ struct ftwt_plan {
     ftwt_live *live;     /* by set, then sample */
     ftwt_scratch *scratch;
     ftwt_block *block;
+    int32_t *run;          /* where each sample's blocks begin, if they are all in one band */
     ftwt_live *few;
     float *packed, *pooled, *less;
     int64_t scratch_plane; /* where output planes begin in a scratch */
@@ -103,7 +105,7 @@ typedef struct ftwt_kernels {
     int32_t masked_vectors; /* the most that it makes in a masked layout */
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
     ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
-    ftwt_phase *pack, *convolve, *depthwise, *linear, *planes;
+    ftwt_phase *pack, *convolve, *convolve_samples, *depthwise, *linear, *planes;
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;

@@ -80,14 +80,15 @@ static void pack_group(const ftwt_layout *layout, const float *planes, const uin
         to[i] = layout->from[i] < 0 || !live[i % SHARE] ? 0 : planes[layout->from[i]];
 }
 
-/* Inputs, or groups of them, of one sample: the `first` of its list and a few more. */
-static void pack_few(ftwt_plan *plan, const ftwt_work *work, int sample, int first, int count) {
+/* Inputs, or groups of them, of one sample: the `first` of its list and those that follow. */
+static void pack_few(
+    ftwt_plan *plan, const ftwt_work *work, int sample, int first, int count, float *packed
+) {
     const ftwt_step *step = work->step;
     const ftwt_layout *layout = work->layout;
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
     const ftwt_live *few = &work->few[sample];
-    float *packed = work->packed + sample * plan->packed_sample;
     const int size = in->height * in->width;
     for (int j = first; j < few->count && j < first + count; j++) {
         const int channel = layout->taps == 1 ? few->list[j] * SHARE : few->list[j];

@@ -48,6 +48,7 @@ const ftwt_kernels TABLE_NAME = {
     .gate_decide_many = gate_decide_many,
     .pack = pack,
     .convolve = convolve,
+    .convolve_samples = convolve_samples,
     .depthwise = depthwise,
     .linear = linear,
     .planes = planes,

@@ -239,25 +239,33 @@ static void lay_out(
     fill_run(to + used, 0, layout->plane - used);
 }
 
+/* Some of a sample's live inputs, the `first` of its list and those that follow. */
+static void pack_inputs(
+    ftwt_plan *plan, const ftwt_work *work, int sample, int first, int count, float *packed
+) {
+    const ftwt_step *step = work->step;
+    const ftwt_value *in = &plan->program.value[step->source[0]];
+    const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+    if (work->layout->kind == LAYOUT_FEW) {
+        pack_few(plan, work, sample, first, count, packed);
+        return;
+    }
+    for (int j = first; j < live->count && j < first + count; j++)
+        lay_out(
+            work->layout, &step->window,
+            ftwt_plane(plan, step->source[0], sample, live->list[j]), in->height, in->width,
+            packed + j * work->layout->plane
+        );
+}
+
 static void
 pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     (void)scratch;
-    const ftwt_step *step = work->step;
-    const ftwt_value *in = &plan->program.value[step->source[0]];
+    const ftwt_value *in = &plan->program.value[work->step->source[0]];
     int64_t chunks = (in->channels + PACK_CHANNELS - 1) / PACK_CHANNELS;
     for (int64_t item = from; item < to; item++) {
         int sample = (int)(item / chunks), first = (int)(item % chunks) * PACK_CHANNELS;
-        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
-        float *packed = work->packed + sample * plan->packed_sample;
-        if (work->layout->kind == LAYOUT_FEW) {
-            pack_few(plan, work, sample, first, PACK_CHANNELS);
-            continue;
-        }
-        for (int j = first; j < live->count && j < first + PACK_CHANNELS; j++)
-            lay_out(
-                work->layout, &step->window,
-                ftwt_plane(plan, step->source[0], sample, live->list[j]), in->height, in->width,
-                packed + j * work->layout->plane
-            );
+        pack_inputs(plan, work, sample, first, PACK_CHANNELS,
+                    work->packed + sample * plan->packed_sample);
     }
 }

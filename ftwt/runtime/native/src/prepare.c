@@ -109,10 +109,12 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->start = allocate(plan, p->values, sizeof *plan->start);
     plan->scratch = allocate(plan, plan->threads, sizeof *plan->scratch);
     plan->packed_sample = need->packed;
-    plan->packed = allocate(plan, need->packed * p->batch + SLACK, sizeof(float));
+    const int64_t places = most(p->batch, plan->threads);
+    plan->packed = allocate(plan, need->packed * places + SLACK, sizeof(float));
     plan->pooled = allocate(plan, need->pooled * p->batch, sizeof(float));
     plan->less = allocate(plan, p->batch, sizeof(float));
     plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
+    plan->run = allocate(plan, p->batch + 1, sizeof *plan->run);
     plan->few = allocate(plan, p->batch, sizeof *plan->few);
     int32_t *list = allocate(plan, need->channels * p->batch, sizeof *list);
     plan->counting = allocate(plan, need->channels, sizeof *plan->counting);
@@ -121,11 +123,12 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate(plan, one * plan->threads, sizeof(float));
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
-        !plan->less || !plan->block || !plan->counting || !scratch || !plan->few || !list)
+        !plan->less || !plan->block || !plan->run || !plan->counting || !scratch || !plan->few || !list)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {
         plan->scratch[t].vector = scratch;
         plan->scratch[t].plane = scratch + 4 * plan->scratch_vector;
+        plan->scratch[t].packed = plan->packed + t * need->packed;
     }
     for (int c = 0; c < need->channels; c++) plan->counting[c] = c;
     for (int i = 0; i < p->batch; i++) plan->few[i].list = list + i * need->channels;

@@ -8,6 +8,9 @@
 
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 
+/* So many keep threads about equally long at work. */
+enum { SAMPLES_PER_THREAD = 4 };
+
 /* What a core's second cache keeps of weights and of inputs. */
 enum { BAND_BYTES = 1 << 18, PIECE_BYTES = 1 << 17 };
 
@@ -107,8 +110,9 @@ static int choose_pieces(const running *run) {
     return (int)(pieces < run->work.panels ? pieces : run->work.panels);
 }
 
-/* Groups of filters that one kernel makes: bands of them, in each band sample by sample. */
-static void make_blocks(running *run) {
+/* Groups of filters that one kernel makes: bands of them, in each band sample by sample. Returns how
+ * many bands. */
+static int make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
@@ -117,12 +121,14 @@ static void make_blocks(running *run) {
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
     ftwt_block *block = plan->block;
-    for (int from = 0, more = 1; more; from += band) {
+    int bands = 0;
+    for (int from = 0, more = 1; more; from += band, bands++) {
         more = 0;
         for (int sample = 0; sample < p->batch; sample++) {
+            if (!bands) plan->run[sample] = (int)(block - plan->block);
             const ftwt_live *made = ftwt_live_of(plan, s->made, sample);
             const ftwt_live *live = ftwt_live_in(plan, s->source[0], sample);
-            const ftwt_block *begin = block;
+            ftwt_block *begin = block;
             int filter = 0, input = 0;
             for (int group = 0; group < s->groups; group++) {
                 int filters = filter, inputs = input;
@@ -143,13 +149,15 @@ static void make_blocks(running *run) {
                     };
                 }
             }
-            for (ftwt_block *one = plan->block + (begin - plan->block); one < block; one++)
+            for (ftwt_block *one = begin; one < block; one++)
                 one->run_blocks = (int)(block - begin);
         }
     }
     run->work.block = plan->block;
     run->work.blocks = (int)(block - plan->block);
+    plan->run[p->batch] = run->work.blocks;
     run->work.pieces = choose_pieces(run);
+    return bands;
 }
 
 /* With few positions and 1x1 kernels: the groups of inputs with a live one among them. */
@@ -192,6 +200,24 @@ static void zero_planes(ftwt_plan *plan, const ftwt_step *step, int64_t from, in
     }
 }
 
+/* Chooses the kernel of a convolution's phase, and returns whether it is the last. */
+static int set_up_convolution(running *run) {
+    const ftwt_kernels *kernels = run->plan->kernels;
+    if (run->phase) {
+        run->kernel = kernels->convolve;
+        return 1;
+    }
+    const int bands = make_blocks(run), plain = run->work.layout->kind == LAYOUT_PLAIN;
+    if (run->work.layout->kind == LAYOUT_FEW) group_inputs(run);
+    /* Several bands would lay out a sample's inputs several times. */
+    if (!plain && bands == 1 && run->plan->program.batch >= SAMPLES_PER_THREAD * run->threads) {
+        run->kernel = kernels->convolve_samples;
+        return 1;
+    }
+    run->kernel = plain ? kernels->convolve : kernels->pack;
+    return plain;
+}
+
 /* Sets up phase `run->phase` of the step; zero if the step has no such phase. */
 static int set_up(running *run) {
     ftwt_plan *plan = run->plan;
@@ -226,14 +252,8 @@ static int set_up(running *run) {
         run->kernel = kernels->depthwise;
         each = chunks(made, kernels->plane_channels);
     } else {
-        int packs = run->work.layout->kind != LAYOUT_PLAIN;
-        last = run->phase == packs;
-        run->kernel = last ? kernels->convolve : kernels->pack;
-        each = chunks(in, kernels->pack_channels);
-        if (last)
-            make_blocks(run);
-        else if (run->work.layout->kind == LAYOUT_FEW)
-            group_inputs(run);
+        last = set_up_convolution(run);
+        each = run->kernel == kernels->pack ? chunks(in, kernels->pack_channels) : 1;
     }
     run->items = each * p->batch;
     if (run->kernel == kernels->gate_decide_many)
