@@ -4,16 +4,19 @@
     python -m benchmarks.runtime run vgg16_bn-73-b1 ...   # measures cases; all of them by default
     python -m benchmarks.runtime write                    # docs/bench.md, README's table
 
-A record in benchmarks/records/runtime/ is what `ftwt bench ... --json` printed, and the command.
+A record in benchmarks/records/runtime/SET/ is what `ftwt bench ... --json` printed, the command and
+the date; SET is the instruction set that torch found, so that machines stand beside each other.
 """
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmarks import overhead
 
@@ -27,32 +30,38 @@ _THREADS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """One network at one exact MAC reduction and batch, and the goals set for it."""
+    """One network at one exact MAC reduction and batch, and the goals set for it.
+
+    A reduction of None lets every filter run.
+    """
 
     network: str
-    reduction: float
+    reduction: float | None
     batch: int
     rounds: int
     # Speed-up over the best dense form, and share of the sliced bound.
     speedup: float
-    share: float
+    share: float | None = None
 
     @property
     def name(self) -> str:
         """Unique, and the record's name."""
-        return f"{self.network.partition('-')[2]}-{round(100 * self.reduction)}-b{self.batch}"
+        cut = "all" if self.reduction is None else str(round(100 * self.reduction))
+        return f"{self.network.partition('-')[2]}-{cut}-b{self.batch}"
 
     @property
     def command(self) -> list[str]:
         """The command that measures it."""
-        options = {
-            "--reduction": self.reduction, "--batch": self.batch,
-            "--threads": _THREADS, "--repeats": self.rounds,
+        activity: dict[str, float] = (
+            {"--fraction": 1.0} if self.reduction is None else {"--reduction": self.reduction}
+        )
+        options = activity | {
+            "--batch": self.batch, "--threads": _THREADS, "--repeats": self.rounds,
         }  # fmt: skip
         return ["bench", self.network, *(str(one) for pair in options.items() for one in pair)]
 
 
-def _cases() -> tuple[Case, ...]:
+def _skipping() -> tuple[Case, ...]:
     rows = (
         # Network, reduction, rounds at batch 1 and 32, goals at batch 1.
         ("cifar10-vgg16_bn", 0.73, (25, 9), 3.0, 0.95),
@@ -68,7 +77,21 @@ def _cases() -> tuple[Case, ...]:
     return (*single, *many)
 
 
-CASES = _cases()
+def _full() -> tuple[Case, ...]:
+    rows = (
+        ("cifar10-vgg16_bn", 5),
+        ("cifar10-resnet56", 7),
+        ("cifar10-mobilenet_v1", 7),
+        ("imagenet-resnet18", 3),
+        ("imagenet-mobilenet_v2", 3),
+    )
+    return tuple(Case(net, None, 32, rounds, 1 / 1.1) for net, rounds in rows)
+
+
+SKIPPING, FULL = _skipping(), _full()
+CASES = (*SKIPPING, *FULL)
+# Records of a machine: by case, in the order of the tables.
+Found: TypeAlias = dict[str, dict[str, Any]]
 
 
 def run(case: Case) -> dict[str, Any]:
@@ -78,27 +101,40 @@ def run(case: Case) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{case.name}: {done.stderr.strip()}")
-    record = {"command": ["ftwt", *case.command], **json.loads(done.stdout)}
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    (RECORDS / f"{case.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    record = {
+        "command": ["ftwt", *case.command],
+        "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **json.loads(done.stdout),
+    }
+    folder = RECORDS / record["machine"]["vector_instructions"].lower()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{case.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 
-def records() -> dict[str, dict[str, Any]]:
-    """Recorded cases, in the order of the table."""
-    files = {case.name: RECORDS / f"{case.name}.json" for case in CASES}
+def records() -> dict[str, Found]:
+    """Recorded cases by machine, the machine that was recorded last first."""
+    found = {folder.name: _read(folder) for folder in RECORDS.glob("*/")}
+    order = sorted(found, key=lambda name: (_dates(found[name])[1], name), reverse=True)
+    return {name: found[name] for name in order if found[name]}
+
+
+def _read(folder: Path) -> Found:
+    files = {case.name: folder / f"{case.name}.json" for case in CASES}
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
-def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> str:
+def _dates(found: Found) -> tuple[str, str]:
+    """First and last; the oldest records have none."""
+    dates = [record.get("recorded", "") for record in found.values()]
+    return min(dates, default=""), max(dates, default="")
+
+
+def page(machines: dict[str, Found], steps: Found) -> str:
     """The whole page."""
-    some = next(iter(found.values()))["machine"]
-    versions = ", ".join(f"{name} {value}" for name, value in some["versions"].items())
-    names = list(dict.fromkeys(row["name"] for record in found.values() for row in record["rows"]))
     parts = [
         "# Speed",
         "Made by `make bench` from the records in `benchmarks/records/`; do not edit.",
-        f"{some['cpu']}, {some['vector_instructions']}, {some['threads']} threads, {versions}.",
         "Each line is one run of `ftwt bench`, in which all forms of the network take turns. The "
         "weights are random. The gates are the paper's (`gates.PooledLinear`), random but for the "
         "biases, which are set on drawn images so that the mean exact MAC reduction, gates "
@@ -108,12 +144,11 @@ def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> 
         "cut beforehand to as many channels in each layer as an ordinary image keeps, without "
         "gates; *share* is its time over that of the native back end. *others* is the share of the "
         "processors' time that other programs took meanwhile: lines where it is not near 0 are "
-        "disturbed, all forms of a network alike.",
-        _speedups(found),
-        "## Milliseconds",
-        "Medians over the rounds; quartiles are in the records.",
-        _milliseconds(found, names),
+        "disturbed, all forms of a network alike. What a neighbour on the same hardware takes from "
+        "a virtual machine is not in it.",
     ]
+    for name, found in machines.items():
+        parts += _machine(name, found)
     if steps:
         parts += [
             "## A training step",
@@ -122,25 +157,50 @@ def page(found: dict[str, dict[str, Any]], steps: dict[str, dict[str, Any]]) -> 
             "quartiles.",
             _steps(steps),
         ]
-    commands = "\n".join(" ".join(record["command"]) for record in found.values())
+    commands = "\n".join(" ".join(["ftwt", *case.command]) for case in CASES)
     parts += ["## Commands", f"```\n{commands}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def readme(found: dict[str, dict[str, Any]], text: str) -> str:
-    """README with its table of speed-ups made anew."""
+def _machine(name: str, found: Found) -> list[str]:
+    """What was recorded on one machine."""
+    some = next(iter(found.values()))["machine"]
+    versions = ", ".join(f"{key} {value}" for key, value in some["versions"].items())
+    names = list(dict.fromkeys(row["name"] for record in found.values() for row in record["rows"]))
+    first, last = _dates(found)
+    when = f"Recorded {first}." if first == last else f"Recorded {first} to {last}."
+    if not first:
+        when = "Recorded before records had a date, so with older kernels than those above."
+    parts = [
+        f"## {name.upper()}",
+        f"{some['cpu']}, {some['threads']} threads, {versions}. {when}",
+        _speedups(found, SKIPPING),
+    ]
+    if any(case.name in found for case in FULL):
+        parts += [
+            "Every filter runs, so the gates are to no avail, and cost what they cost:",
+            _speedups(found, FULL),
+        ]
+    return [*parts, "Milliseconds, medians over the rounds:", _milliseconds(found, names)]
+
+
+def readme(machines: dict[str, Found], text: str) -> str:
+    """README with its table of speed-ups made anew, of the machine that was recorded last."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{_speedups(found)}\n{END}{tail}"
+    found = next(iter(machines.values()))
+    some = next(iter(found.values()))["machine"]
+    made_on = f"{some['cpu']}, {some['vector_instructions']}, {some['threads']} threads:"
+    return f"{head}{BEGIN}\n{made_on}\n\n{_speedups(found, SKIPPING)}\n{END}{tail}"
 
 
-def _speedups(found: dict[str, dict[str, Any]]) -> str:
+def _speedups(found: Found, cases: Sequence[Case]) -> str:
     lines = [
         "| network | batch | MAC reduction, % | MAC ratio | speed-up, native | speed-up, planned "
         "| goal | share of the bound | goal | others, % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for case in CASES:
+    for case in cases:
         if case.name not in found:
             continue
         record = found[case.name]
@@ -148,18 +208,22 @@ def _speedups(found: dict[str, dict[str, Any]]) -> str:
         cells = [
             case.network, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
             f"{record['mac_ratio']:.2f}", speed.get("skip, native", "-"),
-            speed.get("skip, planned", "-"), f"{case.speedup:.1f}",
-            f"{record['share_of_bound']:.2f}", f"{case.share:.2f}", _others(record),
+            speed.get("skip, planned", "-"), f"{case.speedup:.2f}",
+            f"{record['share_of_bound']:.2f}", _goal(case.share), _others(record),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _goal(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}"
 
 
 def _others(record: dict[str, Any]) -> str:
     return "-" if record["others"] is None else f"{100 * record['others']:.0f}"
 
 
-def _milliseconds(found: dict[str, dict[str, Any]], names: list[str]) -> str:
+def _milliseconds(found: Found, names: list[str]) -> str:
     lines = [f"| network | batch | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for case in CASES:
         if case.name in found:
@@ -169,7 +233,7 @@ def _milliseconds(found: dict[str, dict[str, Any]], names: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _steps(steps: dict[str, dict[str, Any]]) -> str:
+def _steps(steps: Found) -> str:
     lines = [
         "| network | dense, ms | gated, ms | ratio | quartiles | goal |",
         "|---|---|---|---|---|---|",

@@ -90,13 +90,20 @@ def test_the_bench_page_is_made_from_its_records():
         assert text == runtime.readme(found, text)
 
 
-def test_bench_records_are_of_the_cases_that_they_name():
+@pytest.mark.parametrize("machine", runtime.records())
+def test_bench_records_are_of_the_cases_that_they_name(machine):
     for case in runtime.CASES:
-        record = runtime.records().get(case.name)
+        record = runtime.records()[machine].get(case.name)
         if record is not None:
             assert record["command"] == ["ftwt", *case.command]
-            assert record["reduction_exact"] == pytest.approx(case.reduction, abs=0.03)
+            assert record["machine"]["vector_instructions"].lower() == machine
             assert record["machine"]["threads"] == 2
+            # With every filter on, gates are what is executed beside the plain network.
+            asked = case.reduction
+            if asked is None:
+                assert -0.2 < record["reduction_exact"] < 0
+            else:
+                assert record["reduction_exact"] == pytest.approx(asked, abs=0.03)
             assert {"dense, eager", "dense, folded", "masked", "sliced bound"} <= {
                 row["name"] for row in record["rows"]
             }

@@ -206,6 +206,13 @@ static void gate_normalize(
     }
 }
 
+/* Nearly every row is live in one of `many` samples, but none of them goes row by row: each asks for
+ * its share of what comes next. */
+static void fetch_share(const float *next, int64_t floats, int share, int many) {
+    const int64_t end = floats * (share + 1) / many;
+    for (int64_t at = floats * share / many; at < end; at += 16) __builtin_prefetch(next + at);
+}
+
 /* An item is a tile of outputs for a few samples, which share the weights in the first cache. */
 static void gate_decide_many(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
@@ -231,11 +238,8 @@ static void gate_decide_many(
         }
         for (int end = TILE_INPUTS; end < inputs + TILE_INPUTS; end += TILE_INPUTS)
             for (int s = 0; s < many; s++) {
-                /* Nearly every row is live in one of the samples, but none of them goes row by row:
-                 * each asks for its share of the rows that come next. */
-                const int64_t ahead = (int64_t)(inputs - end < TILE_INPUTS ? inputs - end : TILE_INPUTS) * width;
-                for (int64_t at = ahead * s / many; at < ahead * (s + 1) / many; at += 16)
-                    __builtin_prefetch(tile + (int64_t)end * width + at);
+                const int next = inputs - end < TILE_INPUTS ? inputs - end : TILE_INPUTS;
+                fetch_share(tile + (int64_t)end * width, (int64_t)next * width, s, many);
                 const ftwt_live *live = ftwt_live_in(plan, step->source[0], begin + s);
                 int last = live->count;
                 if (end < inputs) {

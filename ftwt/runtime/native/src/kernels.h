@@ -15,7 +15,7 @@ enum { TABLE_SIZE = 2 * LANES };
 #else
 enum { TABLE_SIZE = LANES };
 #endif
-/* Inputs whose rows of a tile stay in the first cache, beside sums and inputs of several samples. */
+/* Inputs whose rows of a tile stay in the first cache, beside sums and inputs of some samples. */
 enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 
 #include "micro.h"

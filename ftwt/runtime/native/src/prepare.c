@@ -19,7 +19,8 @@ enum { SLACK = 256 };
 
 int64_t ftwt_abi(void) {
     return (int64_t)sizeof(ftwt_value) + 1000 * (int64_t)sizeof(ftwt_set) +
-           1000000 * (int64_t)sizeof(ftwt_step) + 1000000000 * (int64_t)sizeof(ftwt_program) + 1000000000000 * FTWT_FORMAT;
+           1000000 * (int64_t)sizeof(ftwt_step) + 1000000000 * (int64_t)sizeof(ftwt_program) +
+           1000000000000 * FTWT_FORMAT;
 }
 
 const char *ftwt_sets_known(void) {
