@@ -85,13 +85,14 @@ def rows(out: Path) -> list[dict]:
     return lines
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_and_stopped_at_random_moments_it_ends_with_the_same_weights(
-    arguments, through, tmp_path
+    arguments, through, tmp_path, kills
 ):
-    """SIGKILL to the real process three times, then SIGTERM, each time further than before."""
+    """SIGKILL to the real process again and again, then SIGTERM, each time further than before."""
     out, moments = tmp_path / "killed", random.Random(7)
     reached, more = (-1, 0), []
-    for _ in range(3):
+    for _ in range(kills):
         process = start([*arguments, "--out", out, *more])
         wait_for(out, process, beyond=reached)
         time.sleep(moments.uniform(0, 0.1))
