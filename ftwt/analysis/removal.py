@@ -8,7 +8,7 @@ import torch
 from ftwt.analysis.activity import Activity, activity
 from ftwt.analysis.inspection import Loader, first
 from ftwt.model import Gated
-from ftwt.slicing import narrow
+from ftwt.slicing.narrow import narrow
 from ftwt.training.evaluation import evaluating
 
 
