@@ -154,7 +154,7 @@ def page(machines: dict[str, Found], steps: Found) -> str:
             "## A training step",
             "A training step of the gated network (decoupled, the paper's gates and targets) over "
             "one of the plain network, batch 128: median of the ratios of paired steps, and their "
-            "quartiles.",
+            f"quartiles. {_described(next(iter(steps.values()))['machine'])}.",
             _steps(steps),
         ]
     commands = "\n".join(" ".join(["ftwt", *case.command]) for case in CASES)
@@ -165,7 +165,6 @@ def page(machines: dict[str, Found], steps: Found) -> str:
 def _machine(name: str, found: Found) -> list[str]:
     """What was recorded on one machine."""
     some = next(iter(found.values()))["machine"]
-    versions = ", ".join(f"{key} {value}" for key, value in some["versions"].items())
     names = list(dict.fromkeys(row["name"] for record in found.values() for row in record["rows"]))
     first, last = _dates(found)
     when = f"Recorded {first}." if first == last else f"Recorded {first} to {last}."
@@ -173,7 +172,7 @@ def _machine(name: str, found: Found) -> list[str]:
         when = "Recorded before records had a date, so with older kernels than those above."
     parts = [
         f"## {name.upper()}",
-        f"{some['cpu']}, {some['threads']} threads, {versions}. {when}",
+        f"{_described(some)}. {when}",
         _speedups(found, SKIPPING),
     ]
     if any(case.name in found for case in FULL):
@@ -182,6 +181,11 @@ def _machine(name: str, found: Found) -> list[str]:
             _speedups(found, FULL),
         ]
     return [*parts, "Milliseconds, medians over the rounds:", _milliseconds(found, names)]
+
+
+def _described(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{key} {value}" for key, value in machine["versions"].items())
+    return f"{machine['cpu']}, {machine['threads']} threads, {versions}"
 
 
 def readme(machines: dict[str, Found], text: str) -> str:

@@ -124,7 +124,8 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate(plan, one * plan->threads, sizeof(float));
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
-        !plan->less || !plan->block || !plan->run || !plan->counting || !scratch || !plan->few || !list)
+        !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
+        !plan->few || !list)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {
         plan->scratch[t].vector = scratch;
