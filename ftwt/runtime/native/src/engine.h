@@ -7,6 +7,8 @@
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
 /* Outputs whose weights lie together in a gate or linear layer; samples that share them. */
 enum { TILE = 64, MOST_GROUP = 16 };
+/* Samples that share what is loaded of weights: where an input is live in all of them. */
+enum { SHARING = 4 };
 
 /* How a convolution's inputs are laid out for its kernel, and where its results go.
  *
@@ -61,6 +63,8 @@ typedef struct {
     float *pooled;     /* of a gate: (B, C_in) */
     float *less;       /* of a gate: (B), what a dead channel's zero becomes */
     int32_t group;     /* of a gate: samples of an item */
+    ftwt_live *shared; /* of a gate: by SHARING samples, the inputs that are live in all */
+    ftwt_live *own;    /* of a gate: by sample, the others that are live */
     ftwt_live *few;    /* of a convolution with few positions: inputs, or groups of inputs */
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
@@ -77,14 +81,14 @@ struct ftwt_plan {
     ftwt_scratch *scratch;
     ftwt_block *block;
     int32_t *run;          /* where each sample's blocks begin, if they are all in one band */
-    ftwt_live *few;
+    ftwt_live *few, *shared;
     float *packed, *pooled, *less;
     int64_t scratch_plane; /* where output planes begin in a scratch */
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
     int32_t *counting;     /* 0, 1, 2, ... */
     int64_t packed_sample; /* floats of one sample */
     int32_t threads;
-    void *memory[16];
+    void *memory[24];
     int32_t memories;
 };
 

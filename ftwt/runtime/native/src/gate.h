@@ -44,6 +44,43 @@ static void add_tile(
         add_rows_of(1, tile + o, width, bias + o, x, live, to + o);
 }
 
+/* As above for SHARING samples, whose inputs are `apart` floats apart, and sums TILE floats. */
+INLINE void add_shared_of(
+    const int P, const float *rows, int64_t stride, const float *x, int64_t apart,
+    const ftwt_live *live, float *to
+) {
+    vec sum[SHARING][SHARED_VECTORS];
+#pragma GCC unroll 4
+    for (int s = 0; s < SHARING; s++)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) sum[s][p] = load(to + s * TILE + p * LANES);
+    for (int j = 0; j < live->count; j++) {
+        const float *row = rows + live->list[j] * stride, *one = x + live->list[j];
+        vec w[SHARED_VECTORS];
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) w[p] = load(row + p * LANES);
+#pragma GCC unroll 4
+        for (int s = 0; s < SHARING; s++)
+#pragma GCC unroll 4
+            for (int p = 0; p < P; p++) sum[s][p] += w[p] * one[s * apart];
+    }
+#pragma GCC unroll 4
+    for (int s = 0; s < SHARING; s++)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) store(to + s * TILE + p * LANES, sum[s][p]);
+}
+
+static void add_tile_shared(
+    const float *tile, int width, const float *x, int64_t apart, const ftwt_live *live, float *to
+) {
+    int o = 0;
+    for (; o + SHARED_VECTORS * LANES <= width; o += SHARED_VECTORS * LANES)
+        add_shared_of(SHARED_VECTORS, tile + o, width, x, apart, live, to + o);
+    for (; o + 2 * LANES <= width; o += 2 * LANES)
+        add_shared_of(2, tile + o, width, x, apart, live, to + o);
+    for (; o < width; o += LANES) add_shared_of(1, tile + o, width, x, apart, live, to + o);
+}
+
 static int tile_width(int64_t outputs, int first) {
     return outputs - first < TILE ? (int)(outputs - first) : TILE;
 }
@@ -59,10 +96,12 @@ static void add_rows(
 
 static float max_over(const float *from, int64_t count) {
     if (count < LANES) {
-        float max = from[0];
-        for (int64_t i = 1; i < count; i++)
-            max = from[i] > max || from[i] != from[i] ? from[i] : max;
-        return max;
+        /* The first in place of what is not there. */
+        const vec some = load_some(from, (int)count);
+        ivec there = {0};
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) there[i] = i < count ? -1 : 0;
+        return max_of(choose(there, some, splat(from[0])));
     }
     vec max = load(from);
     int64_t i = LANES;
@@ -191,12 +230,42 @@ static void gate_decide(
     }
 }
 
-/* An item is a sample. */
+/* Parts the live inputs of some samples into those that all have, and each one's others. Unless all
+ * have many, weights are better read once for each sample. */
+static void part_inputs(const ftwt_plan *plan, const ftwt_work *work, int first, int many) {
+    /* One after the other. */
+    const ftwt_live *live = ftwt_live_in(plan, work->step->source[0], first);
+    ftwt_live *shared = &work->shared[first / SHARING];
+    shared->count = 0;
+    if (many == SHARING)
+        for (int j = 0; j < live[0].count; j++) {
+            const int channel = live[0].list[j];
+            shared->list[shared->count] = channel;
+            shared->count +=
+                live[1].flag[channel] && live[2].flag[channel] && live[3].flag[channel];
+        }
+    if (shared->count < live[0].count / 4) shared->count = 0;
+    for (int s = 0; s < many; s++) {
+        ftwt_live *own = &work->own[first + s];
+        own->count = 0;
+        for (int j = 0, next = 0; j < live[s].count; j++) {
+            const int channel = live[s].list[j];
+            if (next < shared->count && shared->list[next] == channel)
+                next++;
+            else
+                own->list[own->count++] = channel;
+        }
+    }
+}
+
+/* An item is SHARING samples. */
 static void gate_normalize(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
 ) {
     const int value = work->step->source[0], channels = plan->program.value[value].channels;
-    for (int sample = (int)from; sample < to; sample++) {
+    const int begin = (int)from * SHARING, batch = plan->program.batch;
+    const int end = to * SHARING < batch ? (int)to * SHARING : batch;
+    for (int sample = begin; sample < end; sample++) {
         const ftwt_live *live = ftwt_live_in(plan, value, sample);
         float *x = work->pooled + (int64_t)sample * channels;
         const float less =
@@ -204,6 +273,8 @@ static void gate_normalize(
         for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
         work->less[sample] = less;
     }
+    for (int sample = begin; sample < end; sample += SHARING)
+        part_inputs(plan, work, sample, end - sample < SHARING ? end - sample : SHARING);
 }
 
 /* Nearly every row is live in one of `many` samples, but none of them goes row by row: each asks for
@@ -211,6 +282,20 @@ static void gate_normalize(
 static void fetch_share(const float *next, int64_t floats, int share, int many) {
     const int64_t end = floats * (share + 1) / many;
     for (int64_t at = floats * share / many; at < end; at += 16) __builtin_prefetch(next + at);
+}
+
+/* The inputs of a list from `place` on that come before `end` of all `inputs`; `place` moves behind
+ * them. They are about as many as their share. */
+static ftwt_live before(const ftwt_live *live, int end, int inputs, int *place) {
+    const int begin = *place;
+    int last = live->count;
+    if (end < inputs) {
+        last = (int)((int64_t)live->count * end / inputs);
+        while (last < live->count && live->list[last] < end) last++;
+        while (last > 0 && live->list[last - 1] >= end) last--;
+    }
+    *place = last;
+    return (ftwt_live){.list = live->list + begin, .count = last - begin};
 }
 
 /* An item is a tile of outputs for a few samples, which share the weights in the first cache. */
@@ -224,41 +309,39 @@ static void gate_decide_many(
     const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
     const int64_t groups = (batch + work->group - 1) / work->group;
     float sums[MOST_GROUP][TILE] __attribute__((aligned(64)));
-    int place[MOST_GROUP];
     for (int64_t item = from; item < to; item++) {
         const int first = (int)(item / groups) * TILE, width = tile_width(stride, first);
         const int begin = (int)(item % groups) * work->group;
         const int many = batch - begin < work->group ? batch - begin : work->group;
         const float *tile = step->weight + (int64_t)first * inputs;
-        for (int s = 0; s < many; s++) {
-            place[s] = 0;
+        const float *x = work->pooled + (int64_t)begin * inputs;
+        const ftwt_live *shared = work->shared + begin / SHARING, *own = work->own + begin;
+        int shared_place[MOST_GROUP / SHARING] = {0}, own_place[MOST_GROUP] = {0};
+        for (int s = 0; s < many; s++)
             for (int o = 0; o < width; o += LANES)
                 store(sums[s] + o, load(step->bias + first + o) +
                                        work->less[begin + s] * load(step->rows + first + o));
-        }
-        for (int end = TILE_INPUTS; end < inputs + TILE_INPUTS; end += TILE_INPUTS)
+        for (int end = TILE_INPUTS; end < inputs + TILE_INPUTS; end += TILE_INPUTS) {
+            const int next = inputs - end < TILE_INPUTS ? inputs - end : TILE_INPUTS;
             for (int s = 0; s < many; s++) {
-                const int next = inputs - end < TILE_INPUTS ? inputs - end : TILE_INPUTS;
                 fetch_share(tile + (int64_t)end * width, (int64_t)next * width, s, many);
-                const ftwt_live *live = ftwt_live_in(plan, step->source[0], begin + s);
-                int last = live->count;
-                if (end < inputs) {
-                    last = (int)((int64_t)live->count * end / inputs);
-                    while (last < live->count && live->list[last] < end) last++;
-                    while (last > 0 && live->list[last - 1] >= end) last--;
+                if (s % SHARING == 0) {
+                    const ftwt_live some =
+                        before(&shared[s / SHARING], end, inputs, &shared_place[s / SHARING]);
+                    if (some.count)
+                        add_tile_shared(tile, width, x + (int64_t)s * inputs, inputs, &some, sums[s]);
                 }
-                const ftwt_live some = {
-                    .list = live->list + place[s], .count = last - place[s]
-                };
-                place[s] = last;
-                add_tile(tile, width, sums[s],
-                         work->pooled + (int64_t)(begin + s) * inputs, &some, sums[s]);
+                const ftwt_live some = before(&own[s], end, inputs, &own_place[s]);
+                if (some.count)
+                    add_tile(tile, width, sums[s], x + (int64_t)s * inputs, &some, sums[s]);
             }
+        }
         const int count = outputs - first < width ? outputs - first : width;
         for (int s = 0; s < many; s++) {
             uint8_t *flag = ftwt_live_of(plan, step->made, begin + s)->flag + first;
             for (int o = 0; o < count; o++) flag[o] = runs(sums[s][o], work->threshold);
-            ftwt_count(work, begin + s, (int64_t)place[s] * count);
+            ftwt_count(work, begin + s,
+                       (int64_t)(shared_place[s / SHARING] + own_place[s]) * count);
         }
     }
 }

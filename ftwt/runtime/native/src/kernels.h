@@ -9,6 +9,8 @@
 enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_OUTPUTS = 128 };
 /* Vectors of outputs that are added up at once: a whole tile, where that leaves no lane idle. */
 enum { ROW_VECTORS = LANES == 8 ? 8 : 4 };
+/* Vectors of outputs that are added up at once for SHARING samples. */
+enum { SHARED_VECTORS = REGISTERS == 32 ? 4 : 3 };
 /* The largest plane that goes into a layout by a table without loops over single floats. */
 #if LANES == 8
 enum { TABLE_SIZE = 2 * LANES };

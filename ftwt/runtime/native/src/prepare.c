@@ -118,6 +118,9 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->run = allocate(plan, p->batch + 1, sizeof *plan->run);
     plan->few = allocate(plan, p->batch, sizeof *plan->few);
     int32_t *list = allocate(plan, need->channels * p->batch, sizeof *list);
+    const int64_t sharing = (p->batch + SHARING - 1) / SHARING;
+    plan->shared = allocate(plan, sharing, sizeof *plan->shared);
+    int32_t *shared = allocate(plan, need->channels * sharing, sizeof *shared);
     plan->counting = allocate(plan, need->channels, sizeof *plan->counting);
     plan->scratch_plane = need->plane + SLACK;
     plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
@@ -125,7 +128,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     float *scratch = allocate(plan, one * plan->threads, sizeof(float));
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
         !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
-        !plan->few || !list)
+        !plan->few || !list || !plan->shared || !shared)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {
         plan->scratch[t].vector = scratch;
@@ -134,6 +137,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     }
     for (int c = 0; c < need->channels; c++) plan->counting[c] = c;
     for (int i = 0; i < p->batch; i++) plan->few[i].list = list + i * need->channels;
+    for (int i = 0; i < sharing; i++) plan->shared[i].list = shared + i * need->channels;
     for (int i = 0; i < p->values; i++) plan->start[i] = plan->arena + p->value[i].offset;
     return place_sets(plan);
 }

@@ -234,7 +234,8 @@ static int set_up(running *run) {
     if (s->kind == STEP_GATE) {
         const int many = !s->rank && p->batch >= 4 && p->batch >= 2 * run->threads;
         last = run->phase == 1 + many;
-        run->work.group = least(MOST_GROUP, (int)chunks(p->batch, run->threads));
+        run->work.group =
+            least(MOST_GROUP, SHARING * (int)chunks(p->batch, SHARING * run->threads));
         if (!run->phase)
             run->kernel = kernels->gate_pool, each = chunks(in, kernels->pool_channels);
         else if (!last)
@@ -256,6 +257,7 @@ static int set_up(running *run) {
         each = run->kernel == kernels->pack ? chunks(in, kernels->pack_channels) : 1;
     }
     run->items = each * p->batch;
+    if (run->kernel == kernels->gate_normalize) run->items = chunks(p->batch, SHARING);
     if (run->kernel == kernels->gate_decide_many)
         run->items = chunks(made, TILE) * chunks(p->batch, run->work.group);
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
@@ -368,7 +370,7 @@ int ftwt_run(
         .step = -1,
         .phase = -1,
         .work = {.packed = plan->packed, .pooled = plan->pooled, .less = plan->less,
-                 .few = plan->few},
+                 .few = plan->few, .shared = plan->shared, .own = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
     return FTWT_OK;
