@@ -26,8 +26,9 @@ help:
 demo: $(STAMP)
 	$(BIN)/ftwt demo
 
+# Each test has one thread, so several run at once.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
 
 zoo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo

@@ -1,6 +1,9 @@
 """Shapes are checked in tests, not in use: every jaxtyping annotation goes through beartype."""
 
+from pathlib import Path
+
 import jaxtyping
+import pytest
 
 from tests import checking  # noqa: F401 - the import hook finds it by name
 
@@ -25,3 +28,11 @@ torch.set_num_threads(1)
 # Shared machines pause at any time: what takes long is bounded by the number of examples.
 settings.register_profile("ftwt", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("ftwt")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what shares a fixture that takes long in one process, where tests run in several."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            shared = item.path.parent if item.path.parent.name == "paper" else item.path
+            item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(Path(__file__).parent))))
