@@ -84,7 +84,7 @@ def train(
     threads: Threads = None,
     workers: Workers = None,
     amp: Annotated[
-        str | None, typer.Option(help="bf16, fp16 (GPU) or none, instead of the recipe's.")
+        str | None, typer.Option(help="auto, bf16, fp16 (GPU) or none, instead of the recipe's.")
     ] = None,
     channels_last: Annotated[
         bool | None, typer.Option(help="Memory format, instead of the recipe's.")

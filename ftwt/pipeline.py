@@ -24,7 +24,8 @@ from ftwt.training.epoch import Batches
 from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Cosine, Sgd
 from ftwt.training.phases import Phase
-from ftwt.training.settings import Amp, Settings
+from ftwt.training.precision import Amp
+from ftwt.training.settings import Settings
 from ftwt.training.state import State, start
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")

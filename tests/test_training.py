@@ -8,6 +8,7 @@ import torch
 
 import ftwt
 from ftwt import backbones, gates, losses, targets, training
+from ftwt.training import precision
 from ftwt.training.phases import enter, phase_at
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
@@ -140,6 +141,16 @@ def test_switches_train_too():
     assert rows[0].losses["loss"] == pytest.approx(
         rows[0].losses["CrossEntropy"] + rows[0].losses["GateBCE"]
     )
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_half_precision_where_the_device_is_fast_at_it(fast, monkeypatch):
+    monkeypatch.setattr(precision, "_has_fast_bf16", lambda kind: fast)
+    _, chosen = fit(gated(), training.Phase("both", 1), amp="auto")
+    _, half = fit(gated(), training.Phase("both", 1), amp="bf16")
+    _, whole = fit(gated(), training.Phase("both", 1))
+    assert half[0].losses != whole[0].losses
+    assert chosen[0].losses == (half if fast else whole)[0].losses
 
 
 def test_a_bad_batch_is_named_and_the_last_good_weights_stay():

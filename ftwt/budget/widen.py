@@ -105,7 +105,7 @@ def _recipe(run: Path, network: str, start: Gated, epochs: int, lr: float, seed:
     settings = Settings(
         (phase,),
         Sgd(lr, weight_decay=5e-4, schedule=OneCycle()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=seed,
     )

@@ -15,6 +15,7 @@ from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
 from ftwt.training.phases import Phase, enter
+from ftwt.training.precision import resolve
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import PARTS, State
@@ -86,7 +87,7 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     """
     settings, device = job.settings, next(state.model.parameters()).device
     enter(phase, state.model)
-    step = Step(state.model, job.objective, phase=phase, amp=settings.amp)
+    step = Step(state.model, job.objective, phase=phase, amp=resolve(settings.amp, device))
     if settings.compile:
         step.compile()
     run: nn.Module | None = None

@@ -19,6 +19,7 @@ from ftwt.files import write_atomically
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
+from ftwt.training.precision import Amp, resolve
 from ftwt.training.state import State
 
 _PROGRESS = ("epochs", "best_epoch", "best_validation_accuracy", "last_validation", "hours")
@@ -35,12 +36,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def circumstances(device: torch.device | str) -> dict[str, Any]:
+def circumstances(device: torch.device | str, amp: Amp | None) -> dict[str, Any]:
     """Command, versions and machine, for `run.json`."""
     return {
         "command": [*_program(Path(sys.argv[0])), *sys.argv[1:]],
         "versions": versions(),
         "device": _device_name(device),
+        "precision": resolve(amp, torch.device(device)) or "float32",
         "threads": torch.get_num_threads(),
         "processes": world().size,
     }

@@ -100,7 +100,7 @@ def train_run(
             "init": str(init) if init is not None else None,
             "seed": recipe.settings.seed,
             "data": {"name": dataset.name, **prepared.counts},
-            **records.circumstances(device),
+            **records.circumstances(device, recipe.settings.amp),
         }
         if going_on:
             checkpoint.restore(out, state, about, watch.note)

@@ -1,13 +1,11 @@
 """How to train, as a value."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ftwt.errors import FtwtError
 from ftwt.training.optimizers import Sgd
 from ftwt.training.phases import Phase
-
-Amp = Literal["bf16", "fp16"]
+from ftwt.training.precision import Amp
 
 
 @dataclass(frozen=True)
@@ -18,8 +16,9 @@ class Settings:
         phases: stretches of epochs, one after the other.
         backbone: the backbone's optimizer.
         gates: the gates' optimizer; a plain network has none.
-        amp: forward passes in bfloat16, or in float16 with a scaled loss (needs a GPU); masks,
-            losses and MACs stay in float32 and integers. None: float32 throughout.
+        amp: "bf16": forward passes in bfloat16; "fp16": in float16 with a scaled loss (needs a
+            GPU); masks, losses and MACs stay in float32 and integers. None: float32 throughout.
+            "auto": bfloat16 where the device is fast at it, else float32.
         channels_last: memory format of weights and images.
         compile: run steps through `torch.compile`.
         accumulate: batches whose gradients make one step.
@@ -51,8 +50,10 @@ class Settings:
                 "Settings: compile=True would compile again for each reduction of a phase with "
                 "knots; leave out compile"
             )
-        if self.amp not in (None, "bf16", "fp16"):
-            raise FtwtError(f"Settings: amp={self.amp!r} is unknown; use 'bf16', 'fp16' or None")
+        if self.amp not in (None, "auto", "bf16", "fp16"):
+            raise FtwtError(
+                f"Settings: amp={self.amp!r} is unknown; use 'auto', 'bf16', 'fp16' or None"
+            )
         if self.accumulate < 1:
             raise FtwtError(f"Settings: accumulate={self.accumulate!r}; give 1 batch or more")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -11,7 +11,7 @@ from ftwt.macs import Plan
 from ftwt.model import Gated
 from ftwt.trace import Trace
 from ftwt.training.phases import Phase
-from ftwt.training.settings import Amp
+from ftwt.training.precision import Half
 from ftwt.training.tally import seen
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +27,7 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, *, phase: Phase, amp: Amp | None
+        self, model: nn.Module, objective: Objective, *, phase: Phase, amp: Half | None
     ) -> None:
         super().__init__()
         self.model = model

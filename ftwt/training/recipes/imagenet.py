@@ -21,7 +21,7 @@ def imagenet_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 90),),
         Sgd(0.1, weight_decay=1e-4, schedule=Steps((1 / 3, 2 / 3))),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -44,7 +44,7 @@ def imagenet_dynamic(network: str, choices: Choices) -> Recipe:
         freeze_gates_halfway(choices.epochs or 90),
         backbone=Sgd(0.01, weight_decay=1e-4, schedule=Steps((1 / 3, 2 / 3))),
         gates=Sgd(0.1, schedule=Steps((2 / 3,))),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -56,7 +56,7 @@ def imagenet_finetune_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 20),),
         Sgd(0.001, weight_decay=1e-4, schedule=Cosine()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -79,7 +79,7 @@ def imagenet_finetune_dynamic(network: str, choices: Choices) -> Recipe:
         freeze_gates_halfway(choices.epochs or 20),
         backbone=Sgd(0.001, weight_decay=1e-4, schedule=Cosine()),
         gates=Sgd(0.1, schedule=Cosine()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -91,7 +91,7 @@ def imagenet_mobile_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 150),),
         Sgd(0.05, weight_decay=4e-5, schedule=Warmup(Cosine())),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -114,7 +114,7 @@ def imagenet_mobile_dynamic(network: str, choices: Choices) -> Recipe:
         freeze_gates_halfway(choices.epochs or 90),
         backbone=Sgd(0.01, weight_decay=4e-5, schedule=Cosine()),
         gates=Sgd(0.1, schedule=Cosine()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )

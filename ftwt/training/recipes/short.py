@@ -13,7 +13,7 @@ def short_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 4),),
         Sgd(0.02, weight_decay=5e-4, schedule=OneCycle()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -35,7 +35,7 @@ def short_dynamic(network: str, choices: Choices) -> Recipe:
         freeze_gates_halfway(choices.epochs or 4),
         backbone=Sgd(0.02, weight_decay=5e-4, schedule=OneCycle()),
         gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -47,7 +47,7 @@ def shapes_dense(network: str, choices: Choices) -> Recipe:
     settings = Settings(
         (Phase("dense", choices.epochs or 16),),
         Sgd(0.3, weight_decay=5e-4, schedule=OneCycle()),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
@@ -70,7 +70,7 @@ def shapes_dynamic(network: str, choices: Choices) -> Recipe:
         freeze_gates_halfway(choices.epochs or 12),
         backbone=Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         gates=Sgd(0.1, schedule=OneCycle(warmup=0.1)),
-        amp="bf16",
+        amp="auto",
         channels_last=True,
         seed=choices.seed,
     )
