@@ -106,10 +106,10 @@ _SMOKE = Scale(
     family_masses=(1.0, 0.9),
     dense_epochs=16,
     gated_epochs=4,
-    train_images=4000,
+    train_images=3000,
     family_dense_epochs=8,
     family_gated_epochs=3,
-    family_images=1200,
+    family_images=800,
     family_lr=0.05,
 )
 _SHORT = Scale(
