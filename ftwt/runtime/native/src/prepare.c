@@ -38,6 +38,7 @@ const char *ftwt_sets_known(void) {
 
 /* Zeroed, aligned to a cache line, released with the plan. */
 static void *allocate(ftwt_plan *plan, int64_t count, int64_t size) {
+    if (plan->memories == (int)(sizeof plan->memory / sizeof *plan->memory)) return 0;
     char *memory = calloc((size_t)(count * size) + 64, 1);
     if (!memory) return 0;
     plan->memory[plan->memories++] = memory;
