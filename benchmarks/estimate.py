@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import ftwt
+from benchmarks.estimate_tables import TABLES, tables
 from ftwt import budget, data, storage, targets
 from ftwt.budget import named
 from ftwt.training.evaluation import evaluate
@@ -192,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=(*_TABLES, "page"))
+    parser.add_argument("part", choices=(*TABLES, "page"))
     parser.add_argument("names", nargs="*", help="runs; for cost, networks")
     parser.add_argument("--others", type=Path, nargs="*", default=[])
     parser.add_argument("--data", default="imagefolder:data/cifar10-jpeg")
@@ -235,146 +236,7 @@ def main() -> None:
 def page(text: str) -> str:
     """The page with its tables made from the records again."""
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    parts = [
-        make(json.loads(path.read_text()))
-        for start, make in _TABLES.items()
-        for path in sorted(RECORDS.glob(f"{start}*.json"))
-    ]
-    return text[:begin] + "\n\n" + "\n\n".join(parts) + "\n\n" + text[end:]
-
-
-def _cost_table(record: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['network']} | {row['plain_seconds']:.2f} | {row['estimate_seconds']:.2f} "
-        f"| {row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f}) |"
-        for row in record["rows"]
-    ]
-    return (
-        f"**One pass.** {record['masses']} masses on {record['images']} images against one plain "
-        f"evaluation pass, {record['threads']} thread, alternating, medians of "
-        f"{len(record['rows'][0]['ratios'])} pairs.\n\n"
-        "| network | plain pass, s | estimate, s | ratio (range) |\n|---|---|---|---|\n"
-        + "\n".join(rows)
-    )
-
-
-def _prediction_table(record: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['run']} | {row['images']:,} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['applied'])} | {_percent(row['trained'])} "
-        f"| {_points(row['applied'] - row['trained'])} "
-        f"| {_points(row['one_pass'] - row['trained'])} | {_percent(row['oracle_accuracy'])} "
-        f"| {_percent(row['accuracy'])} |"
-        for row in record["rows"]
-    ]
-    return (
-        "**Prediction and outcome.** Exact MAC reduction in %, gates counted: an oracle on the "
-        "starting weights and validation images, and the trained gates on the test images. Within "
-        f"3 points of the outcome: one pass for {_near(record, 'one_pass')}, masks applied for "
-        f"{_near(record, 'applied')} of {len(rows)} runs.\n\n"
-        "| run | images | one pass | masks applied | trained | applied - trained, points "
-        "| one pass - trained, points | oracle's accuracy, % | trained accuracy, % |\n"
-        "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
-    )
-
-
-def _near(record: dict[str, Any], prediction: str) -> int:
-    """Runs whose outcome a prediction met within 3 points."""
-    return sum(abs(row[prediction] - row["trained"]) <= 0.03 for row in record["rows"])
-
-
-def _solve_table(record: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['run']} | {row['images']:,} "
-        f"| {_percent(row['asked'])} | {'by layer' if row['per_layer'] else 'one'} "
-        f"| {_percent(row['predicted'])} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['accuracy'])} | {_percent(row['dense_accuracy'])} |"
-        for row in record["rows"]
-    ]
-    return (
-        "**Solving.** Under an oracle with the masks applied, on some validation images; no "
-        "training.\n\n"
-        "| run | images | asked, % | mass | came, % | one pass, % | oracle's accuracy, % "
-        "| plain accuracy, % |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
-    )
-
-
-def _trained_table(record: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['run']} | {_percent(row['asked'])} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['trained']['reduction'])} | {_percent(row['trained']['accuracy'])} "
-        f"| {_percent(row['calibrated']['measured'])} | {_percent(row['calibrated']['accuracy'])} "
-        f"| {_percent(row['test']['reduction_exact'])} | {_percent(row['test']['accuracy'])} |"
-        for row in record["rows"]
-    ]
-    commands = "\n".join(" ".join(row["command"]) for row in record["rows"])
-    return (
-        "**Training for a budget.** Exact MAC reduction and accuracy in %: trained and calibrated "
-        f"on validation images, then on {record['rows'][0]['test']['images']:,} test images.\n\n"
-        "| run | asked | one pass | trained | its accuracy | calibrated | its accuracy | on test "
-        "| its accuracy |\n|---|---|---|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\n```\n{commands}\n```"
-    )
-
-
-def _curve_table(record: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['other']} | {_percent(row['other_reduction'])} "
-        f"| {_percent(row['other_accuracy'])} | {_percent(row['reduction'])} "
-        f"| {_percent(row['accuracy'])} | {_points(row['accuracy'] - row['other_accuracy'])} |"
-        for row in record["rows"]
-        if row["other"] != record["run"]
-    ]
-    return (
-        f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
-        f"thresholds calibrated on validation images, on {record['test_images']:,} test images.\n\n"
-        "| trained separately | its reduction, % | its accuracy, % | one model's reduction, % "
-        "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\n```\n{' '.join(record['command'])}\n```"
-    )
-
-
-def _sweep_table(record: dict[str, Any]) -> str:
-    plan = record["sweep"]
-    names = ("accuracy", "reduction_exact", "reduction_paper")
-    rows = [
-        f"| {row['mass']:g} | {row['runs']} | "
-        + " | ".join(f"{_percent(row[one])} ± {_percent(row[f'std_{one}'])}" for one in names)
-        + " |"
-        for row in record["rows"]
-    ]
-    masses = ",".join(f"{row['mass']:g}" for row in record["rows"])
-    return (
-        f"**A sweep.** Test images, mean ± standard deviation over seeds; the plain network "
-        f"{_percent(record['dense_accuracy'])} %.\n\n"
-        "| mass | seeds | accuracy, % | MAC reduction exact, % | in the paper's convention, % |\n"
-        "|---|---|---|---|---|\n"
-        + "\n".join(rows)
-        + f"\n\n```\nftwt sweep {plan['recipe']} --data {plan['data']} --init {plan['init']} "
-        f"--mass {masses} --seeds {record['rows'][0]['runs']} "
-        f"--epochs {plan['choices']['epochs']} --limit {plan['limit']} "
-        f"--out {record['folder']}\n```"
-    )
-
-
-_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "cost": _cost_table,
-    "prediction": _prediction_table,
-    "solve": _solve_table,
-    "trained": _trained_table,
-    "curve": _curve_table,
-    "sweep": _sweep_table,
-}
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}"
+    return f"{text[:begin]}\n\n{tables(RECORDS)}\n\n{text[end:]}"
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -84,6 +84,7 @@ def _full() -> tuple[Case, ...]:
         ("cifar10-resnet56", (25, 21)),
         ("cifar10-mobilenet_v1", (25, 21)),
         ("imagenet-resnet18", (15, 3)),
+        ("imagenet-resnet34", (15, 3)),
         ("imagenet-mobilenet_v2", (15, 3)),
     )
     return tuple(

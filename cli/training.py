@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import events
-from .output import Json, percent, report
+from .output import Json, errors, percent, report
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe
@@ -108,12 +108,15 @@ def train(
 
     Many processes: torchrun --nproc-per-node 2 -m ftwt_cli train ...
     """
+    import torch
+
     from ftwt import budget
     from ftwt import data as datasets
     from ftwt.training import Choices, distributed, runs
     from ftwt.training import recipe as make_recipe
     from ftwt.training.folders import check_free
     from ftwt.training.phases import epochs_of
+    from ftwt.training.precision import is_slow
 
     from .progress import watching
 
@@ -142,6 +145,8 @@ def train(
             distributed.on_main(lambda: check_free(out, resume))
         runs.check_device(own)
         main = distributed.world().main
+        if main and is_slow(made.settings.amp, torch.device(own)):
+            errors.print(f"bfloat16 is slower than float32 on this {own}: use --amp auto")
         dataset = datasets.load(data, size=image_size, limit=limit, only="train", workers=workers)
         watch = runs.Watch()
         if main:

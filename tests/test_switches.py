@@ -11,7 +11,7 @@ from torch import nn
 
 from ftwt import losses, training
 from ftwt.errors import FtwtError
-from ftwt.training import distributed
+from ftwt.training import distributed, precision
 from ftwt.training.step import Step
 from ftwt.training.tally import Tally
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
@@ -214,6 +214,21 @@ def test_tensorboard_that_is_not_installed_is_told(ftwt_command, tmp_path, monke
     assert answer.status == 2
     assert "pip install ftwt[tensorboard]" in answer.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("amp", ["bf16", "auto", "none"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_precision_that_is_slower_is_told(amp, fast, ftwt_command, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(precision, "_has_fast_bf16", lambda kind: fast)
+    folder = make_folder(tmp_path / "images")
+    answer = ftwt_command(
+        "train", "cifar10-resnet8-short", "--data", f"imagefolder:{folder}", "--out",
+        tmp_path / "run", "--dense", "--epochs", 1, "--amp", amp, "--json",
+    )  # fmt: skip
+    half = amp == "bf16" or (amp == "auto" and fast)
+    assert answer.json()["precision"] == ("bf16" if half else "float32")
+    told = "bfloat16 is slower than float32 on this cpu: use --amp auto" in answer.err
+    assert told == (amp == "bf16" and not fast)
 
 
 def test_the_running_means_are_told_in_words():

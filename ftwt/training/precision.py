@@ -16,6 +16,11 @@ def resolve(amp: Amp | None, device: torch.device) -> Half | None:
     return amp
 
 
+def is_slow(amp: Amp | None, device: torch.device) -> bool:
+    """Whether a device takes longer in that precision than in float32."""
+    return amp == "bf16" and not _has_fast_bf16(device.type)
+
+
 @cache
 def _has_fast_bf16(kind: str) -> bool:
     """On CPUs without it, torch convolves in bfloat16 by plain loops, ten and more times slower."""
