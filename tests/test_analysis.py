@@ -5,6 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ftwt
 from ftwt import FtwtError, analysis, gates, targets
@@ -212,6 +214,23 @@ def test_page_refuses_ragged_tables_and_folders(tmp_path):
         page.Table(("a", "b"), (("1",),))
     with pytest.raises(FtwtError, match="is a folder"):
         page.write(tmp_path, page.Page("t", "i", ()))
+
+
+def test_cells_of_numbers_and_of_few_characters_stay_on_one_line():
+    long = "words that may be broken"
+    table = page.Table(("how", "name", "share"), (("r = 0.85", long, "1,000.5"),))
+    html = page.render(page.Page("t", "i", (page.Section("s", "", (table,)),)))
+    cells = f'<td class="short">r = 0.85</td><td>{long}</td><td class="number">1,000.5</td>'
+    assert cells in html
+
+
+@given(st.floats(-50, 50), st.floats(0, 50), st.floats(0, 50))
+def test_small_changes_are_drawn_small(low, span, least):
+    first, last = analysis.drawing.spread((low, low + span), least)
+    assert first <= low
+    assert last >= low + span
+    assert last - first == pytest.approx(max(span, least), abs=1e-9)
+    assert (first + last) / 2 == pytest.approx(low + span / 2, abs=1e-9)
 
 
 def test_drawing_leaves_matplotlib_as_it_was(seen):

@@ -96,6 +96,13 @@ def add_legend(figure: "Figure") -> None:
     figure.legend(loc="outside lower left", ncols=2 if fits else 1)
 
 
+def spread(limits: tuple[float, float], least: float) -> tuple[float, float]:
+    """An axis's limits, moved apart where they span less than `least`."""
+    low, high = limits
+    missing = max(0.0, least - (high - low)) / 2
+    return low - missing, high + missing
+
+
 def to_png(figure: "Figure") -> bytes:
     """The figure as PNG at 150 dots an inch."""
     return _render(figure, "png")

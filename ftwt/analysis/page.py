@@ -15,6 +15,8 @@ from ftwt.files import write_atomically
 
 # A cell without a value.
 NOTHING = "\N{EN DASH}"
+# Cells of up to so many characters are not broken.
+_SHORT = 12
 _PIXELS_PER_INCH = 96
 # A picture grows and shrinks between these shares of its size; where there is less room, its box
 # scrolls, so that text stays readable.
@@ -128,14 +130,17 @@ def _paragraphs(text: str, css_class: str = "text") -> str:
 
 def _table(table: Table) -> str:
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    classes = [' class="number"' if _numeric(cells) else "" for cells in columns]
+    numeric = [_numeric(cells) for cells in columns]
     head = "".join(
-        f'<th scope="col"{css}>{escape(name)}</th>'
-        for name, css in zip(table.columns, classes, strict=True)
+        f'<th scope="col"{_class("number" if number else "")}>{escape(name)}</th>'
+        for name, number in zip(table.columns, numeric, strict=True)
     )
     rows = "\n".join(
         "<tr>"
-        + "".join(f"<td{css}>{escape(cell)}</td>" for cell, css in zip(row, classes, strict=True))
+        + "".join(
+            f"<td{_class('number' if number else _fit(cell))}>{escape(cell)}</td>"
+            for cell, number in zip(row, numeric, strict=True)
+        )
         + "</tr>"
         for row in table.rows
     )
@@ -145,6 +150,15 @@ def _table(table: Table) -> str:
         f'<div class="scroll table" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>{caption}"
     )
+
+
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""
+
+
+def _fit(cell: str) -> str:
+    """A few characters stay on one line, such as r = 0.85."""
+    return "short" if len(cell) <= _SHORT else ""
 
 
 def _numeric(cells: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ body {
   margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
 }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 76rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.2; margin: 0 0 .75rem; }
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 0 0 .5rem; }
 p { margin: 0 0 .9rem; max-width: 44rem; overflow-wrap: anywhere; }
@@ -56,7 +56,7 @@ th {
   vertical-align: bottom;
 }
 td { border-bottom: 1px solid var(--line); }
-td:first-child { white-space: nowrap; }
+td:first-child, .short { white-space: nowrap; }
 td:last-child:not(.number) { overflow-wrap: anywhere; min-width: 9rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th.number { white-space: normal; }
@@ -70,6 +70,7 @@ figure + figure { margin-top: 2rem; }
   table { font-size: .9rem; }
   th { font-size: .8rem; }
   th, td { padding: .45rem .35rem; }
+  td:last-child:not(.number) { min-width: 13rem; }
 }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """

@@ -15,6 +15,9 @@ from ftwt.paper.item import ACCURACY, EXACT, PAPER, Column, Drawing, Item, Listi
 from ftwt.paper.study import Study, short
 from ftwt.training.evaluation import evaluate
 
+# Axes of MAC reduction span that many points at least, so that small changes look small.
+_POINTS = 2.0
+
 
 @dataclass(frozen=True)
 class Shifted:
@@ -136,6 +139,8 @@ def _shifts(rows: Sequence[Shifted]) -> Figure:
             line = [clean, *(row for row in rows if row.shift == shift.name)]
             _lines(left, right, line)
             left.set_title(shift.name, fontsize=10)
+        # The column shares its axis.
+        grid[0, 1].set_ylim(drawing.spread(grid[0, 1].get_ylim(), _POINTS))
         grid[0, 1].set_title("MAC reduction, exact (%)", fontsize=10)
         grid[0, 0].set_title(f"{SHIFTS[0].name}: accuracy (%)", fontsize=10)
         for axes in grid[-1]:
@@ -164,8 +169,11 @@ def _shares(shares: Sequence[Share], what: str) -> Figure:
     with drawing.style():
         figure = drawing.new_figure(drawing.WIDTH_INCHES, 1.5 + 0.3 * len(shares))
         left, right = figure.subplots(1, 2, sharey=True)
+        for axes in (left, right):
+            axes.margins(0.15)
         cuts = [100 * share.reduction_exact for share in shares]
         left.plot(cuts, places, "o", color=drawing.BLUE)
+        left.set_xlim(drawing.spread(left.get_xlim(), _POINTS))
         left.set_xlabel("MAC reduction, exact (%)")
         left.set_yticks(places, [drawing.short(share.name, 16) for share in shares], fontsize=9)
         left.set_ylabel(what)
@@ -173,7 +181,6 @@ def _shares(shares: Sequence[Share], what: str) -> Figure:
         right.set_xlabel("accuracy (%)")
         for axes in (left, right):
             axes.grid(visible=True)
-            axes.margins(0.15)
             axes.set_ylim(-0.6, len(shares) - 0.4)
     return figure
 

@@ -139,6 +139,15 @@ def test_shares_are_fractions(values):
             assert rival["gap"] == pytest.approx(panel["accuracy"] - rival["accuracy"])
 
 
+@pytest.mark.parametrize(("accuracy", "said"), [(0.11, True), (0.19, True), (0.2, False)])
+def test_gaps_to_a_network_that_guesses_are_said_to_mean_nothing(values, accuracy, said):
+    rivals = tuple(fig1.Rival(**one) for one in values["fig1"]["result"]["panels"][0]["rivals"])
+    learned = fig1.Panel("resnet56", 0.9, 0.1, 1000, rivals, ())
+    drawn, _ = fig1.show(fig1.Gaps((learned, replace(learned, network="vgg", accuracy=accuracy))))
+    assert ("vgg did little better than guessing (10 %)" in drawn.caption) == said
+    assert "resnet56 did" not in drawn.caption
+
+
 def test_every_shift_has_five_strengths(values):
     ranks: dict[str, list[int]] = {}
     for row in values["ood"]["result"]["shifts"][1:]:
