@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ftwt.anatomy import Anatomy
 from ftwt.errors import FtwtError
 from ftwt.gates.untrained import Fixed
 from ftwt.insertion import compile_graph, insert_gates
 from ftwt.liveness import Liveness
 from ftwt.macs import plan
-from ftwt.model import Anatomy, Gated
+from ftwt.model import Gated
 from ftwt.pruning import Pruning
 from ftwt.site_gate import SiteGate
 from ftwt.sites import Candidate, Where, candidates, choose, shape_of

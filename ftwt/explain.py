@@ -10,7 +10,7 @@ from torch import nn
 from ftwt import operations
 
 if TYPE_CHECKING:
-    from ftwt.model import Anatomy
+    from ftwt.anatomy import Anatomy
     from ftwt.tracing import Traced
 
 # Their parameters weigh or replace values, one by one.

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,31 +10,13 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from ftwt import dial
+from ftwt.anatomy import Anatomy
 from ftwt.errors import FtwtError
 from ftwt.explain import Explanation, explain
 from ftwt.gates.untrained import Oracle
-from ftwt.liveness import Liveness
-from ftwt.macs import Plan
 from ftwt.pruning import Pruning
 from ftwt.site_gate import Decide, Decided, Recorder, SiteGate
-from ftwt.sites import Candidate
 from ftwt.trace import Trace
-from ftwt.tracing import Traced
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """What attach found out about a network; it never changes, so copies of a model share it."""
-
-    traced: Traced
-    sites: tuple[Candidate, ...]
-    candidates: tuple[Candidate, ...]
-    liveness: Liveness
-    plan: Plan
-    expected: tuple[tuple[int, ...], ...]
-
-    def __deepcopy__(self, memo: Mapping[int, Any]) -> "Anatomy":
-        return self
 
 
 class Gated(nn.Module):

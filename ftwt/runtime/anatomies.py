@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from ftwt.anatomy import Anatomy
 from ftwt.errors import FtwtError
 from ftwt.liveness import Liveness
 from ftwt.macs import plan
-from ftwt.model import Anatomy, Gated
+from ftwt.model import Gated
 from ftwt.tracing import probed
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ftwt.anatomy import Anatomy
 from ftwt.live import All, OfSite
-from ftwt.model import Anatomy, Gated
+from ftwt.model import Gated
 from ftwt.runtime.lowering.lives import simplified, sites_in
 from ftwt.runtime.program import Call, Gate, Other, Step, Value
 from ftwt.tracing import PROBE_BATCH
