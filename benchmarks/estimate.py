@@ -83,6 +83,7 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
         rows.append(
             {
                 "run": run.name,
+                **_trained_on(run),
                 "mass": rule.mass,
                 "images": limit,
                 "one_pass": row.reduction_with_gates,
@@ -141,6 +142,7 @@ def curve(
         rows.append(
             {
                 "other": one.name,
+                **_trained_on(one),
                 "asked": tested[one]["reduction_exact"],
                 "reduction": here.reduction_exact,
                 "accuracy": here.accuracy,
@@ -227,9 +229,9 @@ def main() -> None:
     file = RECORDS / f"{name}.json"
     if name in ("prediction", "solve") and file.is_file():
         # Runs that were measured before keep their rows.
-        done = {run.name for run in runs}
-        kept = [row for row in json.loads(file.read_text())["rows"] if row["run"] not in done]
-        record["rows"] = sorted(kept + record["rows"], key=lambda row: str(row["run"]))
+        done = {_key(row) for row in record["rows"]}
+        kept = [row for row in json.loads(file.read_text())["rows"] if _key(row) not in done]
+        record["rows"] = sorted(kept + record["rows"], key=_key)
     file.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -237,6 +239,18 @@ def page(text: str) -> str:
     """The page with its tables made from the records again."""
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     return f"{text[:begin]}\n\n{tables(RECORDS)}\n\n{text[end:]}"
+
+
+def _trained_on(run: Path) -> dict[str, int]:
+    """How long a run was trained, which its name does not tell."""
+    record = json.loads((run / "run.json").read_text())
+    return {"train_images": record["data"]["train_images"], "epochs": record["epochs"]}
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    """Which run a row is of; for a solution also what was asked."""
+    names = ("run", "train_images", "epochs", "asked", "per_layer")
+    return tuple(str(row.get(name)) for name in names)
 
 
 def _seconds(call: Callable[[], Any]) -> float:

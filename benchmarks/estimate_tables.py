@@ -32,7 +32,7 @@ def _cost_table(record: dict[str, Any]) -> str:
 
 def _prediction_table(record: dict[str, Any]) -> str:
     rows = [
-        f"| {row['run']} | {row['images']:,} | {_percent(row['one_pass'])} "
+        f"| {row['run']} | {_trained_on(row)} | {row['images']:,} | {_percent(row['one_pass'])} "
         f"| {_percent(row['applied'])} | {_percent(row['trained'])} "
         f"| {_points(row['applied'] - row['trained'])} "
         f"| {_points(row['one_pass'] - row['trained'])} | {_percent(row['oracle_accuracy'])} "
@@ -44,9 +44,10 @@ def _prediction_table(record: dict[str, Any]) -> str:
         "starting weights and validation images, and the trained gates on the test images. Within "
         f"3 points of the outcome: one pass for {_near(record, 'one_pass')}, masks applied for "
         f"{_near(record, 'applied')} of {len(rows)} runs.\n\n"
-        "| run | images | one pass | masks applied | trained | applied - trained, points "
-        "| one pass - trained, points | oracle's accuracy, % | trained accuracy, % |\n"
-        "|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+        "| run | trained on | images looked at | one pass | masks applied | trained "
+        "| applied - trained, points | one pass - trained, points | oracle's accuracy, % "
+        "| trained accuracy, % |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
     )
 
 
@@ -92,7 +93,7 @@ def _trained_table(record: dict[str, Any]) -> str:
 
 def _curve_table(record: dict[str, Any]) -> str:
     rows = [
-        f"| {row['other']} | {_percent(row['other_reduction'])} "
+        f"| {row['other']} | {_trained_on(row)} | {_percent(row['other_reduction'])} "
         f"| {_percent(row['other_accuracy'])} | {_percent(row['reduction'])} "
         f"| {_percent(row['accuracy'])} | {_points(row['accuracy'] - row['other_accuracy'])} |"
         for row in record["rows"]
@@ -101,8 +102,8 @@ def _curve_table(record: dict[str, Any]) -> str:
     return (
         f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
         f"thresholds calibrated on validation images, on {record['test_images']:,} test images.\n\n"
-        "| trained separately | its reduction, % | its accuracy, % | one model's reduction, % "
-        "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|\n"
+        "| trained separately | on | its reduction, % | its accuracy, % | one model's reduction, % "
+        "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\n```\n{' '.join(record['command'])}\n```"
     )
@@ -140,6 +141,10 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "curve": _curve_table,
     "sweep": _sweep_table,
 }
+
+
+def _trained_on(row: dict[str, Any]) -> str:
+    return f"{row['train_images']:,} images, {row['epochs']} epochs"
 
 
 def _percent(fraction: float) -> str:
