@@ -12,6 +12,7 @@ from .output import Json, errors, percent, report
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe
+    from ftwt.training.loop import BeforePhase
 
 Data = Annotated[
     str,
@@ -154,11 +155,13 @@ def train(
             if tensorboard:
                 watch = stack.enter_context(events.writing(out / "tensorboard", watch))
 
-        def run(chosen: "Recipe") -> tuple[Any, dict[str, Any]]:
+        def run(
+            chosen: "Recipe", before_phase: "BeforePhase | None" = None
+        ) -> tuple[Any, dict[str, Any]]:
             return runs.train_run(
                 chosen, dataset, out,
                 name=recipe, init=init, resume=resume, checkpoint_every=checkpoint_every,
-                device=own, watch=watch,
+                device=own, before_phase=before_phase, watch=watch,
             )  # fmt: skip
 
         if reduction is None:

@@ -153,18 +153,19 @@ class Gated(nn.Module):
         self, thresholds: Mapping[str, float], knots: tuple[dial.Knot, ...] | None = None
     ) -> "Gated":
         """The same model at other thresholds; it shares all weights with this one."""
-        dial.check(thresholds, self.sites)
         twin = copy.copy(self)
         twin._modules = dict(self._modules)
         twin._knots = self._knots if knots is None else knots
-        twin.gates = nn.ModuleDict()
-        for key, gate in self.gates.items():
-            moved = copy.copy(gate)
-            assert isinstance(moved, SiteGate)
-            moved.threshold = float(thresholds[moved.site.name])
-            twin.gates[key] = moved
+        twin.gates = nn.ModuleDict({key: copy.copy(gate) for key, gate in self.gates.items()})
         twin.gates.training = self.gates.training
+        twin.move_thresholds(thresholds)
         return twin
+
+    def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Set the thresholds of this model itself, by site."""
+        dial.check(thresholds, self.sites)
+        for gate in self._site_gates():
+            gate.threshold = float(thresholds[gate.site.name])
 
     def at(self, *, reduction: float) -> "Gated":
         """The same model at another share of MACs saved, exact, without training.

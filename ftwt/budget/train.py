@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ftwt import specs, storage
+from ftwt.analysis.inspection import Loader
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import validation
 from ftwt.budget.solve import solve
@@ -17,9 +19,12 @@ from ftwt.errors import FtwtError
 from ftwt.model import Gated
 from ftwt.training.distributed import on_main
 from ftwt.training.evaluation import evaluate
+from ftwt.training.loop import BeforePhase
+from ftwt.training.phases import Phase
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.records import write_record
+from ftwt.training.state import State
 
 # Validation images that the mass is solved on; thresholds are calibrated on all of them.
 _IMAGES = 1000
@@ -34,13 +39,14 @@ def train_to(
     *,
     reduction: float,
     init: Path | str | None,
-    train: Train,
+    train: Callable[[Recipe, BeforePhase], tuple[nn.Module, dict[str, Any]]],
     per_layer: bool = False,
 ) -> tuple[Gated, dict[str, Any]]:
     """Train a gated recipe for a budget instead of a mass.
 
-    The mass is solved under an oracle on the starting weights. Training moves activations, so at
-    the end gate thresholds are calibrated on the validation split until the budget is met there.
+    The mass is solved under an oracle on the starting weights. Training moves activations, so
+    where gates are frozen their thresholds are calibrated on validation images until the budget is
+    met, and the backbone learns with these masks; at the end this is done again, on all of them.
 
     Args:
         recipe: a gated recipe; the mass of its target is replaced.
@@ -48,8 +54,9 @@ def train_to(
         out: the run folder that `train` makes; its model and `run.json` get the outcome.
         reduction: share of the plain network's MACs to save, exact, gates counted.
         init: the weights that the training starts from.
-        train: trains a recipe into `out`, such as `train_run` with its other arguments given. It
-            is not called for a folder whose training has finished, but not its calibration.
+        train: trains a recipe into `out` and calls the second argument before each phase, such as
+            `train_run` with its other arguments given. It is not called for a folder whose training
+            has finished, but not its calibration.
         per_layer: a mass for each site, as in `ftwt.solve`.
 
     Raises:
@@ -69,9 +76,13 @@ def train_to(
     # outcome than what they become when masks are applied to weights that do not know them.
     solution = solve(start, images, reduction=reduction, per_layer=per_layer, sequential=False)
     made = replace(recipe, pruning=solution.pruning)
-    model, record = trained_or_finished(made, out, train, outcome="budget", called="train")
+
+    def at_the_budget(chosen: Recipe) -> tuple[nn.Module, dict[str, Any]]:
+        return train(chosen, partial(_frozen_at, reduction, images))
+
+    model, record = trained_or_finished(made, out, at_the_budget, outcome="budget", called="train")
     held = validation(dataset, dataset.mean, dataset.std)
-    trained = evaluate(model.with_thresholds(dict.fromkeys(model.sites, 0.0)), held)
+    trained = evaluate(model, held)
     model = calibrate(model, held, reductions=[reduction])
     knot = asdict(model.knots[0])
     record["budget"] = solution.to_json() | {
@@ -86,6 +97,16 @@ def train_to(
 
     on_main(write)
     return finished, record
+
+
+def _frozen_at(reduction: float, images: Loader, phase: Phase, state: State) -> None:
+    """Gates that are frozen from here on answer as they will in the end."""
+    if state.epoch == 0 or phase.trains("gates"):
+        return
+    model = state.validated
+    assert isinstance(model, Gated)
+    found = on_main(lambda: calibrate(model, images, reductions=[reduction]).thresholds)
+    state.move_thresholds(found)
 
 
 def trained_or_finished(

@@ -20,7 +20,7 @@ from ftwt.training.state import State
 from ftwt.training.tally import Tally
 
 NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
-_FORMAT = 2
+_FORMAT = 3
 _NUMBERS = ("epoch", "batch", "step", "best_accuracy", "best_epoch", "seconds")
 
 
@@ -46,6 +46,7 @@ def save(out: Path, state: State, about: dict[str, Any]) -> None:
         "torch": str(torch.__version__),
         "about": json.dumps(about),
         "model": state.model.state_dict(),
+        "thresholds": state.thresholds,
         "optimizers": {name: one.state_dict() for name, one in state.optimizers.items()},
         "schedulers": {name: one.state_dict() for name, one in state.schedulers.items()},
         "scaler": state.scaler.state_dict(),
@@ -90,6 +91,8 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
             "may differ from those of a run that was never stopped"
         )
     state.model.load_state_dict(kept["model"])
+    if kept["thresholds"] is not None:
+        state.move_thresholds(kept["thresholds"])
     for part, optimizer in state.optimizers.items():
         optimizer.load_state_dict(kept["optimizers"][part])
         state.schedulers[part].load_state_dict(kept["schedulers"][part])

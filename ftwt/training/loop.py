@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ftwt.losses.interface import Objective
 from ftwt.training import distributed
 from ftwt.training.epoch import Batches, Job, Keeper, Moment, interrupted, train_epoch
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.phases import epochs_of, phase_at
+from ftwt.training.phases import Phase, begins, epochs_of, phase_at
 from ftwt.training.settings import Settings
 from ftwt.training.state import State, check_amp
 from ftwt.training.tally import Tally
@@ -33,6 +33,9 @@ class Epoch(NamedTuple):
     images_per_second: float
 
 
+BeforePhase: TypeAlias = Callable[[Phase, State], None]
+
+
 def fit(
     state: State,
     objective: Objective,
@@ -40,6 +43,7 @@ def fit(
     train: Batches,
     validation: Iterable[tuple[Tensor, Tensor]],
     *,
+    before_phase: BeforePhase | None = None,
     after_step: Callable[[Moment], None] | None = None,
     after_epoch: Callable[[Epoch, State], None] | None = None,
     keeper: Keeper | None = None,
@@ -48,6 +52,9 @@ def fit(
 
     The best epoch is that of the highest validation accuracy in the last phase: earlier phases
     are not the finished model.
+
+    `before_phase` is called where a phase begins, once more if a training goes on from there; it
+    may change the state, and gives the same for the same state.
 
     In a job of many processes each gives its own part of the images, of equally many training
     batches; gradients are averaged and results are of all images together.
@@ -67,6 +74,12 @@ def fit(
         begin, before = time.monotonic(), state.seconds
         phase = phase_at(settings.phases, state.epoch)
         try:
+            if (
+                before_phase is not None
+                and state.batch == 0
+                and begins(settings.phases, state.epoch)
+            ):
+                before_phase(phase, state)
             means = train_epoch(job, state, phase)
             result = evaluate(
                 phase.validated(state.validated),

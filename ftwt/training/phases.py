@@ -1,6 +1,7 @@
 """Phases: stretches of epochs, each with its own trainable parts."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -88,6 +89,11 @@ def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
             return phase
         epoch -= phase.epochs
     raise FtwtError(f"phase_at: epoch {epoch} is past the last phase")
+
+
+def begins(phases: tuple[Phase, ...], epoch: int) -> bool:
+    """Whether a phase begins with epoch `epoch` (from 0)."""
+    return epoch in accumulate((phase.epochs for phase in phases[:-1]), initial=0)
 
 
 def epochs_of(phases: tuple[Phase, ...], part: Literal["gates", "backbone"] | None = None) -> int:

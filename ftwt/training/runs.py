@@ -26,7 +26,7 @@ from ftwt.training import checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Keeper, Moment
 from ftwt.training.folders import check_free, claimed, remove_partials
-from ftwt.training.loop import Epoch, fit
+from ftwt.training.loop import BeforePhase, Epoch, fit
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
@@ -52,6 +52,7 @@ def train_run(
     resume: bool = False,
     checkpoint_every: int | None = None,
     device: torch.device | str = "cpu",
+    before_phase: BeforePhase | None = None,
     watch: Watch = Watch(),
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train a recipe in a run folder, or go on with one that was interrupted.
@@ -70,6 +71,7 @@ def train_run(
         resume: go on from the last saved state.
         checkpoint_every: optimizer steps between saved states; one an epoch is saved anyway.
         device: where to train.
+        before_phase: as for `fit`.
         watch: progress callbacks.
 
     Returns:
@@ -121,7 +123,8 @@ def train_run(
             with needing_others(), listening(twice=world().size == 1) as asked:
                 fit(
                     state, prepared.objective, recipe.settings, prepared.train, prepared.validation,
-                    after_step=watch.step, after_epoch=folder.after_epoch,
+                    before_phase=before_phase, after_step=watch.step,
+                    after_epoch=folder.after_epoch,
                     keeper=Keeper(folder.keep, checkpoint_every, asked),
                 )  # fmt: skip
         except FtwtError as error:

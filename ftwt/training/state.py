@@ -1,6 +1,7 @@
 """What changes while training, and how it begins."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +57,17 @@ class State:
     def validated(self) -> nn.Module:
         """The network to validate and keep: the average, where there is one."""
         return self.model if self.average is None else self.average.module
+
+    @property
+    def thresholds(self) -> dict[str, float] | None:
+        """Those of the gates, by site; None for a plain network."""
+        return self.model.thresholds if isinstance(self.model, Gated) else None
+
+    def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Set those of the network in training, and of its average."""
+        for model in (self.model, self.validated):
+            assert isinstance(model, Gated)
+            model.move_thresholds(thresholds)
 
 
 def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State:
