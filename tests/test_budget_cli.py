@@ -96,16 +96,29 @@ def test_train_for_a_budget(ftwt_command, folder, weights, tuned):  # noqa: F811
     assert value["reduction_exact"] == pytest.approx(0.4, abs=0.05)
 
 
+class Killed(Exception):
+    """As if the process had been killed."""
+
+
 def test_a_training_that_lost_its_calibration_gets_it(
-    ftwt_command, folder, weights, tuned, tmp_path  # noqa: F811
+    ftwt_command, folder, weights, tuned, tmp_path, monkeypatch  # noqa: F811
 ):  # fmt: skip
     if not tuned.exists():
         assert train(ftwt_command, folder, weights, tuned, "--reduction", 0.4).status == 0
+    budget = json.loads((tuned / "run.json").read_text())["budget"]
     stopped = tmp_path / "run"
-    shutil.copytree(tuned, stopped)
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        # What comes first after the training.
+        patched.setattr("ftwt.budget.train.evaluate", killed)
+        with pytest.raises(Killed):
+            train(ftwt_command, folder, weights, stopped, "--reduction", 0.4)
     record = json.loads((stopped / "run.json").read_text())
-    budget = record.pop("budget")
-    (stopped / "run.json").write_text(json.dumps(record))
+    assert record["status"] == "finished"
+    assert "budget" not in record
     ask = ("--resume", "--reduction")
     refused(train(ftwt_command, folder, weights, stopped, *ask, 0.3), "with other options")
     again = train(ftwt_command, folder, weights, stopped, *ask, 0.4, "--json").json()
