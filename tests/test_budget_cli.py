@@ -101,7 +101,7 @@ class Killed(Exception):
 
 
 def test_a_training_that_lost_its_calibration_gets_it(
-    ftwt_command, folder, weights, tuned, tmp_path, monkeypatch  # noqa: F811
+    ftwt_command, folder, weights, tuned, tmp_path, monkeypatch, capsys  # noqa: F811
 ):  # fmt: skip
     if not tuned.exists():
         assert train(ftwt_command, folder, weights, tuned, "--reduction", 0.4).status == 0
@@ -116,6 +116,8 @@ def test_a_training_that_lost_its_calibration_gets_it(
         patched.setattr("ftwt.budget.train.evaluate", killed)
         with pytest.raises(Killed):
             train(ftwt_command, folder, weights, stopped, "--reduction", 0.4)
+    # What it said until then is nothing that the next command says.
+    capsys.readouterr()
     record = json.loads((stopped / "run.json").read_text())
     assert record["status"] == "finished"
     assert "budget" not in record
