@@ -63,11 +63,24 @@ def cost(networks: list[str], *, images: int = 256, rounds: int = 4) -> dict[str
     return {"images": images, "masses": len(MASSES), "rows": rows}
 
 
+def _tested(run: Path) -> dict[str, Any]:
+    """What the whole test set said of a run."""
+    file = run / "eval.json"
+    if not file.is_file():
+        raise SystemExit(
+            f"benchmarks.estimate: {run} was not tested on all images; run "
+            f"ftwt eval {run} --data ... without --limit first"
+        )
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
 def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
     """What an oracle on the starting weights predicts, and what the trained gates do on test."""
     dataset = data.load(name)
     rows = []
     for run in runs:
+        tested = _tested(run)
         trained, card = storage.load(run)
         assert isinstance(trained, ftwt.Gated)
         start = storage.load(run / "dense.safetensors")[0]
@@ -79,7 +92,6 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
         row = budget.estimate(model, images, [rule], sequential=True).rows[0]
         assert row.applied is not None
         gates = row.mean_gate_macs / row.dense_macs
-        tested = json.loads((run / "eval.json").read_text())
         rows.append(
             {
                 "run": run.name,
@@ -130,7 +142,7 @@ def curve(
     dataset = data.load(name)
     model, card = storage.load(run)
     assert isinstance(model, ftwt.Gated)
-    tested = {one: json.loads((one / "eval.json").read_text()) for one in [run, *others]}
+    tested = {one: _tested(one) for one in [run, *others]}
     wanted = sorted(value["reduction_exact"] for value in tested.values())
     images = named.validation(dataset, card.mean, card.std, limit=limit)
     dial = ftwt.calibrate(model, images, reductions=wanted)
@@ -167,7 +179,7 @@ def trained(runs: list[Path]) -> dict[str, Any]:
     for run in runs:
         record = json.loads((run / "run.json").read_text())
         one = record["budget"]
-        tested = json.loads((run / "eval.json").read_text())
+        tested = _tested(run)
         rows.append(
             {
                 "run": run.name,
