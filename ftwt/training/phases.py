@@ -13,6 +13,9 @@ from ftwt.model import Gated
 
 Part = Literal["all", "gates", "backbone"]
 
+# The share of batches of a phase with knots that run at each end of their range.
+_ENDS = 1 / 4
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -21,8 +24,9 @@ class Phase:
     What a phase does not train is frozen for real: no gradient, no momentum, no weight decay, and
     batch norms of a frozen backbone keep their statistics.
 
-    With `knots`, which `ftwt.calibrate` finds, each batch runs at a reduction drawn evenly from
-    their range, and validation at its middle: one set of weights learns several budgets.
+    With `knots`, which `ftwt.calibrate` finds, one set of weights learns several budgets: a quarter
+    of the batches runs at the lowest reduction, a quarter at the highest, the others at one drawn
+    evenly from between; validation at the middle.
     """
 
     name: str
@@ -43,7 +47,12 @@ class Phase:
 
     def drawn(self, model: nn.Module) -> nn.Module:
         """The model as one batch trains it: at a random reduction, if there are several."""
-        return self._at(model, torch.rand(()).item()) if self.knots else model
+        if not self.knots:
+            return model
+        # After the sandwich rule (Yu and Huang, "Universally slimmable networks and improved
+        # training techniques", 2019), but one network a batch: drawn evenly, the ends lag behind.
+        share = (torch.rand(()).item() - _ENDS) / (1 - 2 * _ENDS)
+        return self._at(model, min(max(share, 0.0), 1.0))
 
     def validated(self, model: nn.Module) -> nn.Module:
         """The model as validation sees it: in the middle of the reductions, if there are some."""
