@@ -204,7 +204,7 @@ def test_a_sweep_in_two_processes_gives_the_same(sweep, tmp_path):
 def test_a_sweep_folder_with_other_runs_is_left_alone(sweep, tmp_path):
     assert sweep("--seeds", 1, mass="0.6").status == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    refused(sweep("--normalize", "layer"), "holds runs of another sweep, with choices=")
+    refused(sweep("--normalize", "layer"), "another sweep, with normalize='softmax' instead of")
     refused(sweep(recipe="cifar10-resnet20-short"), "another sweep, with recipe='cifar10-resnet8-")
     refused(sweep(mass="0.9,0.6"), "mass 0.6 comes after 0.9")
     refused(sweep(mass="0.6,0.6"), "mass 0.6 is given twice")

@@ -165,13 +165,14 @@ def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
             f"sweep: {out} is not empty and holds no sweep; nothing was changed, give a new folder"
         )
     was, now = _read(out).get("sweep", _plain(sweep)), _plain(sweep)
-    differs = sorted(name for name in now if was.get(name) != now[name])
-    if differs:
-        name = differs[0]
-        raise FtwtError(
-            f"sweep: {out} holds runs of another sweep, with {name}={was.get(name)!r} instead of "
-            f"{now[name]!r}; give a new folder, or the same options as before"
-        )
+    # Choices by themselves: which of them differ is the answer.
+    was, now = ({**one, **one.get("choices", {})} for one in (was, now))
+    for name in now:
+        if name != "choices" and was.get(name) != now[name]:
+            raise FtwtError(
+                f"sweep: {out} holds runs of another sweep, with {name}={was.get(name)!r} instead "
+                f"of {now[name]!r}; give a new folder, or the same options as before"
+            )
     for job in planned:
         wanted = job.specification
         file = job.out / "run.json"
