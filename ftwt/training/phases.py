@@ -14,7 +14,7 @@ from ftwt.model import Gated
 Part = Literal["all", "gates", "backbone"]
 
 # The share of batches of a phase with knots that run at each end of their range.
-_ENDS = 1 / 4
+_ENDS = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Phase:
     What a phase does not train is frozen for real: no gradient, no momentum, no weight decay, and
     batch norms of a frozen backbone keep their statistics.
 
-    With `knots`, which `ftwt.calibrate` finds, one set of weights learns several budgets: a quarter
-    of the batches runs at the lowest reduction, a quarter at the highest, the others at one drawn
+    With `knots`, which `ftwt.calibrate` finds, one set of weights learns several budgets: an eighth
+    of the batches runs at the lowest reduction, an eighth at the highest, the others at one drawn
     evenly from between; validation at the middle.
     """
 
