@@ -34,7 +34,7 @@ NETWORKS = ("cifar10-resnet20", "cifar10-resnet56", "cifar10-vgg16_bn", "cifar10
 MASSES = tuple(round(0.05 + 0.05 * place, 2) for place in range(20))
 
 
-def cost(networks: list[str], *, images: int = 256, rounds: int = 4) -> dict[str, Any]:
+def cost(networks: list[str], *, images: int = 256, rounds: int = 12) -> dict[str, Any]:
     """Seconds of a plain pass and of an estimate of 20 masses, alternating; medians."""
     rows = []
     for name in networks:

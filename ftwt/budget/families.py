@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Int
@@ -27,19 +28,23 @@ class Family:
         """How many rules there are: the strength of a channel that all of them keep."""
         return len(self.rules)
 
+    @cached_property
+    def _by_score(self) -> list[RankingTarget]:
+        # Once: asking a protocol takes as long as a rule's own work.
+        return [rule for rule in self.rules if isinstance(rule, RankingTarget)]
+
     def strengths(self, features: Tensor, rankings: dict[Score, Ranking]) -> Int[Tensor, "B C"]:
         """For each channel the number of rules that keep it.
 
         `rankings` holds what is ranked already, so that families of one score share it.
         """
-        first = self.rules[0]
-        if not isinstance(first, RankingTarget):
-            return first(features).to(torch.int16)
-        if first.score not in rankings:
-            rankings[first.score] = rank(features, first.score)
-        ranking = rankings[first.score]
-        rules = [rule for rule in self.rules if isinstance(rule, RankingTarget)]
-        counts = torch.stack([rule.counts(ranking) for rule in rules], 1)
+        if not self._by_score:
+            return self.rules[0](features).to(torch.int16)
+        score = self._by_score[0].score
+        if score not in rankings:
+            rankings[score] = rank(features, score)
+        ranking = rankings[score]
+        counts = torch.stack([rule.counts(ranking) for rule in self._by_score], 1)
         places = torch.arange(ranking.order.shape[1], device=counts.device)
         # The channel at place i is kept by the rules that keep more than i channels.
         dropping = torch.searchsorted(
