@@ -15,7 +15,7 @@ help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
-	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 40 minutes, alone)"
+	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 50 minutes, alone)"
 	@echo "make native  compile the native kernels again, after a change of their sources"
 	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
 	@echo "make check   format, lint and type checks"
