@@ -29,7 +29,7 @@ class Family:
         return len(self.rules)
 
     @cached_property
-    def _by_score(self) -> list[RankingTarget]:
+    def _ranking_rules(self) -> list[RankingTarget]:
         # Once: asking a protocol takes as long as a rule's own work.
         return [rule for rule in self.rules if isinstance(rule, RankingTarget)]
 
@@ -38,13 +38,13 @@ class Family:
 
         `rankings` holds what is ranked already, so that families of one score share it.
         """
-        if not self._by_score:
+        if not self._ranking_rules:
             return self.rules[0](features).to(torch.int16)
-        score = self._by_score[0].score
+        score = self._ranking_rules[0].score
         if score not in rankings:
             rankings[score] = rank(features, score)
         ranking = rankings[score]
-        counts = torch.stack([rule.counts(ranking) for rule in self._by_score], 1)
+        counts = torch.stack([rule.counts(ranking) for rule in self._ranking_rules], 1)
         places = torch.arange(ranking.order.shape[1], device=counts.device)
         # The channel at place i is kept by the rules that keep more than i channels.
         dropping = torch.searchsorted(

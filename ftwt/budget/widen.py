@@ -45,9 +45,10 @@ def widen(
     """Train the backbone of a gated run for all reductions of a range; its gates stay as they are.
 
     Moving the thresholds of a model that was trained at one reduction saves more or less MACs, but
-    its layers never saw such masks. Here each batch runs at a reduction drawn from the range, by
-    thresholds calibrated on the validation split, and learns the labels and, where the run keeps
-    it, the dense network that the run started from. Thresholds are calibrated again at the end.
+    its layers never saw such masks. Here each batch runs at a reduction drawn from the range, its
+    ends more often, by thresholds calibrated on the validation split, and learns the labels and,
+    where the run keeps it, the dense network that the run started from. Thresholds are calibrated
+    again at the end.
 
     Args:
         run: a finished gated run.

@@ -50,7 +50,8 @@ class Phase:
         if not self.knots:
             return model
         # After the sandwich rule (Yu and Huang, "Universally slimmable networks and improved
-        # training techniques", 2019), but one network a batch: drawn evenly, the ends lag behind.
+        # training techniques", 2019), but one network a batch. Drawn evenly, the ends would hardly
+        # be seen.
         share = (torch.rand(()).item() - _ENDS) / (1 - 2 * _ENDS)
         return self._at(model, min(max(share, 0.0), 1.0))
 
