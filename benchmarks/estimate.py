@@ -21,8 +21,9 @@ import torch
 
 import ftwt
 from benchmarks.estimate_tables import TABLES, tables
-from ftwt import budget, data, storage, targets
+from ftwt import budget, data, targets
 from ftwt.budget import named
+from ftwt.io import storage
 from ftwt.training.evaluation import evaluate
 from ftwt.training.records import versions
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.live import OfSite
+from ftwt.graph.live import OfSite
 from ftwt.runtime import native, program
 from ftwt.runtime.program import Value
 

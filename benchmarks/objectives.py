@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
-from ftwt import analysis, data, storage
-from ftwt.model import Gated
+from ftwt import analysis, data
+from ftwt.gated.model import Gated
+from ftwt.io import storage
 from ftwt.training import Choices, evaluate, recipe, runs
 from ftwt.training.records import versions
 

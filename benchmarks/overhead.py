@@ -18,7 +18,7 @@ from torch import nn
 
 import ftwt
 from ftwt import losses
-from ftwt.timing.machine import machine
+from ftwt.reports.timing.machine import machine
 
 RECORDS = Path(__file__).parent / "records" / "overhead"
 # Network and the goal: gated over dense.

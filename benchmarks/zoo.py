@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ftwt.files import write_atomically
+from ftwt.io.files import write_atomically
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "zoo.json"

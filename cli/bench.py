@@ -11,7 +11,7 @@ from .training import Threads
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ftwt.model import Gated
+    from ftwt.gated.model import Gated
 
 # Images that untrained gates are set on: as many as small images allow, of large ones fewer.
 _SMALL, _LARGE = 256, 64
@@ -46,8 +46,8 @@ def bench(
     """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
     import torch
 
-    from ftwt.timing import bench as run
-    from ftwt.timing import calibrate, to_reduction
+    from ftwt.reports.timing import bench as run
+    from ftwt.reports.timing import calibrate, to_reduction
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -74,9 +74,10 @@ def bench(
 
 
 def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
-    from ftwt import networks, storage
+    from ftwt import networks
     from ftwt.errors import FtwtError
-    from ftwt.model import Gated
+    from ftwt.gated.model import Gated
+    from ftwt.io import storage
 
     model, card = storage.load(path)
     if not isinstance(model, Gated) or card.network is None:
@@ -87,8 +88,8 @@ def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
 
 def _untrained(name: str, size: int | None) -> "tuple[nn.Module, Gated, int]":
     from ftwt import networks
-    from ftwt.attach import attach
-    from ftwt.pruning import Pruning
+    from ftwt.gated.attach import attach
+    from ftwt.gated.pruning import Pruning
 
     plain = networks.build(name)
     example = networks.example(name, size=size)

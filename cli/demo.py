@@ -10,7 +10,7 @@ import typer
 from .output import Json, errors, percent, report
 
 if TYPE_CHECKING:
-    from ftwt.analysis import Curve
+    from ftwt.reports.analysis import Curve
     from ftwt.training.recipes import Recipe
     from ftwt.training.runs import Watch
 
@@ -25,7 +25,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Train, gate and test a small network on embedded images; writes a page to look at."""
-    from ftwt import demo as whole
+    from ftwt.reports import demo as whole
     from ftwt.training.phases import epochs_of
 
     from .progress import watching

@@ -67,7 +67,7 @@ def estimate(
     found = budget.estimate(model, images, rules, sequential=sequential)
     value = {"network": network, "data": data, **found.to_json()}
     if out is not None:
-        from ftwt.budget.plot import write_estimate
+        from ftwt.reports.budget_plot import write_estimate
 
         write_estimate(out, found, value, title=network)
     report(value, _table(network, found), as_json=as_json)

@@ -18,8 +18,8 @@ def macs(network: Network, size: Size = None, as_json: Json = False) -> None:
     """Cost of a plain network and of the paper's gates on it, layer by layer."""
     from ftwt import macs as counting
     from ftwt import networks
-    from ftwt.attach import attach
-    from ftwt.pruning import Pruning
+    from ftwt.gated.attach import attach
+    from ftwt.gated.pruning import Pruning
 
     plain = networks.build(network)
     example = networks.example(network, size=size)
@@ -43,8 +43,8 @@ def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
     from rich.table import Table
 
     from ftwt import networks
-    from ftwt.attach import attach
-    from ftwt.pruning import Pruning
+    from ftwt.gated.attach import attach
+    from ftwt.gated.pruning import Pruning
 
     example = networks.example(network, size=size)
     model = attach(networks.build(network), Pruning(), example=example)

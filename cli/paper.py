@@ -12,7 +12,7 @@ from .output import Json, errors, report
 from .training import Data, ImageSize, Threads, _set_threads
 
 if TYPE_CHECKING:
-    from ftwt.paper import Scale
+    from ftwt.reports.paper import Scale
     from ftwt.training.runs import Watch
 
 
@@ -55,7 +55,7 @@ def paper(
 ) -> None:
     """Tables and figures of the paper as PNG, SVG, CSV and JSON, and one page that holds them."""
     from ftwt import data as datasets
-    from ftwt.paper import Study, claim, items, make, read_runs
+    from ftwt.reports.paper import Study, claim, items, make, read_runs
 
     from .progress import watching
 
@@ -108,8 +108,8 @@ def _scale(
     name: str, data: str, recipe: str | None, mass: str | None, seeds: int | None
 ) -> "Scale":
     """The scale with what the user chose instead."""
-    from ftwt import paper
     from ftwt.errors import FtwtError
+    from ftwt.reports import paper
     from ftwt.targets import HeatmapMass
     from ftwt.training import CATALOGUE, Choices
     from ftwt.training import recipe as make_recipe

@@ -84,7 +84,7 @@ def _list(*, as_json: bool) -> None:
 def _show(name: str, *, dense: bool, as_json: bool) -> None:
     from rich.table import Table
 
-    from ftwt import specs
+    from ftwt.io import specs
     from ftwt.training import Choices, recipe
 
     made = recipe(name, Choices(), dense=dense)

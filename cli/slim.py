@@ -9,7 +9,7 @@ from .output import Json, percent, report
 from .training import Data, Device, ImageSize, Threads, Workers, _set_threads
 
 if TYPE_CHECKING:
-    from ftwt.analysis import Slim
+    from ftwt.reports.analysis import Slim
 
 
 def slim(
@@ -26,7 +26,7 @@ def slim(
     as_json: Json = False,
 ) -> None:
     """Remove for good the filters that run for no training image: a smaller network with gates."""
-    from ftwt.analysis.slimming import slim_run
+    from ftwt.reports.analysis.slimming import slim_run
 
     from .progress import counting
 

@@ -28,9 +28,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Train and test a recipe over masses and seeds; runs what is missing, draws the trade-off."""
-    from ftwt.analysis import drawing
-    from ftwt.budget.plot import sweep_plot
     from ftwt.budget.sweep import Sweep, run_sweep, summed_up
+    from ftwt.reports import drawing
+    from ftwt.reports.budget_plot import sweep_plot
     from ftwt.training import Choices
 
     from .numbers import numbers

@@ -208,8 +208,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
-    from ftwt.analysis import evaluate_run
     from ftwt.budget import reduction_curve
+    from ftwt.reports.analysis import evaluate_run
 
     from .numbers import span
 

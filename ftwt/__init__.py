@@ -1,28 +1,25 @@
 """Convolutional networks that choose, for each input, which filters to run."""
 
 from ftwt import (
-    analysis,
     backbones,
     budget,
     data,
     gates,
     losses,
     macs,
-    networks,
     runtime,
     slicing,
     targets,
     training,
 )
-from ftwt.analysis import slim
-from ftwt.attach import attach
+from ftwt.backbones import networks
 from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
-from ftwt.pipeline import Pipeline, Result
-from ftwt.pruning import Pruning
-from ftwt.storage import Card, load, save
-from ftwt.trace import SiteTrace, Trace
+from ftwt.gated import Gated, Pruning, SiteTrace, Trace, attach
+from ftwt.io import Card, load, register, save
+from ftwt.reports import analysis
+from ftwt.reports.analysis import slim
+from ftwt.training.pipeline import Pipeline, Result
 
 __version__ = "0.1.0"
 
@@ -47,6 +44,7 @@ __all__ = [
     "losses",
     "macs",
     "networks",
+    "register",
     "runtime",
     "save",
     "slicing",
@@ -55,3 +53,8 @@ __all__ = [
     "targets",
     "training",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names alone; packages that they come from stay importable."""
+    return sorted({*__all__, "__version__"})

@@ -10,14 +10,14 @@ from tests import checking  # noqa: F401 - the import hook finds it by name
 # Not `ftwt.backbones`, whose forward functions torch.fx calls with proxies.
 _CHECKED = [
     "ftwt.gates",
-    "ftwt.live",
-    "ftwt.liveness",
+    "ftwt.graph.live",
+    "ftwt.graph.liveness",
     "ftwt.losses",
     "ftwt.macs",
-    "ftwt.model",
-    "ftwt.site_gate",
+    "ftwt.gated.model",
+    "ftwt.gated.site_gate",
     "ftwt.targets",
-    "ftwt.trace",
+    "ftwt.gated.trace",
 ]
 jaxtyping.install_import_hook(_CHECKED, "tests.checking.checked")
 

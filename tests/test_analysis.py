@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import ftwt
 from ftwt import FtwtError, analysis, gates, targets
-from ftwt.analysis import page
-from ftwt.analysis.heatmaps import cosine, iou_at_half_maximum
+from ftwt.reports import page
+from ftwt.reports.analysis.heatmaps import cosine, iou_at_half_maximum
 from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ftwt
 from ftwt import FtwtError, analysis, backbones, data, gates, targets
-from ftwt.analysis.core import BINS
+from ftwt.reports.analysis.core import BINS
 from ftwt.training import evaluate
 from tests.test_analysis import EXAMPLE, attach, batches, model, network, seen  # noqa: F401
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import ftwt
-from ftwt import FtwtError, gates, storage, targets
-from ftwt.dial import Knot, thresholds_at
+from ftwt import FtwtError, gates, targets
+from ftwt.gated.dial import Knot, thresholds_at
+from ftwt.io import storage
 from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

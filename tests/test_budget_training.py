@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftwt import budget, data, storage, training
+from ftwt import budget, data, training
+from ftwt.io import storage
 from ftwt.training import phases, runs
 
 ASKED = 0.4

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 import ftwt
-from ftwt import storage
+from ftwt.io import storage
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 
 SHORT = "cifar10-resnet8-short"

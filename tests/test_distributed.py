@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ftwt import data, storage
+from ftwt import data
 from ftwt.errors import FtwtError
+from ftwt.io import storage
 from ftwt.training import evaluate
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
 from tests.test_states import dataset, load, same

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ftwt import data, storage
+from ftwt import data
 from ftwt.data import ResizedCrop
 from ftwt.errors import FtwtError
+from ftwt.io import storage
 from ftwt.training import Choices, Interrupted, Moment, recipe
 from ftwt.training.runs import Watch, train_run
 from ftwt.training.tally import Tally

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torchvision import models
 
-from ftwt import backbones, losses, networks, storage, training
+from ftwt import backbones, losses, networks, training
 from ftwt.errors import FtwtError
+from ftwt.io import storage
 from ftwt.training.initial import starting_weights
 from ftwt.training.runs import Watch, train_run
 from tests.test_states import RECIPE, dataset

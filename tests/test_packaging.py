@@ -13,7 +13,7 @@ SKIP = """
 import torch, ftwt
 from ftwt import runtime
 from ftwt.runtime import native
-from ftwt.timing import bench
+from ftwt.reports.timing import bench
 network = ftwt.backbones.resnet8()
 model = ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32)).eval()
 images = torch.randn(2, 3, 32, 32)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import losses, networks, specs
+from ftwt import losses, networks
+from ftwt.io import specs
 from ftwt.training import CATALOGUE, Choices, Cosine, Sgd, Steps, freeze_gates_halfway, recipe, runs
 from ftwt.training import recipes as package
 from tests.command_line import ftwt_command, make_folder  # noqa: F401

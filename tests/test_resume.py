@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ftwt import storage
+from ftwt.io import storage
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 
 RECIPE = "shapes-resnet8"

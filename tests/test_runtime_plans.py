@@ -7,7 +7,7 @@ import torch
 
 import ftwt
 from ftwt import gates, runtime
-from ftwt.dial import Knot
+from ftwt.gated.dial import Knot
 from tests.runtime_cases import IMAGES, Upside, both, gated, noisy, small
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import data, storage, training
+from ftwt import data, training
+from ftwt.io import storage
 from ftwt.training import runs
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.test_cli import refused

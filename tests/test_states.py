@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ftwt import data, losses, storage
+from ftwt import data, losses
 from ftwt.data.dataset import Dataset
 from ftwt.errors import FtwtError
-from ftwt.pruning import Pruning
+from ftwt.gated.pruning import Pruning
+from ftwt.io import storage
 from ftwt.training import Interrupted, Phase, Recipe, Settings, Sgd, Steps, Warmup, checkpoint
 from ftwt.training.folders import claimed
 from ftwt.training.runs import Watch, train_run

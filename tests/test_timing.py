@@ -9,10 +9,10 @@ from torch import nn
 import ftwt
 from ftwt import FtwtError, gates
 from ftwt.data import shapes
-from ftwt.live import Evaluator
-from ftwt.timing import bench, calibrate, subjects, to_reduction
-from ftwt.timing.calibration import measured_reduction
-from ftwt.timing.measure import interleave, paired_speedup
+from ftwt.graph.live import Evaluator
+from ftwt.reports.timing import bench, calibrate, subjects, to_reduction
+from ftwt.reports.timing.calibration import measured_reduction
+from ftwt.reports.timing.measure import interleave, paired_speedup
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import FtwtError, budget, data, storage, training
-from ftwt.dial import Knot, thresholds_at
+from ftwt import FtwtError, budget, data, training
+from ftwt.gated.dial import Knot, thresholds_at
+from ftwt.io import storage
 from ftwt.training import runs
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.test_cli import refused

@@ -1,4 +1,7 @@
-"""The paper's networks for 32x32 images; anything else comes from torchvision or timm."""
+"""The paper's networks for 32x32 images; anything else comes from torchvision or timm.
+
+Imports errors and io, where it registers how networks are made by name.
+"""
 
 from ftwt.backbones.mobilenet_v1 import mobilenet_v1
 from ftwt.backbones.mobilenet_v2 import mobilenet_v2

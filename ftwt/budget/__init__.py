@@ -1,4 +1,7 @@
-"""Knowing the cost before training, hitting a budget, several budgets in one model."""
+"""Knowing the cost before training, hitting a budget, several budgets in one model.
+
+Imports graph to training.
+"""
 
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.curve import reduction_curve

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ftwt.analysis.inspection import Loader
 from ftwt.budget.profile import check_calibration, check_images
-from ftwt.dial import Knot
 from ftwt.errors import FtwtError
+from ftwt.gated.dial import Knot
+from ftwt.gated.model import Gated
 from ftwt.gates import Oracle
-from ftwt.model import Gated
 from ftwt.training.evaluation import Evaluation, evaluate
+from ftwt.training.inspection import Loader
 
 # Near enough, as a share of MACs; passes over the images that one reduction may take.
 _NEAR = 0.001

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from ftwt import data, storage
-from ftwt.analysis.inspection import check_classes
+from ftwt import data
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import served, validation
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
+from ftwt.io import storage
 from ftwt.training.evaluation import evaluate
+from ftwt.training.inspection import check_classes
 
 # Validation images that thresholds are calibrated on.
 _IMAGES = 2000

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftwt import specs
-from ftwt.analysis.inspection import Loader, check_gated, first
 from ftwt.budget.families import Family, check_distinct, families
+from ftwt.gated.model import Gated
+from ftwt.io import specs
 from ftwt.macs import GridCounts, count_grid
-from ftwt.model import Gated
 from ftwt.targets import HeatmapMass, Ranking, Score, Target, TopK
 from ftwt.training.evaluation import evaluating
+from ftwt.training.inspection import Loader, check_gated, first
 
 
 @dataclass(frozen=True)

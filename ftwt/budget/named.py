@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 import torch
 
-from ftwt import networks, storage
-from ftwt.analysis.inspection import Loader, check_classes
-from ftwt.attach import attach
+from ftwt.backbones import networks
 from ftwt.data import Dataset, Split, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
-from ftwt.pruning import Pruning
+from ftwt.gated.attach import attach
+from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
+from ftwt.io import storage
 from ftwt.training.initial import starting_weights
+from ftwt.training.inspection import Loader, check_classes
 from ftwt.training.preparation import split
 
 

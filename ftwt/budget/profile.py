@@ -6,14 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ftwt.analysis.inspection import Loader, check_gated, first
 from ftwt.budget.estimate import Watch
 from ftwt.budget.families import Family, with_amount
 from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
 from ftwt.macs import count_grid
-from ftwt.model import Gated
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
+from ftwt.training.inspection import Loader, check_gated, first
 
 Convention = Literal["exact", "paper"]
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.analysis.inspection import Loader, first
 from ftwt.budget.profile import Profile
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
+from ftwt.training.inspection import Loader, first
 
 # Levels that each site is tried at, and images that it is tried on.
 _STEPS = 6

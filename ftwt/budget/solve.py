@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ftwt import specs
-from ftwt.analysis.inspection import Loader
 from ftwt.budget.families import split
 from ftwt.budget.profile import Convention, Profile, check_calibration, check_images
 from ftwt.budget.sensitivity import Greedy
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
-from ftwt.pruning import Pruning
+from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
+from ftwt.io import specs
 from ftwt.targets import PerSite, Target
 from ftwt.training.evaluation import evaluating
+from ftwt.training.inspection import Loader
 
 # Near enough, as a share of MACs; and passes over the images that it may take to get there.
 _NEAR = 0.002

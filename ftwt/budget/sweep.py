@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from ftwt import data, specs
-from ftwt.analysis.tested import evaluate_run
+from ftwt import data
 from ftwt.errors import FtwtError
-from ftwt.files import write_atomically
+from ftwt.io import specs
+from ftwt.io.files import write_atomically
 from ftwt.training.folders import status
 from ftwt.training.recipes import Choices, recipe
 from ftwt.training.runs import train_run
+from ftwt.training.tested import evaluate_run
 
 _RECORD = "sweep.json"
 

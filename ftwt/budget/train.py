@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from ftwt import specs, storage
-from ftwt.analysis.inspection import Loader
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import validation
 from ftwt.budget.solve import solve
 from ftwt.data import Dataset
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
+from ftwt.io import specs, storage
 from ftwt.training.distributed import on_main
 from ftwt.training.evaluation import evaluate
+from ftwt.training.inspection import Loader
 from ftwt.training.loop import BeforePhase
 from ftwt.training.phases import Phase
 from ftwt.training.preparation import prepare

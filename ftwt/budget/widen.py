@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 
-from ftwt import losses, storage
-from ftwt.analysis.inspection import check_classes
+from ftwt import losses
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import served, validation
 from ftwt.budget.train import Train, trained_or_finished
 from ftwt.data import Dataset
-from ftwt.dial import Knot
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.dial import Knot
+from ftwt.gated.model import Gated
+from ftwt.io import storage
 from ftwt.training.distributed import on_main
 from ftwt.training.evaluation import evaluate
+from ftwt.training.inspection import check_classes
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.preparation import split

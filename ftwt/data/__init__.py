@@ -7,6 +7,8 @@
 A split that fits into memory is kept there as one uint8 tensor (`Images`), and augmentation works
 on whole batches, so that loading never bounds training. A larger one stays on disk (`Files`) and is
 decoded by worker processes. `serve` makes the loader that fits.
+
+Imports errors, graph and io.
 """
 
 from ftwt.data.augment import Augment, ResizedCrop

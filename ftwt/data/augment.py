@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.functional import pad as pad_zeros
 
 from ftwt.errors import FtwtError
+from ftwt.io.registry import register
 
 
+@register
 @dataclass(frozen=True)
 class Augment:
     """A random crop after zero padding and a random horizontal flip, drawn for each sample.
@@ -41,6 +43,7 @@ class Augment:
         return pixels
 
 
+@register
 @dataclass(frozen=True)
 class ResizedCrop:
     """ImageNet's augmentation: a random part of each image, resized, and a random flip.

@@ -1,12 +1,16 @@
-"""Gates predict from a site's input which of its filters to run; estimators threshold them."""
+"""Gates predict from a site's input which of its filters to run; estimators threshold them.
+
+Imports errors and graph; targets and losses are unknown to it.
+"""
 
 from ftwt.gates.bottleneck import Bottleneck
 from ftwt.gates.by_cost import ByCost
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
-from ftwt.gates.interface import Estimator, Gate, SiteShape
+from ftwt.gates.interface import Estimator, Gate
 from ftwt.gates.narrowed import Narrowed
 from ftwt.gates.pooled_linear import PooledLinear
 from ftwt.gates.untrained import Fixed, Oracle, Random
+from ftwt.graph.sites import SiteShape
 
 __all__ = [
     "Bottleneck",

@@ -7,9 +7,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import SiteShape
 from ftwt.gates.opening import check_open, start_open
 from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
+from ftwt.graph.sites import SiteShape
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import Gate, SiteShape
+from ftwt.gates.interface import Gate
 from ftwt.gates.untrained import Oracle
+from ftwt.graph.sites import SiteShape
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,11 @@
 """What a gate and an estimator are."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-
-class SiteShape(NamedTuple):
-    """The site that a gate is built for; `macs` are its convolution's for one sample, dense."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    macs: int
+from ftwt.graph.sites import SiteShape
 
 
 @runtime_checkable

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ftwt.channels import Spread
 from ftwt.errors import FtwtError
 from ftwt.gates.bottleneck import Bottleneck, _Bottleneck
-from ftwt.gates.interface import Gate, SiteShape
+from ftwt.gates.interface import Gate
 from ftwt.gates.pooled_linear import PooledLinear, _PooledLinear
 from ftwt.gates.pooling import POOLS
 from ftwt.gates.untrained import Fixed, Random, _Table
+from ftwt.graph.channels import Spread
+from ftwt.graph.sites import SiteShape
 
 # Gates that need no more than the rows of the outputs that are left.
 _KNOWN = (PooledLinear, Bottleneck, Fixed, Random)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import SiteShape
+from ftwt.graph.sites import SiteShape
 
 Mask: TypeAlias = Tensor | Sequence[bool] | Sequence[Sequence[bool]]
 

@@ -1,4 +1,7 @@
-"""Losses read a trace; they add up to one objective that reports each part."""
+"""Losses read a trace; they add up to one objective that reports each part.
+
+Imports errors and graph: what a loss reads of a pass is a protocol of its own.
+"""
 
 from ftwt.losses.cross_entropy import CrossEntropy
 from ftwt.losses.distillation import Distillation, with_teacher

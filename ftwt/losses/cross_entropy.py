@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import add, need_labels, need_logits, scale
-from ftwt.trace import Trace
+from ftwt.losses.interface import Pass, add, need_labels, need_logits, scale
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class CrossEntropy:
                 f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
             )
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""
         wanted = need_labels("CrossEntropy", labels)
         logits = need_logits("CrossEntropy", trace.output)

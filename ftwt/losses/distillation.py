@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Loss, Objective, add, need_logits, scale
-from ftwt.trace import Trace
+from ftwt.losses.interface import Loss, Objective, Pass, add, need_logits, scale
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Distillation:
             frozen = copy.deepcopy(self.teacher).eval().requires_grad_(False)
             object.__setattr__(self, "teacher", frozen)
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         answer = need_logits("Distillation", trace.output)
         soft = self._ask(trace)
@@ -72,7 +71,7 @@ class Distillation:
         )
         return self.weight * self.temperature**2 * divergence
 
-    def _ask(self, trace: Trace) -> Float[Tensor, "B classes"]:
+    def _ask(self, trace: Pass) -> Float[Tensor, "B classes"]:
         if self.teacher is None:
             raise FtwtError(
                 "Distillation: there is no teacher; give the trained dense network, "

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import add, scale
-from ftwt.trace import Trace
+from ftwt.losses.interface import Pass, add, scale
 
 Balance = Literal["site", "filter"]
 
@@ -41,7 +40,7 @@ class GateBCE:
                 f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
             )
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         logits = [site.logits for site in trace.sites.values() if site.logits is not None]
         targets = [site.target for site in trace.sites.values() if site.target is not None]

@@ -1,15 +1,65 @@
 """What a loss is, and how losses add up."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.trace import Trace
+
+
+@runtime_checkable
+class SitePass(Protocol):
+    """What a loss reads of one site in one pass: a `ftwt.SiteTrace` has it."""
+
+    @property
+    def weight(self) -> Float[Tensor, "B C"]:
+        """What multiplied the site's output."""
+        ...
+
+    @property
+    def logits(self) -> Float[Tensor, "B C"] | None:
+        """The gate's answer; None for an oracle."""
+        ...
+
+    @property
+    def target(self) -> Bool[Tensor, "B C"] | None:
+        """What the gate should have answered; None where targets were not asked for."""
+        ...
+
+
+@runtime_checkable
+class Pass(Protocol):
+    """What a loss reads of one pass: a `ftwt.Trace` has it."""
+
+    @property
+    def output(self) -> Any:
+        """What the network returned."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network was given."""
+        ...
+
+    @property
+    def sites(self) -> Mapping[str, SitePass]:
+        """By site, what its gate decided."""
+        ...
+
+    @property
+    def relaxed_macs(self) -> Float[Tensor, "B"]:
+        """Exact MACs of each sample, with the estimator's gradient."""
+        ...
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of the plain network for one sample."""
+        ...
 
 
 @runtime_checkable
@@ -19,7 +69,7 @@ class Loss(Protocol):
     Each loss takes `__add__ = add` and `__mul__ = __rmul__ = scale`, which make an `Objective`.
     """
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         ...
 
@@ -37,7 +87,7 @@ class Objective:
 
     terms: tuple[tuple[float, Loss], ...]
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Report:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Report:
         """Return the sum, and each part under the name of its loss."""
         if not self.terms:
             raise FtwtError(

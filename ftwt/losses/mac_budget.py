@@ -6,8 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import add, scale
-from ftwt.trace import Trace
+from ftwt.losses.interface import Pass, add, scale
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class MacBudget:
                 "give the share of the dense MACs to spend, for example 0.5"
             )
 
-    def __call__(self, trace: Trace, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
         """Return the loss, a square of fractions; labels are not used."""
         if not any(site.weight.requires_grad for site in trace.sites.values()):
             raise FtwtError(
@@ -39,5 +38,5 @@ class MacBudget:
                 "Pruning(estimator=gates.StraightThrough()) or gates.Gumbel() and trace with "
                 "gradients on"
             )
-        share = trace.relaxed_macs.mean() / trace.plan.dense_macs
+        share = trace.relaxed_macs.mean() / trace.dense_macs
         return (share - self.fraction).clamp(min=0).square().float()

@@ -8,6 +8,8 @@ site before, divided by the groups and rounded down, so that a depthwise convolu
 channel counts nothing; gates and layers without a gate are left out of the dynamic sum.
 
 Bias, batch norm, activations and pooling count in neither.
+
+Imports errors, graph and what a gate is.
 """
 
 from ftwt.macs.grid import GridCounts, count_grid

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ftwt.live import Evaluator
+from ftwt.graph.live import Evaluator
 from ftwt.macs.plan import Layer, Plan
 
 

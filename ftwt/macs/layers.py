@@ -6,13 +6,13 @@ from dataclasses import replace
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ftwt import calls, operations
-from ftwt.gates.interface import Gate, SiteShape
-from ftwt.live import All, Live
-from ftwt.liveness import Liveness
+from ftwt.gates.interface import Gate
+from ftwt.graph import calls, operations
+from ftwt.graph.live import All, Live
+from ftwt.graph.liveness import Liveness
+from ftwt.graph.sites import Candidate, SiteShape, is_convolution, name_of, shape_of
+from ftwt.graph.tracing import Traced, trace
 from ftwt.macs.plan import Layer, Plan
-from ftwt.sites import Candidate, is_convolution, name_of, shape_of
-from ftwt.tracing import Traced, trace
 
 
 def dense_macs(network: nn.Module, example: Tensor) -> int:

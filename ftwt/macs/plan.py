@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ftwt.gates.interface import Gate, SiteShape
-from ftwt.live import Evaluator, Live, Masks
+from ftwt.gates.interface import Gate
+from ftwt.graph.live import Evaluator, Live, Masks
+from ftwt.graph.sites import SiteShape
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,45 @@
 """Cost by layer, for a reader."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Bool
 from torch import Tensor
+
+from ftwt.macs.plan import Plan
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    # For types only: a model and its trace hold a plan, so they import this package.
-    from ftwt.model import Gated
-    from ftwt.trace import Trace
+
+@runtime_checkable
+class Anatomy(Protocol):
+    """What is known of a gated network before any image is seen."""
+
+    @property
+    def plan(self) -> Plan:
+        """What its layers cost."""
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A gated network: a `ftwt.Gated` is one."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What is known of it."""
+        ...
+
+
+@runtime_checkable
+class Seen(Protocol):
+    """One pass through it: a `ftwt.Trace` is one."""
+
+    @property
+    def masks(self) -> dict[str, Bool[Tensor, "B C"]]:
+        """The mask of each site."""
+        ...
 
 
 class Row(NamedTuple):
@@ -68,7 +97,7 @@ class Table:
         return capture.get()
 
 
-def table(model: "Gated", seen: "Trace | None" = None) -> Table:
+def table(model: Priced, seen: Seen | None = None) -> Table:
     """Cost of a gated network by layer; with a trace also what its samples cost on average.
 
     Exact MACs of a layer include its gate.
@@ -77,16 +106,16 @@ def table(model: "Gated", seen: "Trace | None" = None) -> Table:
     exact: dict[str, Tensor] = {}
     paper: dict[str, Tensor] = {}
     live_gates: dict[str, Tensor] = {}
-    if seen is not None:
-        exact, live_gates = costs.exact(seen.masks), costs.gates(seen.masks)
-        paper = costs.paper(seen.masks)
+    masks = {} if seen is None else seen.masks
+    if masks:
+        exact, live_gates, paper = costs.exact(masks), costs.gates(masks), costs.paper(masks)
     rows = []
     for layer in costs.layers:
         gate = costs.gate_cost(layer)
         macs = exact.get(layer.name)
         if macs is not None and layer.name in live_gates:
             macs = macs + live_gates[layer.name]
-        mask = seen.sites[layer.name].mask if seen and layer.name in seen.sites else None
+        mask = masks.get(layer.name)
         rows.append(
             Row(
                 name=layer.name,

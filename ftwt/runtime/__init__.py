@@ -1,4 +1,7 @@
-"""Running only what the masks keep."""
+"""Running only what the masks keep.
+
+Imports graph to io. A program of steps is made once, and back ends run it.
+"""
 
 from ftwt.runtime.audit import Audit
 from ftwt.runtime.explain import Explanation

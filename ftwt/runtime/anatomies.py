@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ftwt.anatomy import Anatomy
 from ftwt.errors import FtwtError
-from ftwt.liveness import Liveness
+from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.model import Gated
+from ftwt.graph.liveness import Liveness
+from ftwt.graph.tracing import probed
 from ftwt.macs import plan
-from ftwt.model import Gated
-from ftwt.tracing import probed
 
 
 def anatomy_for(model: Gated, inputs: Sequence[Tensor]) -> Anatomy:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
 
 
 def check_model(model: object) -> None:

@@ -4,10 +4,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
 from ftwt.gates.untrained import Oracle
-from ftwt.model import Gated
-from ftwt.site_gate import SiteGate
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:

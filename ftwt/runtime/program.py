@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from ftwt.live import Live
+from ftwt.graph.live import Live
 
 Activation = Literal["relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid"]
 KEEP_ZERO: frozenset[Activation] = frozenset({"relu", "relu6", "hardswish", "silu"})

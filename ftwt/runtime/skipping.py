@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
 from ftwt.runtime.anatomies import anatomy_for
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ftwt.live import All, Evaluator, Live
+from ftwt.graph.live import All, Evaluator, Live
 from ftwt.runtime.program import Other, Step, Value
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ftwt import operations
-from ftwt.channels import Select, Spread
 from ftwt.errors import FtwtError
-from ftwt.live import Evaluator, Live
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
+from ftwt.graph import operations
+from ftwt.graph.channels import Select, Spread
+from ftwt.graph.live import Evaluator, Live
 from ftwt.slicing.layers import Share
 from ftwt.slicing.parts import Constant
 

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from ftwt import calls
-from ftwt.live import All, Concat, Evaluator, Intersection, Live, OfSite, Reorder, Union
-from ftwt.model import Gated
-from ftwt.sites import Candidate
+from ftwt.gated.model import Gated
+from ftwt.graph import calls
+from ftwt.graph.live import All, Concat, Evaluator, Intersection, Live, OfSite, Reorder, Union
+from ftwt.graph.sites import Candidate
 from ftwt.slicing.cut import check_masks
 
 

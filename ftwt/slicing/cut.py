@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, fx, nn
 
-from ftwt import calls
 from ftwt.errors import FtwtError
-from ftwt.live import Evaluator
-from ftwt.model import Gated
-from ftwt.sites import shape_of
+from ftwt.gated.model import Gated
+from ftwt.graph import calls
+from ftwt.graph.live import Evaluator
+from ftwt.graph.sites import shape_of
 from ftwt.slicing.builder import Builder
 from ftwt.slicing.moves import follow
 from ftwt.slicing.parts import UnionAdd

@@ -9,8 +9,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt import calls
-from ftwt.operations import Kind, is_activation, kind_of
+from ftwt.graph import calls
+from ftwt.graph.operations import Kind, is_activation, kind_of
 from ftwt.slicing.builder import Builder, Piece
 from ftwt.slicing.parts import UnionAdd
 

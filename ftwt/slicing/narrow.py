@@ -7,16 +7,17 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from ftwt.attach import attach
 from ftwt.errors import FtwtError
+from ftwt.gated.attach import attach
+from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
+from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.by_cost import ByCost
 from ftwt.gates.interface import Gate
 from ftwt.gates.narrowed import Narrowed, Part, _Narrowed
 from ftwt.gates.untrained import Fixed, Oracle
-from ftwt.model import Gated
-from ftwt.pruning import Pruning
-from ftwt.site_gate import SiteGate
-from ftwt.sites import shape_of
+from ftwt.graph.sites import shape_of
+from ftwt.io.registry import finished_by
 from ftwt.slicing.closure import closed
 from ftwt.slicing.cut import build
 
@@ -73,6 +74,9 @@ def renarrow(model: Gated, pruning: Pruning) -> Gated:
         kept[name][torch.tensor(part.outputs)] = True
     small, _ = _cut(model, kept, Fixed({}))
     return _attach(small, model, pruning)
+
+
+finished_by(Narrowed, renarrow)
 
 
 def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Module, dict[str, Part]]:

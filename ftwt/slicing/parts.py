@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftwt.channels import positions
+from ftwt.graph.channels import positions
 
 
 class Append(nn.Module):

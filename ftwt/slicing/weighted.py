@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ftwt import calls, operations
+from ftwt.graph import calls, operations
 from ftwt.slicing.builder import Builder, Piece
 from ftwt.slicing.layers import (
     Norm,

@@ -1,4 +1,7 @@
-"""Target rules: which filters of a site should have run, told from the site's output."""
+"""Target rules: which filters of a site should have run, told from the site's output.
+
+Imports errors and graph; gates and losses are unknown to it.
+"""
 
 from ftwt.targets.active import Active
 from ftwt.targets.heatmap_mass import HeatmapMass

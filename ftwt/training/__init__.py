@@ -1,4 +1,7 @@
-"""Training: phases, optimizers, the loop, recipes and run folders."""
+"""Training: phases, optimizers, the loop, recipes and run folders.
+
+Imports graph to data; budgets and reports are unknown to it.
+"""
 
 from ftwt.training.epoch import Keeper, Moment
 from ftwt.training.evaluation import Evaluation, evaluate

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ftwt.errors import FtwtError
-from ftwt.files import write_atomically
+from ftwt.io.files import write_atomically
 from ftwt.training.distributed import gathered, on_main, world
 from ftwt.training.state import State
 from ftwt.training.tally import Tally

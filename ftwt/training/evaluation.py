@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
 from ftwt.training.distributed import sum_over_processes
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ftwt.errors import FtwtError
-from ftwt.files import is_partial
+from ftwt.io.files import is_partial
 
 try:
     import fcntl

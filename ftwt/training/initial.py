@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftwt import networks, storage
+from ftwt.backbones import networks
 from ftwt.errors import FtwtError
+from ftwt.io import storage
 
 TORCHVISION = "torchvision"
 # What training scripts call the weights in a file that holds more.

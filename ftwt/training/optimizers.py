@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from ftwt.errors import FtwtError
+from ftwt.io.registry import register
 
 
 @runtime_checkable
@@ -21,6 +22,7 @@ class Schedule(Protocol):
         ...
 
 
+@register
 @dataclass(frozen=True)
 class Constant:
     """The same learning rate throughout."""
@@ -30,6 +32,7 @@ class Constant:
         return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
 
 
+@register
 @dataclass(frozen=True)
 class Steps:
     """Multiply the learning rate by `factor` at each of the given fractions of training."""
@@ -43,6 +46,7 @@ class Steps:
         return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=self.factor)
 
 
+@register
 @dataclass(frozen=True)
 class Cosine:
     """Fall to zero along half a cosine."""
@@ -52,6 +56,7 @@ class Cosine:
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, steps))
 
 
+@register
 @dataclass(frozen=True)
 class OneCycle:
     """Rise to the learning rate over the first `warmup` of training, then fall to zero."""
@@ -69,6 +74,7 @@ class OneCycle:
         )
 
 
+@register
 @dataclass(frozen=True)
 class Warmup:
     """Rise in a straight line from almost zero over the first `share` of training, then `then`.
@@ -97,6 +103,7 @@ class Warmup:
         return lr_scheduler.SequentialLR(optimizer, [rising, rest], milestones=[rise])
 
 
+@register
 @dataclass(frozen=True)
 class Sgd:
     """Stochastic gradient descent with momentum."""

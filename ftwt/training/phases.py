@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ftwt.dial import Knot, thresholds_at
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.dial import Knot, thresholds_at
+from ftwt.gated.model import Gated
+from ftwt.io.registry import register
 
 Part = Literal["all", "gates", "backbone"]
 
@@ -17,6 +18,7 @@ Part = Literal["all", "gates", "backbone"]
 _ENDS = 1 / 8
 
 
+@register
 @dataclass(frozen=True)
 class Phase:
     """`epochs` epochs that train the backbone, the gates, or both.

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftwt import networks, specs, storage
-from ftwt.attach import attach
+from ftwt.backbones import networks
 from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
+from ftwt.gated.attach import attach
+from ftwt.io import specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
 from ftwt.training.distributed import world

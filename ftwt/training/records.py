@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ftwt.files import write_atomically
+from ftwt.io.files import write_atomically
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftwt import storage
 from ftwt.data import Dataset
 from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
-from ftwt.files import writing
+from ftwt.io import storage
+from ftwt.io.files import writing
 from ftwt.training import checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Keeper, Moment

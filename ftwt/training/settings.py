@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from ftwt.errors import FtwtError
+from ftwt.io.registry import register
 from ftwt.training.optimizers import Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Amp
 
 
+@register
 @dataclass(frozen=True)
 class Settings:
     """How to train: phases, optimizers, and switches of the loop.

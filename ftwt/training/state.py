@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ftwt.errors import FtwtError
-from ftwt.model import Gated
+from ftwt.gated.model import Gated
 from ftwt.training.phases import epochs_of
 from ftwt.training.settings import Settings
 from ftwt.training.tally import Tally

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from ftwt.gated.model import Gated
+from ftwt.gated.trace import Trace
 from ftwt.gates.untrained import Oracle
 from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Objective
 from ftwt.losses.mac_budget import MacBudget
 from ftwt.macs import Plan
-from ftwt.model import Gated
-from ftwt.trace import Trace
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Half
 from ftwt.training.tally import seen

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ftwt.errors import FtwtError
+from ftwt.gated.trace import Trace
 from ftwt.losses import Report
-from ftwt.trace import Trace
 from ftwt.training.distributed import largest_over_processes, sum_over_processes, world
 
 _LOSS = "loss:"

@@ -4,9 +4,9 @@ import torch
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
-from ftwt.dial import Knot
+from ftwt.gated.dial import Knot
+from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
-from ftwt.pruning import Pruning
 from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
 
 TARGETS = (

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from ftwt.insertion import insert_gates
-from ftwt.live import Evaluator
+from ftwt.graph.insertion import insert_gates
+from ftwt.graph.live import Evaluator
 
 
 @dataclass(frozen=True)

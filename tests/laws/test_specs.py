@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import specs
+from ftwt.io import specs
+from ftwt.io.registry import registered
 from tests.laws.components import SPECS
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: repr(spec)[:60])
@@ -22,7 +23,7 @@ def test_json_round_trip(spec):
 
 @every_spec
 def test_repr_round_trip(spec):
-    scope = {kind.__name__: kind for kind in specs.TYPES}
+    scope = {kind.__name__: kind for kind in registered().values()}
     assert eval(repr(spec), scope) == spec
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.gates.interface import SiteShape
-from ftwt.live import Evaluator
+from ftwt.graph.live import Evaluator
+from ftwt.graph.sites import SiteShape
 from ftwt.runtime import program
 from ftwt.runtime.program import Step, Value
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ftwt.live import All, Live, OfSite
+from ftwt.graph.live import All, Live, OfSite
 from ftwt.runtime import native
 from ftwt.runtime.program import Step, Value
 from tests.native import reference

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ftwt.live import All
+from ftwt.graph.live import All
 from ftwt.runtime import native, program
 from ftwt.runtime.program import Value
 from tests.native.strategies import Case, activations, batches, densities, seeds, sizes

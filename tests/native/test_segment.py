@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from ftwt import FtwtError, gates
-from ftwt.gates.interface import SiteShape
-from ftwt.live import All, OfSite, Union
+from ftwt.graph.live import All, OfSite, Union
+from ftwt.graph.sites import SiteShape
 from ftwt.runtime import native, program
 from ftwt.runtime.native import binding
 from ftwt.runtime.native.placement import Lifetime, place

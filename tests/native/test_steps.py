@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwt import gates
-from ftwt.gates.interface import SiteShape
-from ftwt.live import All, Concat, Intersection, OfSite, Reorder, Union
+from ftwt.graph.live import All, Concat, Intersection, OfSite, Reorder, Union
+from ftwt.graph.sites import SiteShape
 from ftwt.runtime import native, program
 from ftwt.runtime.program import Value
 from tests.native import reference

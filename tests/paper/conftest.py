@@ -7,7 +7,7 @@ import pytest
 from ftwt_cli.app import main
 
 from ftwt import data
-from ftwt.paper import (
+from ftwt.reports.paper import (
     ITEMS,
     Study,
     read_runs,

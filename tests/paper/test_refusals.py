@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ftwt import FtwtError
-from ftwt.paper import (
+from ftwt.reports.paper import (
     Study,
     items,
     scale,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ftwt import FtwtError, analysis, training
-from ftwt.paper import (
+from ftwt.reports.paper import (
     ITEMS,
     Study,
     fig1,
@@ -22,8 +22,8 @@ from ftwt.paper import (
     table3,
     write_page,
 )
-from ftwt.paper.runs import read_run
-from ftwt.paper.table2 import Spread
+from ftwt.reports.paper.runs import read_run
+from ftwt.reports.paper.table2 import Spread
 from ftwt.training.runs import Watch
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import (

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ftwt.anatomy import Anatomy
-from ftwt.live import All, OfSite
-from ftwt.model import Gated
+from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.model import Gated
+from ftwt.graph.live import All, OfSite
+from ftwt.graph.tracing import PROBE_BATCH
 from ftwt.runtime.lowering.lives import simplified, sites_in
 from ftwt.runtime.program import Call, Gate, Other, Step, Value
-from ftwt.tracing import PROBE_BATCH
 
 
 @dataclass(frozen=True)

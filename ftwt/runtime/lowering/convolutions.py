@@ -8,16 +8,16 @@ from typing import TypeVar
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt import calls
 from ftwt.errors import FtwtError
-from ftwt.live import All, OfSite
+from ftwt.gated.site_gate import SiteGate
+from ftwt.graph import calls
+from ftwt.graph.live import All, OfSite
+from ftwt.graph.sites import Candidate
 from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.program import Activation, Call, Conv, Gate, Mask, Value
-from ftwt.site_gate import SiteGate
-from ftwt.sites import Candidate
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from ftwt import calls, operations
-from ftwt.operations import Kind
+from ftwt.graph import calls, operations
+from ftwt.graph.operations import Kind
 from ftwt.runtime.lowering import moves, recognise
 from ftwt.runtime.lowering.building import Building, Constant
 from ftwt.runtime.lowering.lives import simplified

@@ -1,6 +1,6 @@
 """Live-channel expressions in their shortest form, so that "all live" is seen as such."""
 
-from ftwt.live import All, Concat, Intersection, Live, OfSite, Reorder, Union
+from ftwt.graph.live import All, Concat, Intersection, Live, OfSite, Reorder, Union
 
 
 def simplified(live: Live) -> Live:

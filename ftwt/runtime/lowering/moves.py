@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ftwt.graph.tracing import PROBE_BATCH
 from ftwt.runtime.program import Pair, Value
-from ftwt.tracing import PROBE_BATCH
 
 
 @dataclass(frozen=True)

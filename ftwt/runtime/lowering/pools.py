@@ -6,7 +6,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt import calls
+from ftwt.graph import calls
 from ftwt.runtime.lowering.recognise import Read, pair, plain, target_of
 from ftwt.runtime.program import Pool
 

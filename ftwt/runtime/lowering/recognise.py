@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ftwt import calls, operations
+from ftwt.graph import calls, operations
 from ftwt.runtime.program import Activation, Pair
 
 _ACTIVATION_MODULES: dict[type[nn.Module], Activation] = {

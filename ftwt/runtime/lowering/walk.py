@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from ftwt.anatomy import Anatomy
-from ftwt.model import Gated
+from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.model import Gated
 from ftwt.runtime.lowering.building import Building, Constant
 from ftwt.runtime.lowering.convolutions import convolution
 from ftwt.runtime.lowering.elementary import known

@@ -4,8 +4,8 @@ import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ftwt import live
-from ftwt.live import Live
+from ftwt.graph import live
+from ftwt.graph.live import Live
 from ftwt.runtime.native import structs
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ftwt.live import All, Live, OfSite
+from ftwt.graph.live import All, Live, OfSite
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.placement import Lifetime, place

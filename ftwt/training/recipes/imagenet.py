@@ -9,7 +9,7 @@ decay of Sandler et al. (arXiv 1801.04381, section 6.1).
 
 from ftwt import gates, losses, targets
 from ftwt.data import ResizedCrop
-from ftwt.pruning import Pruning
+from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import Cosine, Sgd, Steps, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes.recipe import Choices, Recipe

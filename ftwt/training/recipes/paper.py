@@ -4,7 +4,7 @@ Steps are at epochs 81, 122 and 151 of 200, here as fractions, so that fewer epo
 """
 
 from ftwt import gates, losses, targets
-from ftwt.pruning import Pruning
+from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import Cosine, Sgd, Steps
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes.recipe import Choices, Recipe

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
+from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
+from ftwt.io.registry import register
 from ftwt.losses import Objective
-from ftwt.pruning import Coupling, Pruning, TargetSource
 from ftwt.training.settings import Settings
 
 
+@register
 @dataclass(frozen=True)
 class Recipe:
     """Everything that a training needs beside the data and the starting weights.

@@ -1,7 +1,7 @@
 """Trainings of minutes: a few epochs from given weights, and the demo's small network."""
 
 from ftwt import gates, losses, targets
-from ftwt.pruning import Pruning
+from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes.recipe import Choices, Recipe

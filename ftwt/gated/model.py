@@ -1,0 +1,232 @@
+"""The gated network: a drop-in module that decides, for each sample, which filters to run."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gated import dial
+from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.explain import Explanation, explain
+from ftwt.gated.pruning import Pruning
+from ftwt.gated.site_gate import Decide, Decided, Recorder, SiteGate
+from ftwt.gated.trace import Trace
+from ftwt.gates.untrained import Oracle
+
+
+class Gated(nn.Module):
+    """A network with gates. Made by `attach`; called like the plain network.
+
+    The plain network's modules keep their names, so its state dict loads; all gate parameters
+    are under `gates.`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        gates: nn.ModuleDict,
+        run: Callable[..., Any],
+        pruning: Pruning,
+        anatomy: Anatomy,
+    ) -> None:
+        super().__init__()
+        # Not named_children() and its like, which leave out what has two names.
+        for name, module in network._modules.items():
+            self.add_module(name, module)
+        for name, parameter in network._parameters.items():
+            self.register_parameter(name, parameter)
+        for name, buffer in network._buffers.items():
+            kept = name not in network._non_persistent_buffers_set
+            self.register_buffer(name, buffer, persistent=kept)
+        # Tensors that the network holds as plain attributes, and constants of its forward.
+        for name, value in vars(network).items():
+            if isinstance(value, Tensor):
+                self.register_buffer(name, value, persistent=False)
+        self.gates = gates
+        self.pruning = pruning
+        self.anatomy = anatomy
+        self._run = run
+        # In a tuple, so that it is no part of the state dict.
+        self._teacher: tuple[Gated, ...] = ()
+        self._knots: tuple[dial.Knot, ...] = ()
+        # Not train(): a batch norm that was put into eval mode stays there.
+        self.training = network.training
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the plain network would, with the filters that do not run at zero."""
+        if self._asks_oracle_of_dense():
+            return self._run(self, self._recorder(inputs, targets=False), *inputs)
+        return self._run(self, None, *inputs)
+
+    def trace(self, *inputs: Tensor, targets: bool = True) -> Trace:
+        """Run the network and return the output with each site's decisions and the cost.
+
+        `targets=False` leaves out the targets, which only training needs.
+        """
+        recorder = self._recorder(inputs, targets=targets)
+        output = self._run(self, recorder, *inputs)
+        return Trace(
+            output=output,
+            sites=recorder.finish(),
+            plan=self.anatomy.plan,
+            expected=self.anatomy.expected[0],
+            inputs=inputs,
+        )
+
+    def keep_teacher(self) -> None:
+        """Keep a frozen copy of the present weights for `target_source="teacher"`.
+
+        Call it when the trained dense weights are loaded; `training.start` does. The copy stays in
+        eval mode and out of the state dict.
+        """
+        self._teacher = ()
+        self._teacher = (copy.deepcopy(self).eval().requires_grad_(False),)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether targets come from a teacher, and there is none yet."""
+        return self.pruning.target_source == "teacher" and not self._teacher
+
+    def dense_targets(self, *inputs: Tensor) -> dict[str, Bool[Tensor, "B C"]]:
+        """Targets of each site without any mask; no gradient, no gate runs.
+
+        They come from the teacher's weights under `target_source="teacher"`, else from the present
+        ones. Batch norms in training mode then normalise by the statistics of this dense batch, as
+        they would in the dense network, and leave their running statistics to the masked pass.
+        Dropout draws what it draws in the masked pass after it.
+        """
+        found: dict[str, Tensor] = {}
+        rules = {gate.site.name: gate.target for gate in self._site_gates()}
+
+        def keep(site: str, features: Tensor) -> None:
+            found[site] = rules[site](features)
+
+        source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
+        devices = {one.device for one in inputs if one.is_cuda}
+        with torch.no_grad(), _borrowed_batch_norms(source), torch.random.fork_rng(list(devices)):
+            source.decided(keep, *inputs)
+        # Weights that autocast converted without gradient must not serve the pass that trains.
+        torch.clear_autocast_cache()
+        return found
+
+    def _kept_teacher(self, inputs: tuple[Tensor, ...]) -> "Gated":
+        if self.needs_teacher:
+            raise FtwtError(
+                "trace: targets come from a teacher, and the model has none; call "
+                "model.keep_teacher() when the trained dense weights are loaded"
+            )
+        return self._teacher[0].to(inputs[0].device)
+
+    def _recorder(self, inputs: tuple[Tensor, ...], *, targets: bool) -> Recorder:
+        needed = targets or self._asks_oracle_of_dense()
+        if not needed or self.pruning.target_source == "masked":
+            return Recorder(targets=targets)
+        return Recorder(targets=targets, given=self.dense_targets(*inputs))
+
+    def _asks_oracle_of_dense(self) -> bool:
+        return self.pruning.target_source != "masked" and isinstance(self.pruning.gate, Oracle)
+
+    def decided(self, decide: Decide, *inputs: Tensor) -> Any:
+        """Run the network with masks that `decide` gives in place of the gates.
+
+        It is shown each site's name and output (B, C, *space), in running order, and returns a
+        mask (B, C), or None to run every filter. Gates are not computed.
+        """
+        return self._run(self, Decided(decide), *inputs)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """By site, what a filter's logit has to be above for the filter to run."""
+        return {gate.site.name: gate.threshold for gate in self._site_gates()}
+
+    @property
+    def knots(self) -> tuple[dial.Knot, ...]:
+        """The settings that `ftwt.calibrate` found, by rising reduction."""
+        return self._knots
+
+    def with_thresholds(
+        self, thresholds: Mapping[str, float], knots: tuple[dial.Knot, ...] | None = None
+    ) -> "Gated":
+        """The same model at other thresholds; it shares all weights with this one."""
+        twin = copy.copy(self)
+        twin._modules = dict(self._modules)
+        twin._knots = self._knots if knots is None else knots
+        twin.gates = nn.ModuleDict({key: copy.copy(gate) for key, gate in self.gates.items()})
+        twin.gates.training = self.gates.training
+        twin.move_thresholds(thresholds)
+        return twin
+
+    def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Set the thresholds of this model itself, by site."""
+        dial.check(thresholds, self.sites)
+        for gate in self._site_gates():
+            gate.threshold = float(thresholds[gate.site.name])
+
+    def at(self, *, reduction: float) -> "Gated":
+        """The same model at another share of MACs saved, exact, without training.
+
+        `ftwt.calibrate` finds the thresholds for some reductions on a set of images; between these
+        they are interpolated. The answer shares all weights with this model.
+
+        Raises:
+            FtwtError: the model was not calibrated, or not for reductions this low or high.
+        """
+        return self.with_thresholds(dial.thresholds_at(self._knots, reduction))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites, in the order in which they run."""
+        return tuple(site.name for site in self.anatomy.sites)
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of the plain network for one sample."""
+        return self.anatomy.plan.dense_macs
+
+    @property
+    def gate_macs(self) -> int:
+        """MACs of all gates for one sample with every channel live."""
+        return self.anatomy.plan.gate_macs
+
+    def explain(self) -> Explanation:
+        """Sites, convolutions that are left out and why, and what the analysis does not know.
+
+        The answer prints as text, one fact a line.
+        """
+        return explain(self.anatomy)
+
+    def _site_gates(self) -> list[SiteGate]:
+        return [gate for gate in self.gates.values() if isinstance(gate, SiteGate)]
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the gates."""
+        return list(self.gates.parameters())
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the network that was given."""
+        gates = {id(parameter) for parameter in self.gates.parameters()}
+        return [one for one in self.parameters() if id(one) not in gates]
+
+
+@contextmanager
+def _borrowed_batch_norms(model: nn.Module) -> Iterator[None]:
+    """Batch norms in training mode use a batch's statistics and keep nothing of them."""
+    norms = [
+        one
+        for one in model.modules()
+        if isinstance(one, nn.modules.batchnorm._BatchNorm)
+        and one.training
+        and one.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,0 +1,192 @@
+"""Saved models: safetensors that rebuild the model by themselves, nothing pickled."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gated.attach import attach
+from ftwt.gated.dial import Knot
+from ftwt.gated.model import Gated
+from ftwt.gates.untrained import Fixed
+from ftwt.io import registry, specs
+from ftwt.io.files import write_atomically
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a file says of its model, beside the weights.
+
+    `network` is a name of `ftwt.networks`, or None for a network of the user's own, which `load`
+    then has to be given. `mean` and `std` are those of the pixels that it was trained on.
+    """
+
+    network: str | None
+    num_classes: int
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save(model: nn.Module, path: Path | str, card: Card) -> None:
+    """Write a gated or plain network; the file appears whole or not at all."""
+    about: dict[str, Any] = {"format": _FORMAT, **asdict(card)}
+    if isinstance(model, Gated):
+        about["pruning"] = specs.to_json(model.pruning)
+        about["sites"] = list(model.sites)
+        about["thresholds"] = model.thresholds
+        about["knots"] = [asdict(knot) for knot in model.knots]
+        about["shapes"] = [list(shape) for shape in model.anatomy.expected]
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    # Tied weights are written under each of their names: the format has no way to say the same.
+    seen: set[int] = set()
+    for name, value in weights.items():
+        storage = value.untyped_storage().data_ptr()
+        if storage in seen:
+            weights[name] = value.clone()
+        seen.add(storage)
+    payload = safetensors.torch.save(weights, metadata={"ftwt": json.dumps(about)})
+    write_atomically(Path(path), payload)
+
+
+def load(
+    path: Path | str,
+    network: nn.Module | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    leaves: tuple[type[nn.Module], ...] = (),
+) -> tuple[nn.Module, Card]:
+    """Rebuild the model that `save` wrote, in eval mode.
+
+    Args:
+        path: the file, or a run folder that holds `model.safetensors`.
+        network: the plain network, where it is none of `ftwt.networks`.
+        device: where to put it.
+        leaves: as they were given to `attach`.
+
+    Raises:
+        FtwtError: no such file, a truncated or foreign file, or weights that do not fit.
+    """
+    file = model_file(Path(path))
+    weights, metadata = read(file)
+    if "ftwt" not in metadata:
+        raise FtwtError(
+            f"load: {file} holds weights alone, not a model saved by ftwt; "
+            "give it as --init, or load it into a network with load_weights"
+        )
+    try:
+        about = json.loads(metadata["ftwt"])
+    except json.JSONDecodeError:
+        about = {}
+    if about.get("format") != _FORMAT:
+        raise FtwtError(
+            f"load: {file} has format {about.get('format')!r}, this ftwt reads {_FORMAT}; "
+            "use the version that wrote it"
+        )
+    if not {"network", "num_classes"} <= set(about):
+        raise FtwtError(f"load: {file} does not say which network it holds; save it again")
+    if network is None:
+        if about["network"] is None:
+            raise FtwtError(f"load: {file} holds a network of your own; give it as network=")
+        network = registry.build_network(about["network"], about["num_classes"])
+    model = network
+    if "pruning" in about:
+        model = _gated(network, about, leaves)
+    load_weights(model, weights, source=str(file))
+    if isinstance(model, Gated) and "thresholds" in about:
+        knots = tuple(Knot(**knot) for knot in about["knots"])
+        model = model.with_thresholds(about["thresholds"], knots)
+    names = Card.__dataclass_fields__
+    card = Card(**{name: _tuples(about[name]) for name in names if name in about})
+    return model.eval().to(device), card
+
+
+def _gated(network: nn.Module, about: Any, leaves: tuple[type[nn.Module], ...]) -> Gated:
+    pruning = specs.from_json(about["pruning"])
+    finish = registry.finisher(pruning.gate)
+    model = attach(
+        network,
+        pruning if finish is None else replace(pruning, gate=Fixed({})),
+        example=tuple(torch.zeros(1, *shape) for shape in about["shapes"]),
+        where=about["sites"],
+        leaves=leaves,
+    )
+    return model if finish is None else finish(model, pruning)
+
+
+def model_file(path: Path) -> Path:
+    """The model's file in a run folder, or the file itself."""
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        what = "holds no model.safetensors" if path.is_dir() else "does not exist"
+        raise FtwtError(f"load: {path} {what}; give a run folder or a safetensors file")
+    return file
+
+
+def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        FtwtError: the file is truncated, or no safetensors file at all.
+    """
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            metadata = dict(opened.metadata() or {})
+            return {name: opened.get_tensor(name) for name in opened.keys()}, metadata  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FtwtError(
+            f"load: {file} is not a whole safetensors file ({error}); "
+            "it may be truncated, copy or train it again"
+        ) from None
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Load weights by name; a plain network's also load into its gated one.
+
+    Raises:
+        FtwtError: names or shapes do not fit, with the first of them.
+    """
+    own = model.state_dict()
+    gated = isinstance(model, Gated) and not any(name.startswith("gates.") for name in weights)
+    wanted = {
+        name
+        for name in own
+        # Files of other libraries often leave out the batch norms' counters.
+        if not (gated and name.startswith("gates.")) and not name.endswith("num_batches_tracked")
+    }
+    missing = sorted(wanted - set(weights))
+    unexpected = sorted(set(weights) - set(own))
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(wanted & set(weights))
+        if weights[name].shape != own[name].shape
+    ]
+    problems = [*_some("", shapes), *_some("missing", missing), *_some("unexpected", unexpected)]
+    if problems:
+        raise FtwtError(
+            f"load: {source} holds weights of another network: {'; '.join(problems)}; "
+            "give the network that they were trained for"
+        )
+    model.load_state_dict(dict(weights), strict=False)
+
+
+def _some(label: str, names: Iterable[str], most: int = 3) -> list[str]:
+    listed = list(names)
+    if not listed:
+        return []
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return [f"{label} {', '.join(listed[:most])}{more}".strip()]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,117 @@
+"""Removing for good the filters that never ran over a set of images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ftwt.gated.model import Gated
+from ftwt.slicing.narrow import narrow
+from ftwt.training.activity import Activity, activity
+from ftwt.training.evaluation import evaluating
+from ftwt.training.inspection import Loader, first
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A gated network whole, and without the filters that never ran.
+
+    `filters` counts those of the sites, `parameters` the network's without its gates. MACs are
+    exact, for one sample with every filter running and without gates.
+    """
+
+    filters: int
+    filters_left: int
+    parameters: int
+    parameters_left: int
+    macs: int
+    macs_left: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain numbers."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How near two networks' answers are over a set of images.
+
+    `largest_difference` is that of two outputs, as a share of the largest output; `same_class`
+    counts the images that both put into one class.
+    """
+
+    images: int
+    same_class: int
+    largest_difference: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain numbers."""
+        return asdict(self)
+
+
+class Slim(NamedTuple):
+    """A smaller gated network, what was removed for it, and how it agrees with the whole one."""
+
+    model: Gated
+    removal: Removal
+    agreement: Agreement
+
+
+def slim(model: Gated, loader: Loader, *, limit: int | None = None) -> Slim:
+    """Remove for good the filters that run for none of a loader's images.
+
+    The answer is an ordinary network with narrower layers, and gates over what is left. Over these
+    images it runs the same filters and answers the same, which a second pass measures; over others
+    it lacks what the whole network might have run. Use many images, and none to be tested on.
+
+    Args:
+        model: a network with gates that predict; it is left as it is.
+        loader: gives (images, labels), twice over.
+        limit: use at most so many images.
+
+    Raises:
+        FtwtError: the network has no gates or cannot be cut, as `ftwt.slicing.narrow` says, the
+            loader is empty, or `limit` is below 1.
+
+    Example:
+        >>> small, removal, agreement = slim(model, loader)                       # doctest: +SKIP
+        >>> ftwt.save(small, "slim.safetensors", card)                            # doctest: +SKIP
+    """
+    small, removal = without_never(model, activity(model, loader, limit=limit))
+    return Slim(small, removal, agreement(model, small, loader, limit=limit))
+
+
+def without_never(model: Gated, seen: Activity) -> tuple[Gated, Removal]:
+    """Remove from a gated network what never ran while `seen` was measured.
+
+    Raises:
+        FtwtError: the network cannot be cut, as `ftwt.slicing.narrow` says.
+    """
+    kept = {site.name: torch.tensor(site.share_of_images_by_filter) > 0 for site in seen.sites}
+    small = narrow(model, kept)
+    return small, Removal(
+        filters=_filters(model),
+        filters_left=_filters(small),
+        parameters=sum(one.numel() for one in model.backbone_parameters()),
+        parameters_left=sum(one.numel() for one in small.backbone_parameters()),
+        macs=model.dense_macs,
+        macs_left=small.dense_macs,
+    )
+
+
+def agreement(one: Gated, other: Gated, loader: Loader, *, limit: int | None = None) -> Agreement:
+    """Compare two networks' answers, class scores (B, classes), in one pass over a loader."""
+    device = next(one.parameters()).device
+    images, same, difference, largest = 0, 0, 0.0, 0.0
+    with evaluating(one), evaluating(other):
+        for batch, _ in first(loader, limit, "agreement"):
+            left, right = one(batch.to(device)), other(batch.to(device))
+            images += len(batch)
+            same += int((left.argmax(1) == right.argmax(1)).sum())
+            difference = max(difference, (left - right).abs().max().item())
+            largest = max(largest, left.abs().max().item())
+    return Agreement(images, same, difference / largest if largest else difference)
+
+
+def _filters(model: Gated) -> int:
+    return sum(layer.site.out_channels for layer in model.anatomy.plan.layers if layer.site)

@@ -1,0 +1,213 @@
+"""The report of one gated network: its plots as files, and one page that holds them all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+from ftwt.reports import drawing, page
+from ftwt.reports.analysis.cost_plot import cost_histogram
+from ftwt.reports.analysis.curve import Curve, Measured
+from ftwt.reports.analysis.heatmap_plot import heatmap_grid
+from ftwt.reports.analysis.heatmaps import Heatmaps
+from ftwt.reports.analysis.layer_plots import activity_by_layer, macs_by_layer
+from ftwt.reports.analysis.tradeoff_plot import tradeoff
+from ftwt.reports.drawing import Figure
+from ftwt.reports.page import Page, Section, Table
+from ftwt.training.activity import Activity
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was measured of one gated network.
+
+    `activity` and `dense_accuracy` are of the test images; `pixels` are these to look at, in the
+    order in which they were measured. `curve` and `trained` are of the validation images, so
+    that nothing was chosen by what the test showed. `map_pixels` are those that `maps` were
+    measured on. Seconds are of training.
+    """
+
+    activity: Activity
+    dense_accuracy: float
+    curve: Curve
+    trained: Measured
+    maps: Heatmaps
+    map_pixels: Shaped[Tensor, "B 3 H W"]
+    pixels: Shaped[Tensor, "N 3 H W"] | None = None
+    dense_seconds: float | None = None
+    gated_seconds: float | None = None
+
+
+def write_report(
+    folder: Path, findings: Findings, *, title: str, intro: str, made: Mapping[str, str]
+) -> Path:
+    """Write each plot as PNG and SVG, and index.html with all of them; return the page's path.
+
+    Args:
+        folder: where to; made if need be.
+        findings: what was measured.
+        title: the page's title.
+        intro: what the page shows, in plain words; empty lines part paragraphs.
+        made: how it was made (command, seed, versions), one row each.
+    """
+    activity = findings.activity
+    sections = [
+        Section("Results", content=(results_table(findings),)),
+        Section(
+            "What a perfect gate would save",
+            _ORACLE,
+            (
+                _plot(
+                    folder,
+                    "tradeoff",
+                    tradeoff(findings.curve, trained={"trained gates": findings.trained}),
+                    "Right is cheaper, up is better. r is the share of a layer's heatmap mass "
+                    "that is kept. Filled: exact MACs; hollow: the paper's count.",
+                ),
+                oracle_table(findings.curve),
+            ),
+        ),
+        Section(
+            "Which filters run",
+            _LAYERS,
+            (
+                _plot(
+                    folder,
+                    "activity_by_layer",
+                    activity_by_layer(activity),
+                    "A layer whose filters run for some images only is one that adapts.",
+                ),
+                _plot(
+                    folder,
+                    "macs_by_layer",
+                    macs_by_layer(activity),
+                    "Grey is what the plain network spends, blue what had to run, and orange "
+                    "what the gates cost themselves.",
+                ),
+            ),
+        ),
+        Section(
+            "What the kept filters see",
+            _HEATMAPS,
+            (
+                _plot(
+                    folder,
+                    "heatmaps",
+                    heatmap_grid(findings.maps, findings.map_pixels),
+                    "Cosine: cosine similarity of the two heatmaps. IoU: overlap of where each "
+                    "reaches half of its own maximum. 1 means alike.",
+                ),
+            ),
+        ),
+        Section(
+            "Easy and hard images",
+            "The gates choose for each image, so images do not all cost the same.",
+            (
+                _plot(
+                    folder,
+                    "cost_by_image",
+                    cost_histogram(activity, findings.pixels),
+                    "Exact MACs of each image with all gates counted.",
+                ),
+            ),
+        ),
+        Section("How this was made", content=(Table(("what", "value"), tuple(made.items())),)),
+    ]
+    path = folder / "index.html"
+    page.write(path, Page(title, intro, tuple(sections), highlights(findings)))
+    return path
+
+
+def results_table(findings: Findings) -> Table:
+    """The plain and the gated network side by side."""
+    activity = findings.activity
+    return Table(
+        (
+            "network",
+            "accuracy (%)",
+            "MAC reduction, exact (%)",
+            "MAC reduction, paper's count (%)",
+            "MACs per image",
+            "training (s)",
+        ),
+        (
+            (
+                "plain",
+                f"{100 * findings.dense_accuracy:.2f}",
+                page.NOTHING,
+                page.NOTHING,
+                f"{activity.dense_macs:,}",
+                _seconds(findings.dense_seconds),
+            ),
+            (
+                "gated",
+                f"{100 * activity.accuracy:.2f}",
+                f"{100 * activity.reduction_exact:.1f}",
+                f"{100 * activity.reduction_paper:.1f}",
+                f"{activity.mean_macs:,.0f}",
+                _seconds(findings.gated_seconds),
+            ),
+        ),
+        f"On {activity.images:,} test images, each looked at once. MACs are "
+        "multiply-accumulates. Exact counts all that has to run, gates included; the paper's "
+        "count leaves out gates and layers without a gate, and is here to "
+        "compare with published numbers.",
+    )
+
+
+def oracle_table(curve: Curve) -> Table:
+    """A perfect gate at each mass."""
+    rows = (
+        (
+            f"{row.mass:g}",
+            f"{100 * row.accuracy:.2f}",
+            f"{100 * row.reduction_exact:.1f}",
+            f"{100 * row.reduction_paper:.1f}",
+        )
+        for row in curve.rows
+    )
+    names = ("accuracy (%)", "MAC reduction, exact (%)", "MAC reduction, paper's count (%)")
+    return Table(("heatmap mass r", *names), tuple(rows), "A perfect gate, without training.")
+
+
+def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
+    """The numbers to see first: (value, what it is)."""
+    activity = findings.activity
+    change = 100 * (activity.accuracy - findings.dense_accuracy)
+    return (
+        (f"{100 * activity.accuracy:.1f} %", "accuracy with gates"),
+        (
+            f"{change:+.1f}".replace("-", drawing.MINUS),
+            "percentage points against the plain network",
+        ),
+        (f"{100 * activity.reduction_exact:.0f} %", "fewer MACs, exact, gates counted"),
+        (f"{100 * activity.reduction_paper:.0f} %", "fewer MACs, paper's count"),
+    )
+
+
+def _plot(folder: Path, name: str, figure: Figure, caption: str) -> page.Picture:
+    drawing.save(figure, folder, name)
+    return page.picture(figure, caption, alt=_ALT[name])
+
+
+def _seconds(seconds: float | None) -> str:
+    return page.NOTHING if seconds is None else f"{seconds:,.0f}"
+
+
+_ALT = {
+    "tradeoff": "Accuracy over MAC reduction of perfect gates, and of the trained network",
+    "activity_by_layer": "Share of each layer's filters that run always, sometimes and never",
+    "macs_by_layer": "MACs of each layer: plain network, run, and gates",
+    "heatmaps": "Images beside heatmaps of all filters and of the filters that ran",
+    "cost_by_image": "Histogram of MACs over images, with the cheapest and dearest images",
+}
+_ORACLE = """A perfect gate answers with the target itself: the filters that hold the share r of \
+a layer's heatmap mass. It needs no training and costs nothing, so it shows what the rule alone \
+saves and loses, here on the validation images. A trained network can lie above the curve, \
+because its filters adapt to the gates."""
+_LAYERS = """Before each layer a small gate looks at the layer's input and decides which filters \
+run for this image."""
+_HEATMAPS = """Few filters hold most of a layer's response: with the others left out, the heatmap \
+should keep its shape. Both heatmaps of a row share one colour scale."""

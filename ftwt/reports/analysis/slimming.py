@@ -1,0 +1,102 @@
+"""`slim` for a finished run: from its folder to a new one."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ftwt import data
+from ftwt.budget import named
+from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+from ftwt.io import storage
+from ftwt.io.files import write_atomically
+from ftwt.reports.analysis.removal import Slim, slim
+from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.records import versions
+from ftwt.training.runs import check_device
+
+
+def slim_run(
+    run: Path,
+    name: str,
+    out: Path,
+    *,
+    limit: int | None = None,
+    size: int | None = None,
+    device: torch.device | str = "cpu",
+    workers: int | None = None,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Slim, dict[str, Any]]:
+    """Make a saved gated network smaller by what never runs for the data's training images.
+
+    Writes `model.safetensors`, which `ftwt.load`, `ftwt eval` and `ftwt bench` take, `slim.json`,
+    and a copy of the run's `dense.safetensors` into `out`. Test images are not touched.
+
+    Args:
+        run: a run folder, or a file that `ftwt.save` wrote.
+        name: the data set, as for `data.load`.
+        out: the new folder.
+        limit: use at most so many training images, spread evenly over the classes.
+        size: side in pixels that images are brought to, as for `data.load`.
+        device: where to run.
+        workers: processes that decode images, as for `data.load`.
+        watch: is told the images looked at so far, and how many there are to look at.
+
+    Returns:
+        The smaller network with its figures, and the contents of `slim.json`.
+
+    Raises:
+        FtwtError: no gated model there, other classes than the data's, or `out` is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FtwtError(f"slim: {out} is not empty; nothing was changed, give a new folder")
+    file = storage.model_file(run)
+    check_device(device)
+    model, card = storage.load(file, device=device)
+    if not isinstance(model, Gated):
+        raise FtwtError(
+            f"slim: {run} holds a plain network without gates; give a run trained without --dense"
+        )
+    dataset = data.load(name, size=size, only="train", workers=workers)
+    check_classes(str(run), card, dataset)
+    images = dataset.train
+    count = len(images) if limit is None else min(limit, len(images))
+    mean, std = card.mean or dataset.mean, card.std or dataset.std
+    batches = named.served(images, mean, std, limit=limit)
+    found = slim(model, _Watched(batches, lambda done: watch(done, 2 * count)))
+    value = {
+        "run": str(run),
+        "data": name,
+        **found.removal.to_json(),
+        **found.agreement.to_json(),
+        "versions": versions(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    extra = {**card.extra, "dense_macs_before_slim": model.dense_macs}
+    storage.save(found.model, out / "model.safetensors", replace(card, extra=extra))
+    start = file.parent / "dense.safetensors"
+    if start.is_file():
+        shutil.copyfile(start, out / start.name)
+    write_atomically(out / "slim.json", (json.dumps(value, indent=2) + "\n").encode())
+    return found, value
+
+
+@dataclass
+class _Watched:
+    """Batches that tell how many images were taken from them."""
+
+    batches: Loader
+    seen: Callable[[int], None]
+    done: int = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.batches:
+            yield batch
+            self.done += len(batch[1])
+            self.seen(self.done)

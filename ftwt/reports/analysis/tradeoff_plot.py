@@ -1,0 +1,85 @@
+"""Accuracy over MAC reduction: perfect gates as curves, trained networks as points."""
+
+from collections.abc import Mapping, Sequence
+
+from ftwt.reports import drawing
+from ftwt.reports.analysis.curve import Curve, CurveRow, Measured
+from ftwt.reports.drawing import Axes, Figure
+
+_TRAINED = (drawing.VERMILION, drawing.GREEN, drawing.ORANGE, drawing.INK)
+_MARKERS = ("D", "^", "v", "P")
+
+
+def tradeoff(curve: Curve, *, trained: Mapping[str, Measured] | None = None) -> Figure:
+    """Draw accuracy (%) over MAC reduction (%) in both conventions.
+
+    Args:
+        curve: what a perfect gate saves and loses at each mass.
+        trained: results of trained networks by the name that the legend shows, such as an
+            `Activity` or a `training.Evaluation`; at most four look different.
+    """
+    trained = trained or {}
+    rows = sorted(curve.rows, key=lambda row: row.reduction_exact)
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
+        axes = figure.add_subplot()
+        dense = 100 * curve.dense_accuracy
+        label = f"plain network, {dense:.1f} %"
+        axes.axhline(dense, color=drawing.GREY, linestyle=(0, (6, 3)), linewidth=1.2, label=label)
+        _oracle(axes, rows)
+        for place, (name, result) in enumerate(trained.items()):
+            _trained(axes, name, result, _TRAINED[place % 4], _MARKERS[place % 4])
+        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
+        axes.set_ylabel("accuracy (%)")
+        axes.set_title("Accuracy over MAC reduction")
+        axes.grid(visible=True)
+        axes.margins(x=0.05, y=0.1)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+        drawing.add_legend(figure)
+    return figure
+
+
+def _oracle(axes: Axes, rows: Sequence[CurveRow]) -> None:
+    accuracy = [100 * row.accuracy for row in rows]
+    exact = [100 * row.reduction_exact for row in rows]
+    paper = [100 * row.reduction_paper for row in rows]
+    axes.plot(exact, accuracy, "o-", color=drawing.BLUE, label="perfect gate, exact MACs")
+    axes.plot(
+        paper,
+        accuracy,
+        "s--",
+        color=drawing.SKY,
+        markerfacecolor="white",
+        label="perfect gate, paper's count",
+    )
+    for row, x, y in zip(rows, exact, accuracy, strict=True):
+        axes.annotate(
+            f"r = {row.mass:g}",
+            (x, y),
+            xytext=(-6, -6),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=drawing.BLUE,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )
+
+
+def _trained(axes: Axes, name: str, result: Measured, colour: str, marker: str) -> None:
+    """A filled point for the exact count, joined to a hollow one for the paper's."""
+    accuracy = 100 * result.accuracy
+    exact, paper = 100 * result.reduction_exact, 100 * result.reduction_paper
+    axes.plot([exact, paper], [accuracy] * 2, color=colour, linewidth=1, zorder=3)
+    for x, face, count in ((exact, colour, "exact MACs"), (paper, "white", "paper's count")):
+        axes.plot(
+            x,
+            accuracy,
+            marker,
+            markersize=9,
+            color=colour,
+            markerfacecolor=face,
+            linestyle="none",
+            zorder=4,
+            label=f"{name}, {count}",
+        )

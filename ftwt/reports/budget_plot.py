@@ -1,0 +1,93 @@
+"""Drawing budgets: what a grid of rules would save, and trade-offs with error bars."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ftwt.budget.estimate import Estimate, EstimateRow
+from ftwt.budget.families import split
+from ftwt.budget.sweep import SweepRow
+from ftwt.io.files import write_atomically
+from ftwt.reports import drawing
+from ftwt.reports.drawing import Axes, Figure
+from ftwt.targets import HeatmapMass, TopK
+
+
+def estimate_plot(found: Estimate, *, title: str) -> Figure:
+    """Draw MAC reduction (%) over what is kept, with the deviation over images as a band."""
+    masses = [row for row in found.rows if isinstance(row.rule, HeatmapMass)]
+    fractions = [row for row in found.rows if isinstance(row.rule, TopK)]
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
+        axes = figure.add_subplot()
+        if masses:
+            _lines(axes, masses, "mass", drawing.BLUE, drawing.SKY)
+        if fractions:
+            _lines(axes, fractions, "top-k", drawing.VERMILION, drawing.ORANGE)
+        axes.set_xlabel("heatmap mass, or fraction of filters, kept")
+        axes.set_ylabel("MAC reduction (%)")
+        axes.set_title(drawing.short(f"{title}, {found.images} images", 48))
+        axes.grid(visible=True)
+        drawing.add_legend(figure)
+    return figure
+
+
+def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, title: str) -> None:
+    """Write estimate.json, estimate.png and estimate.svg into a folder."""
+    drawing.require()
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "estimate.json", (json.dumps(value, indent=2) + "\n").encode())
+    drawing.save(estimate_plot(found, title=title), out, "estimate")
+
+
+def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title: str) -> Figure:
+    """Draw accuracy (%) over MAC reduction (%) of trained runs, deviations over seeds as bars."""
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
+        axes = figure.add_subplot()
+        if dense_accuracy is not None:
+            dense = 100 * dense_accuracy
+            label = f"plain network, {dense:.1f} %"
+            axes.axhline(dense, color=drawing.GREY, linestyle=(0, (6, 3)), label=label)
+        accuracy = [100 * row.accuracy for row in rows]
+        y_spread = [100 * (row.std_accuracy or 0) for row in rows]
+        exact = [100 * row.reduction_exact for row in rows]
+        spread = [100 * (row.std_reduction_exact or 0) for row in rows]
+        axes.errorbar(
+            exact, accuracy, y_spread, spread,
+            fmt="o-", color=drawing.BLUE, capsize=3, label="exact MACs",
+        )  # fmt: skip
+        paper = [100 * row.reduction_paper for row in rows]
+        spread = [100 * (row.std_reduction_paper or 0) for row in rows]
+        axes.errorbar(
+            paper, accuracy, y_spread, spread,
+            fmt="s--", color=drawing.SKY, mfc="white", capsize=3, label="paper's count",
+        )  # fmt: skip
+        for row, place in zip(rows, zip(exact, accuracy, strict=True), strict=True):
+            axes.annotate(
+                f"r = {row.mass:g}, {row.runs} runs", place, xytext=(6, 6),
+                textcoords="offset points", fontsize=8, color=drawing.INK,
+            )  # fmt: skip
+        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
+        axes.set_ylabel("accuracy (%)")
+        axes.set_title(drawing.short(title, 48))
+        axes.grid(visible=True)
+        axes.margins(x=0.15, y=0.15)
+        drawing.add_legend(figure)
+    return figure
+
+
+def _lines(axes: Axes, rows: Sequence[EstimateRow], name: str, colour: str, second: str) -> None:
+    kept = [split(row.rule)[1] for row in rows]
+    exact = [100 * row.reduction_exact for row in rows]
+    spread = [100 * row.std_macs / row.dense_macs for row in rows]
+    axes.plot(kept, exact, "o-", color=colour, label=f"{name}, exact MACs")
+    low = [one - wide for one, wide in zip(exact, spread, strict=True)]
+    high = [one + wide for one, wide in zip(exact, spread, strict=True)]
+    axes.fill_between(kept, low, high, color=colour, alpha=0.2, linewidth=0)
+    paper = [100 * row.reduction_paper for row in rows]
+    axes.plot(kept, paper, "s--", color=second, mfc="white", label=f"{name}, paper's count")
+    applied = [100 * row.applied.reduction_exact for row in rows if row.applied]
+    if applied:
+        axes.plot(kept, applied, "x", color=drawing.INK, label=f"{name}, exact, masks applied")

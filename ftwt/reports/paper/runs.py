@@ -1,0 +1,120 @@
+"""Finished runs: a model with its record."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+from ftwt.gates import Fixed
+from ftwt.io import storage
+from ftwt.targets import HeatmapMass, TopK
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training: the folder of `ftwt train`, its model and what `run.json` says."""
+
+    folder: Path
+    model: nn.Module
+    card: storage.Card
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def network(self) -> str:
+        """The network's name, as `ftwt.networks` knows it."""
+        return str(self.record["specification"]["network"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of order, augmentation and gates."""
+        return int(self.record["seed"])
+
+    @property
+    def gated(self) -> Gated | None:
+        """The model where its gates were learned; None for plain networks and static masks."""
+        static = isinstance(self.model, Gated) and isinstance(self.model.pruning.gate, Fixed)
+        return self.model if isinstance(self.model, Gated) and not static else None
+
+    @property
+    def how(self) -> str:
+        """How the network was pruned, in a few words."""
+        if not isinstance(self.model, Gated):
+            return "plain"
+        pruning = self.model.pruning
+        if isinstance(pruning.gate, Fixed):
+            return "static"
+        target = pruning.target
+        match target:
+            case HeatmapMass():
+                text = f"r = {target.mass:g}"
+            case TopK():
+                text = f"top-k, {100 * target.fraction:.0f} % of filters"
+            case _:
+                text = type(target).__name__
+        normalize = getattr(pruning.gate, "normalize", "softmax")
+        return text if normalize == "softmax" else f"{text}, {normalize} norm in gates"
+
+    def start(self) -> nn.Module:
+        """The plain network that a gated training started from.
+
+        Raises:
+            FtwtError: the run did not keep it.
+        """
+        file = self.folder / "dense.safetensors"
+        if not file.is_file():
+            raise FtwtError(
+                f"paper: {self.folder} holds no dense.safetensors, the plain network that it "
+                "started from; train it with --init"
+            )
+        return storage.load(file)[0]
+
+
+def read_run(folder: Path) -> Run:
+    """Read one finished run.
+
+    Raises:
+        FtwtError: no run there, or it has not finished.
+    """
+    file = folder / "run.json"
+    if not file.is_file():
+        raise FtwtError(f"paper: {folder} holds no run.json; give folders that ftwt train made")
+    try:
+        record = json.loads(file.read_text())
+    except json.JSONDecodeError:
+        raise FtwtError(f"paper: {file} is no JSON; it may be truncated, train it again") from None
+    if record.get("status") != "finished":
+        raise FtwtError(
+            f"paper: the run in {folder} is {record.get('status', 'of unknown status')}; "
+            "finish it with ftwt train --resume, or leave it out"
+        )
+    model, card = storage.load(folder)
+    return Run(folder, model, card, record)
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
+    """Read finished runs, of one data set.
+
+    Raises:
+        FtwtError: a folder holds no finished run, or they were trained on different data.
+    """
+    found = tuple(read_run(folder) for folder in folders)
+    by_data: dict[str, list[str]] = {}
+    for run in found:
+        by_data.setdefault(run.record["data"]["name"], []).append(str(run.folder))
+    if len(by_data) > 1:
+        listed = "; ".join(f"{', '.join(names)} on {data}" for data, names in by_data.items())
+        raise FtwtError(
+            f"paper: the runs were trained on different data, so they cannot stand in one table: "
+            f"{listed}; give runs of one data set"
+        )
+    return found

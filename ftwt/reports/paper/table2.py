@@ -1,0 +1,204 @@
+"""Table 2: mean and standard deviation over seeds."""
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ftwt.errors import FtwtError
+from ftwt.gated.pruning import Pruning
+from ftwt.reports import drawing
+from ftwt.reports.drawing import Figure
+from ftwt.reports.paper import published
+from ftwt.reports.paper.item import Column, Drawing, Item, Listing, count, percent
+from ftwt.reports.paper.runs import Run
+from ftwt.reports.paper.study import Study, short
+from ftwt.targets import HeatmapMass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of like runs, one for each seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1); exactly 0 for identical values, None for one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone; all values are fractions."""
+
+    network: str
+    how: str
+    coupling: str
+    seeds: tuple[int, ...]
+    accuracy: Spread
+    reduction_exact: Spread
+    reduction_paper: Spread
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """All groups."""
+
+    groups: tuple[Group, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Each group's values, means and deviations."""
+        return {"groups": [asdict(group) | _row(group) for group in self.groups]}
+
+
+def train(study: Study) -> None:
+    """Each mass with each seed, all from the same plain network."""
+    for seed in range(study.scale.seeds):
+        for mass in study.scale.masses:
+            study.gated(
+                study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}", seed=seed
+            )
+
+
+def measure(study: Study) -> Seeds:
+    """Group runs with gates by everything but their seed.
+
+    Raises:
+        FtwtError: no two runs are alike but for their seed.
+    """
+    alike: dict[tuple[Any, ...], list[Run]] = {}
+    for run in study.runs:
+        if run.gated is not None:
+            alike.setdefault(_key(run), []).append(run)
+    groups = tuple(_group(study, runs) for runs in alike.values() if len(runs) > 1)
+    if not groups:
+        raise FtwtError(
+            "paper: table2 needs runs with gates that differ in their seed alone, and among "
+            f"{len(study.runs)} runs no two do; train one again with another --seed"
+        )
+    return Seeds(groups)
+
+
+def _key(run: Run) -> tuple[Any, ...]:
+    assert run.gated is not None
+    images, epochs = run.record["data"]["train_images"], run.record["epochs"]
+    return run.network, run.gated.pruning, images, epochs
+
+
+def _group(study: Study, runs: list[Run]) -> Group:
+    seen = [study.tested(run) for run in runs]
+    assert runs[0].gated is not None
+    return Group(
+        short(runs[0].network),
+        runs[0].how,
+        runs[0].gated.pruning.coupling,
+        tuple(run.seed for run in runs),
+        Spread(tuple(one.accuracy for one in seen)),
+        Spread(tuple(one.reduction_exact for one in seen)),
+        Spread(tuple(one.reduction_paper for one in seen)),
+    )
+
+
+def _row(group: Group) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "network": group.network,
+        "how": group.how,
+        "coupling": group.coupling,
+        "runs": len(group.seeds),
+    }
+    for name in ("accuracy", "reduction_exact", "reduction_paper"):
+        spread: Spread = getattr(group, name)
+        row |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
+    return row
+
+
+_COLUMNS = (
+    Column("accuracy_mean", "accuracy, mean (%)", percent(2)),
+    Column("accuracy_std", "its deviation (points)", percent(2)),
+    Column("reduction_exact_mean", "MAC reduction, exact, mean (%)", percent(2)),
+    Column("reduction_exact_std", "its deviation (points)", percent(2)),
+    Column("reduction_paper_mean", "MAC reduction, paper's count, mean (%)", percent(2)),
+    Column("reduction_paper_std", "its deviation (points)", percent(2)),
+)
+
+
+def show(found: Seeds) -> tuple[Listing | Drawing, ...]:
+    """The measured table, the published one, and a figure."""
+    measured = Listing(
+        (
+            Column("network", "network"),
+            Column("how", "pruned how"),
+            Column("coupling", "coupling"),
+            Column("runs", "runs", count),
+            *_COLUMNS,
+        ),
+        [_row(group) for group in found.groups],
+        "Measured on test images. Runs of a row differ in the seed of gates, order and "
+        "augmentation; all start from the same plain network. Deviations are sample standard "
+        f"deviations (n {drawing.MINUS} 1).",
+    )
+    keys = ("network", "accuracy_mean", "accuracy_std", "reduction_mean", "reduction_std")
+    theirs = Listing(
+        (
+            Column("network", "network"),
+            Column("accuracy_mean", "published accuracy, mean (%)", percent(2)),
+            Column("accuracy_std", "its deviation (points)", percent(2)),
+            Column("reduction_mean", "published MAC reduction, paper's count (%)", percent(2)),
+            Column("reduction_std", "its deviation (points)", percent(2)),
+        ),
+        [dict(zip(keys, row, strict=True)) for row in published.SPREADS],
+        f"Published, CIFAR-10, three runs each. {published.FTWT}.",
+        suffix="published",
+    )
+    figure = Drawing(
+        _figure(found),
+        "Measured. Each cross is a mean with one deviation in both directions, dots are runs. "
+        "MACs are exact, gates counted.",
+        "Accuracy over MAC reduction with deviations over seeds",
+    )
+    return figure, measured, theirs
+
+
+_COLOURS = (drawing.BLUE, drawing.VERMILION, drawing.GREEN, drawing.ORANGE, drawing.INK)
+_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def _figure(found: Seeds) -> Figure:
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 3.6 + 0.22 * len(found.groups))
+        axes = figure.add_subplot()
+        for place, group in enumerate(found.groups):
+            colour, marker = _COLOURS[place % 5], _MARKERS[place % 5]
+            x = [100 * value for value in group.reduction_exact.values]
+            y = [100 * value for value in group.accuracy.values]
+            label = f"{group.network}, {group.how}, {group.coupling}, {len(x)} runs"
+            axes.plot(x, y, marker, color=colour, markersize=4, alpha=0.55, linestyle="none")
+            axes.errorbar(
+                100 * group.reduction_exact.mean, 100 * group.accuracy.mean,
+                xerr=100 * (group.reduction_exact.std or 0), yerr=100 * (group.accuracy.std or 0),
+                fmt=marker, color=colour, markersize=8, markerfacecolor="white", capsize=3,
+                label=label,
+            )  # fmt: skip
+        axes.set_xlabel("MAC reduction, exact (% of the plain network's MACs)")
+        axes.set_ylabel("accuracy (%)")
+        axes.set_title("How much seeds matter")
+        axes.grid(visible=True)
+        axes.margins(0.15)
+        drawing.add_legend(figure)
+    return figure
+
+
+ITEM = Item(
+    "table2",
+    "Table 2: several seeds",
+    "One run can be lucky. The same training with other seeds tells by how much accuracy and "
+    "cost differ by chance.",
+    train,
+    measure,
+    show,
+)

@@ -1,0 +1,115 @@
+"""Files of the items, and the page that is made from these files alone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftwt.errors import FtwtError
+from ftwt.io.files import write_atomically
+from ftwt.reports import drawing, page
+from ftwt.reports.paper.item import Drawing, Found, Item, Listing
+from ftwt.reports.paper.items import ITEMS
+
+_TITLE = "The paper's tables and figures, measured anew"
+_INTRO = """A network with gates decides for each image which filters of its layers to run. This \
+page holds the tables and figures of "Fire Together Wire Together" (CVPR 2022, arXiv 2110.08232) \
+and of its supplement, made anew from real trainings.
+
+Cost is counted in MACs (multiply-accumulates). Exact counts all that has to run, gates included; \
+the paper's count leaves out gates and layers without a gate. Where published numbers are shown, \
+they stand in tables of their own: they come from other trainings, mostly on other data."""
+
+
+def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, Any]) -> None:
+    """Write an item's PNG, SVG and CSV files, and NAME.json with what the page needs of it."""
+    content = []
+    for part in item.show(found):
+        name = f"{item.name}-{part.suffix}" if part.suffix else item.name
+        if isinstance(part, Listing):
+            write_atomically(folder / f"{name}.csv", part.csv().encode())
+            table = part.table()
+            content.append(
+                {
+                    "csv": f"{name}.csv",
+                    "columns": table.columns,
+                    "rows": table.rows,
+                    "caption": table.caption,
+                }
+            )
+        else:
+            drawing.save(part.figure, folder, name)
+            content.append(_picture(name, part))
+    value = {
+        "name": item.name,
+        **about,
+        "result": found.to_json(),
+        "page": {"heading": item.heading, "text": item.text, "content": content},
+    }
+    _write_json(folder / f"{item.name}.json", value)
+
+
+def note_missing(folder: Path, item: Item[Any], why: str) -> None:
+    """Write a NAME.json that says why the item could not be made."""
+    text = f"{item.text}\n\nNot made: {why}"
+    content = {"heading": item.heading, "text": text, "content": []}
+    _write_json(
+        folder / f"{item.name}.json",
+        {"name": item.name, "result": None, "why": why, "page": content},
+    )
+
+
+def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
+    """Make index.html of all items whose files a folder holds; return its path.
+
+    Args:
+        folder: what `write_item` wrote into.
+        made: how it was made, one row each; None keeps what the folder says.
+
+    Raises:
+        FtwtError: the folder holds no item.
+    """
+    notes = folder / "made.json"
+    if made is not None:
+        _write_json(notes, dict(made))
+    rows = tuple(json.loads(notes.read_text()).items()) if notes.is_file() else ()
+    found = [json.loads(file.read_text()) for file in _files(folder)]
+    if not found:
+        raise FtwtError(f"write_page: {folder} holds no item; make one with ftwt paper NAME")
+    sections = [_section(folder, value) for value in found]
+    how = page.Section("How this was made", content=(page.Table(("what", "value"), rows),))
+    path = folder / "index.html"
+    page.write(path, page.Page(_TITLE, _INTRO, (*sections, how)))
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    files = [folder / f"{item.name}.json" for item in ITEMS]
+    return [file for file in files if file.is_file()]
+
+
+def _section(folder: Path, value: Mapping[str, Any]) -> page.Section:
+    own = value["page"]
+    content = tuple(_part(folder, one) for one in own["content"])
+    return page.Section(own["heading"], own["text"], content)
+
+
+def _part(folder: Path, one: Mapping[str, Any]) -> page.Table | page.Picture:
+    if "csv" in one:
+        rows = tuple(tuple(row) for row in one["rows"])
+        return page.Table(tuple(one["columns"]), rows, one["caption"])
+    svg, png = ((folder / f"{one['picture']}.{kind}").read_bytes() for kind in ("svg", "png"))
+    return page.smaller(svg, png, one["width_pixels"], one["caption"], one["alt"])
+
+
+def _picture(name: str, part: Drawing) -> dict[str, Any]:
+    return {
+        "picture": name,
+        "width_pixels": page.width_pixels(part.figure),
+        "caption": part.caption,
+        "alt": part.alt,
+    }
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())

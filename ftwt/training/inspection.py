@@ -1,0 +1,70 @@
+"""What all measurements share: batches of a loader, and checks of their input."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+
+if TYPE_CHECKING:
+    from ftwt.data import Dataset
+    from ftwt.io.storage import Card
+
+Loader = Iterable[tuple[Tensor, Tensor]]
+
+
+def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """The loader's batches, up to `limit` images.
+
+    Raises:
+        FtwtError: `limit` is below 1, or the loader gives no image.
+    """
+    if limit is not None and limit < 1:
+        raise FtwtError(f"{called}: limit={limit}; give 1 image or more, or None for all")
+    seen = 0
+    for images, labels in loader:
+        rest = len(labels) if limit is None else min(len(labels), limit - seen)
+        seen += rest
+        if rest:
+            yield images[:rest], labels[:rest]
+        if seen == limit:
+            return
+    if seen == 0:
+        raise FtwtError(f"{called}: the loader gave no images; give at least one batch")
+
+
+def check_gated(model: nn.Module, called: str) -> None:
+    """Raise FtwtError unless the network has gates."""
+    if not isinstance(model, Gated):
+        raise FtwtError(
+            f"{called}: {type(model).__name__} has no gates; "
+            "give a gated network, which ftwt.attach(network, pruning, example=...) makes"
+        )
+
+
+def check_classes(run: str, card: "Card", dataset: "Dataset") -> None:
+    """Raise FtwtError unless the data has the classes that a saved model knows."""
+    if len(dataset.classes) != card.num_classes:
+        raise FtwtError(
+            f"{run} knows {card.num_classes} classes, {dataset.name} has {len(dataset.classes)}; "
+            "give the data that it was trained on"
+        )
+    if card.classes and card.classes != dataset.classes:
+        raise FtwtError(
+            f"{run} knows the classes {', '.join(card.classes[:5])}, {dataset.name} has "
+            f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
+        )
+
+
+def check_site(model: Gated, site: str, called: str) -> None:
+    """Raise FtwtError, with names that are near, unless the network has the site."""
+    if site in model.sites:
+        return
+    near = difflib.get_close_matches(site, model.sites, n=3, cutoff=0.4) or model.sites[:5]
+    raise FtwtError(
+        f"{called}: no site is named {site!r}; did you mean {' or '.join(near)}? "
+        f"model.sites names all {len(model.sites)}"
+    )
