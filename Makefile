@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo bench native sanitize check format clean
+.PHONY: help demo test zoo bench native fuzz sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
 	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 50 minutes, alone)"
 	@echo "make native  compile the native kernels again, after a change of their sources"
+	@echo "make fuzz    compare random convolutions with torch's, on each instruction set (EXAMPLES=, SEED=)"
 	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
@@ -36,15 +37,24 @@ zoo: $(STAMP)
 native: $(STAMP)
 	$(BIN)/python setup.py -q build_ext --inplace
 
+# Examples of each law on each instruction set, and the seed that they are drawn from.
+SEED ?= 0
+fuzz: EXAMPLES ?= 5000
+fuzz: $(STAMP)
+	FTWT_EXAMPLES=$(EXAMPLES) \
+		$(BIN)/python -m pytest tests/native/test_convolution.py --hypothesis-seed=$(SEED)
+
 # A build of its own; Python itself and torch are not built for leak checks.
 SANITIZED := build/sanitized
 SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: EXAMPLES ?= 40
 sanitize: $(STAMP)
 	CFLAGS="$(SANITIZERS)" $(BIN)/python setup.py -q build_ext \
 		--build-lib $(SANITIZED) --build-temp $(SANITIZED)
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
-		$(BIN)/python -m pytest -s tests/native -k 'not leak and not memory_back'
+		FTWT_EXAMPLES=$(EXAMPLES) \
+		$(BIN)/python -m pytest -s tests/native --hypothesis-seed=$(SEED) -k 'not leak and not memory_back'
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.overhead

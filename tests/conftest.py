@@ -1,5 +1,6 @@
 """Shapes are checked in tests, not in use: every jaxtyping annotation goes through beartype."""
 
+import os
 from pathlib import Path
 
 import jaxtyping
@@ -26,7 +27,8 @@ from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
 # Shared machines pause at any time: what takes long is bounded by the number of examples.
-settings.register_profile("ftwt", deadline=None, max_examples=40, print_blob=True)
+examples = int(os.environ.get("FTWT_EXAMPLES", "40"))
+settings.register_profile("ftwt", deadline=None, max_examples=examples, print_blob=True)
 settings.load_profile("ftwt")
 
 

@@ -1,7 +1,10 @@
 """The native convolution is torch's, on live inputs and for active filters only."""
 
+import math
+from typing import NamedTuple
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ftwt.graph.live import All
@@ -12,7 +15,7 @@ from tests.native.strategies import Case, activations, batches, densities, seeds
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
 
 
-def output_size(n: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+def output_size(n: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
     return (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -23,82 +26,128 @@ def _each_set(request):
     native.force(None)
 
 
-pools = st.one_of(
-    st.none(),
-    st.builds(
-        lambda kind, kernel, stride, padding: program.Pool(
-            kind,
-            (kernel, kernel),
-            (stride, stride),
-            (min(padding, kernel // 2), min(padding, kernel // 2)),
-        ),
-        st.sampled_from(["max", "mean"]),
-        st.integers(1, 3),
-        st.integers(1, 3),
-        st.integers(0, 1),
-    ),
-)
+class Axis(NamedTuple):
+    """A window along one dimension of space."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def output(self, n: int) -> int:
+        return output_size(n, self.kernel, self.stride, self.padding, self.dilation)
+
+
+@st.composite
+def axes(draw, n: int) -> Axis:
+    """Any window that fits into `n` positions, padded."""
+    padding = draw(st.integers(0, 4))
+    room = n + 2 * padding
+    kernel = draw(st.sampled_from([one for one in (1, 3, 2, 4, 5, 7, 9) if one <= room]))
+    widest = 3 if kernel == 1 else min(3, (room - 1) // (kernel - 1))
+    return Axis(kernel, draw(st.integers(1, 4)), padding, draw(st.integers(1, widest)))
+
+
+@st.composite
+def pool_axes(draw, n: int) -> Axis:
+    kernel = draw(st.integers(1, min(3, n)))
+    return Axis(kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel // 2)), 1)
+
+
+@st.composite
+def poolings(draw, size: list[int]) -> program.Pool | None:
+    kind = draw(st.sampled_from([None, "max", "mean"]))
+    if kind is None:
+        return None
+    kernel, stride, padding, _ = zip(*(draw(pool_axes(n)) for n in size), strict=True)
+    return program.Pool(kind, kernel, stride, padding)
+
+
+class Chain:
+    """Convolutions after each other, whose memory one has from another."""
+
+    def __init__(self, case: Case, size: tuple[int, int], channels: int, density: float) -> None:
+        self.case, self.steps = case, []
+        live = case.site("before", channels, density)
+        self.last = case.input("x", (channels, *size), live)
+
+    def add(self, window, groups: int, filters: int, activation, pool, density: float) -> None:
+        """A convolution of so many filters in each of `groups` groups."""
+        inputs, *size = self.last.shape
+        made = [one.output(n) for one, n in zip(window, size, strict=True)]
+        if pool is not None:
+            made = map(output_size, made, pool.kernel, pool.stride, pool.padding)
+        kernel, stride, padding, dilation = zip(*window, strict=True)
+        per_group, name, case = inputs // groups, f"conv{len(self.steps)}", self.case
+        filters *= groups
+        live = case.site(name, filters, density)
+        output = Value(f"{name}.out", (filters, *made), live)
+        weight = case.normal(filters, per_group, *kernel) / (per_group * math.prod(kernel)) ** 0.5
+        where = stride, padding, dilation, groups
+        self.steps.append(
+            program.Conv(
+                name,
+                self.last,
+                output,
+                weight,
+                case.normal(filters),
+                *where,
+                activation,
+                name,
+                pool,
+            )
+        )
+        self.last = output
+
+
+def divisors(n: int) -> list[int]:
+    return [one for one in range(1, n + 1) if n % one == 0]
 
 
 @pytest.mark.usefixtures("_each_set")
 @given(
     seed=seeds,
     batch=batches,
-    size=st.tuples(sizes, sizes),
-    window=st.tuples(
-        st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (2, 3), (1, 7)]),
-        st.tuples(st.integers(1, 3), st.integers(1, 3)),
-        st.integers(0, 3),
-        st.integers(1, 2),
-    ),
-    shape=st.sampled_from(
-        [(1, 1, 1), (3, 20, 1), (17, 9, 1), (40, 33, 1), (8, 8, 8), (5, 15, 5), (12, 18, 3)]
-    ),
-    live=st.tuples(densities, densities),
-    activation=activations,
-    pool=pools,
-    inside=st.booleans(),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    channels=st.sampled_from([1, 3, 4, 8, 12, 17, 40]),
+    layers=st.integers(1, 3),
+    density=densities,
+    data=st.data(),
 )
-def test_as_torch(seed, batch, size, window, shape, live, activation, pool, inside):
-    kernel, stride, padding, dilation = window
-    inputs, filters, groups = shape
-    made = tuple(
-        output_size(n, k, s, padding, dilation)
-        for n, k, s in zip(size, kernel, stride, strict=True)
-    )
-    assume(min(made) >= 1)
-    result = made
-    if pool is not None:
-        result = tuple(
-            output_size(n, k, s, p, 1)
-            for n, k, s, p in zip(made, pool.kernel, pool.stride, pool.padding, strict=True)
-        )
-        assume(min(result) >= 1)
-    case = Case(seed, batch)
-    source = case.input("x", (inputs, *size), case.site("before", inputs, live[0]))
-    steps = []
-    if inside:  # planes of the segment's own are laid out otherwise than tensors from outside
-        copy = Value("copy", source.shape, source.live)
-        steps.append(program.Activate("copy", source, copy, "relu"))
-        source = copy
-    output = Value("y", (filters, *result), case.site("here", filters, live[1]))
-    steps.append(
-        program.Conv(
-            "conv",
-            source,
-            output,
-            case.normal(filters, inputs // groups, *kernel),
-            case.normal(filters),
-            stride,
-            (padding, padding),
-            (dilation, dilation),
+def test_as_torch(seed, batch, size, channels, layers, density, data):
+    """Any kernel, stride, padding, dilation, groups and size, after any other."""
+    chain = Chain(Case(seed, batch), size, channels, density)
+    for _ in range(layers):
+        inputs, *size = chain.last.shape
+        groups = data.draw(st.sampled_from(divisors(inputs)), "groups")
+        window = [data.draw(axes(n), "window") for n in size]
+        made = [one.output(n) for one, n in zip(window, size, strict=True)]
+        chain.add(
+            window,
             groups,
-            activation,
-            "here",
-            pool,
+            data.draw(st.integers(1, max(1, 36 // groups)), "filters of a group"),
+            data.draw(activations, "activation"),
+            data.draw(poolings(made), "pool"),
+            data.draw(densities, "density"),
         )
-    )
-    case.check(steps, [output])
+    chain.case.check(chain.steps, [chain.last])
+
+
+@pytest.mark.usefixtures("_each_set")
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((32, 101), [Axis(1, 2, 0, 1), Axis(3, 1, 1, 1)]),
+        ((5, 5), [Axis(1, 3, 1, 1), Axis(3, 1, 2, 1)]),
+        ((17, 9), [Axis(3, 2, 2, 2), Axis(5, 1, 2, 1)]),
+    ],
+)
+def test_rows_that_no_window_reads(size, window):
+    """What an earlier step left in their place is not taken for the zeros beside a row."""
+    chain = Chain(Case(0, 1), size, 3, 1.0)
+    chain.add([Axis(3, 1, 1, 1)] * 2, 1, 8, "relu", None, 1.0)
+    chain.add(window, 1, 8, "relu", None, 1.0)
+    chain.case.check(chain.steps, [chain.last])
 
 
 @given(seed=seeds, batch=batches, size=sizes, density=densities)

@@ -22,7 +22,6 @@ typedef struct {
     int32_t kind, taps;
     int64_t plane;          /* floats from plane to plane */
     int32_t width, height;  /* of a padded plane (of each phase, with strides) */
-    int32_t phases[2];      /* down and across */
     int32_t shift[MOST_TAPS];
     int32_t vectors;
     uint32_t inside[3];     /* of a masked layout: lanes that each column of taps finds inside */

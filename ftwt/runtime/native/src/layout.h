@@ -62,6 +62,20 @@ static void arrange_masked(ftwt_layout *layout, const ftwt_value *in) {
         }
 }
 
+/* Is any tap in this phase? 1x1 with stride 2 reads one phase of four. */
+static int phase_used(const ftwt_window *w, int axis, int phase) {
+    for (int k = 0; k < w->kernel[axis]; k++)
+        if (k * w->dilation[axis] % w->stride[axis] == phase) return 1;
+    return 0;
+}
+
+/* How many of the phases before this one have a tap. */
+static int phases_before(const ftwt_window *w, int axis, int phase) {
+    int used = 0;
+    for (int one = 0; one < phase; one++) used += phase_used(w, axis, one);
+    return used;
+}
+
 static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
     const ftwt_value *in = &program->value[step->source[0]];
     const ftwt_window *w = &step->window;
@@ -90,8 +104,9 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     int down = w->stride[0], across = w->stride[1];
     int reach = w->dilation[1] * (w->kernel[1] - 1);
     layout->kind = LAYOUT_PADDED;
-    layout->phases[0] = down;
-    layout->phases[1] = across;
+    /* Phases without a tap take no room: the zeros that begin a phase end the one before it. */
+    const int used_across = phases_before(w, 1, across);
+    const int used = phases_before(w, 0, down) * used_across;
     layout->height = (in->height + 2 * w->padding[0] + down - 1) / down;
     /* Without strides the zeros left of a row serve as those right of the row before. */
     if (across == 1 && w->padding[1] <= reach)
@@ -113,21 +128,14 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     int most = 0, phase = layout->height * layout->width;
     for (int t = 0; t < layout->taps; t++) {
         int y = t / w->kernel[1] * w->dilation[0], x = t % w->kernel[1] * w->dilation[1];
-        layout->shift[t] = (y % down * across + x % across) * phase +
-                           y / down * layout->width + x / across;
+        int before = phases_before(w, 0, y % down) * used_across + phases_before(w, 1, x % across);
+        layout->shift[t] = before * phase + y / down * layout->width + x / across;
         if (layout->shift[t] > most) most = layout->shift[t];
     }
     int64_t need = most + (int64_t)layout->vectors * LANES;
-    int64_t all = (int64_t)down * across * phase;
+    int64_t all = (int64_t)used * phase;
     layout->plane = round_up(need > all ? need : all, MOST_LANES);
     return place_results(layout, layout->width, columns, rows);
-}
-
-/* Is any tap in this phase? 1x1 with stride 2 reads one phase of four. */
-static int phase_used(const ftwt_window *w, int axis, int phase) {
-    for (int k = 0; k < w->kernel[axis]; k++)
-        if (k * w->dilation[axis] % w->stride[axis] == phase) return 1;
-    return 0;
 }
 
 static void copy_strided(float *to, const float *from, int count, int stride) {
@@ -220,9 +228,9 @@ static void lay_out(
         lay_out_rows(layout, w, plane, height, width, to);
         return;
     }
+    float *next = to;
     for (int set = 0; set < sets; set++) {
         const int down = set / w->stride[1], across = set % w->stride[1];
-        float *next = to + (int64_t)set * rows * columns;
         if (!phase_used(w, 0, down) || !phase_used(w, 1, across)) continue;
         for (int y = 0; y < rows; y++, next += columns) {
             int from = y * w->stride[0] + down - w->padding[0];
@@ -235,8 +243,7 @@ static void lay_out(
                 );
         }
     }
-    int64_t used = (int64_t)sets * rows * columns;
-    fill_run(to + used, 0, layout->plane - used);
+    fill_run(next, 0, to + layout->plane - next);
 }
 
 /* Some of a sample's live inputs, the `first` of its list and those that follow. */
