@@ -132,7 +132,7 @@ def test_a_saved_run_answers_the_same_in_a_new_process(run, tmp_path):
     with torch.inference_mode():
         here = model(images)
     code = (
-        "import torch, sys; from ftwt import storage; torch.set_num_threads(1)\n"
+        "import torch, sys; from ftwt.io import storage; torch.set_num_threads(1)\n"
         f"model, card = storage.load({str(run)!r})\n"
         f"images = torch.load({str(tmp_path / 'images.pt')!r}, weights_only=True)\n"
         f"torch.save(model(images).detach(), {str(tmp_path / 'there.pt')!r})"

@@ -22,7 +22,7 @@ def attached(network: nn.Module, pruning: ftwt.Pruning) -> ftwt.Gated:
     return ftwt.attach(network, pruning, example=EXAMPLE).train()
 
 
-def step(model: ftwt.Gated) -> tuple[ftwt.trace.Trace, dict[str, torch.Tensor]]:
+def step(model: ftwt.Gated) -> tuple[ftwt.Trace, dict[str, torch.Tensor]]:
     objective = losses.CrossEntropy() + losses.GateBCE()
     trace = model.trace(batch())
     objective(trace, torch.arange(4)).total.backward()

@@ -140,7 +140,7 @@ def test_timm():
 def test_import_loads_neither_torchvision_nor_timm():
     assert importlib.util.find_spec("torchvision")
     code = (
-        "import sys, ftwt.networks as n; n.build('cifar10-resnet8');"
+        "import sys; from ftwt import networks as n; n.build('cifar10-resnet8');"
         "sys.exit(any(m in sys.modules for m in ('torchvision', 'timm')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

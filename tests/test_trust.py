@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import gates
+from ftwt.graph.live import Evaluator
 from tests.laws.soundness import check
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -176,7 +177,7 @@ def test_a_product_with_what_may_be_infinite_has_no_zeros(middle, name):
     assert model(images()).isnan().any()
     source = model.anatomy.candidates[-1].convolution.args[0]
     masks = model.trace(images()).masks
-    live = ftwt.live.Evaluator(masks, masks["one"])(model.anatomy.liveness.channels(source))
+    live = Evaluator(masks, masks["one"])(model.anatomy.liveness.channels(source))
     assert live.all()
     assert model.explain().divisions == (name,)
     assert f"{name} answers infinity or NaN where masks make the divisor zero" in str(

@@ -53,11 +53,6 @@ class Trace(NamedTuple):
         return {name: site.mask for name, site in self.sites.items()}
 
     @property
-    def dense_macs(self) -> int:
-        """MACs of the plain network for one sample."""
-        return self.plan.dense_macs
-
-    @property
     def macs(self) -> Int[Tensor, "B"]:
         """Exact MACs of each sample, gates included."""
         return self.plan.total(self.masks)
@@ -72,6 +67,10 @@ class Trace(NamedTuple):
         """Exact MACs of each sample with the estimator's gradient."""
         self._check()
         return self.plan.relaxed({name: site.weight for name, site in self.sites.items()})
+
+    def relaxed_share(self) -> Float[Tensor, "B"]:
+        """Exact MACs of each sample over the dense ones, with the estimator's gradient."""
+        return self.relaxed_macs / self.plan.dense_macs
 
     def _check(self) -> None:
         came = tuple(self.inputs[0].shape[1:])

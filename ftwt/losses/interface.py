@@ -51,14 +51,8 @@ class Pass(Protocol):
         """By site, what its gate decided."""
         ...
 
-    @property
-    def relaxed_macs(self) -> Float[Tensor, "B"]:
-        """Exact MACs of each sample, with the estimator's gradient."""
-        ...
-
-    @property
-    def dense_macs(self) -> int:
-        """MACs of the plain network for one sample."""
+    def relaxed_share(self) -> Float[Tensor, "B"]:
+        """Exact MACs of each sample over the dense ones, with the estimator's gradient."""
         ...
 
 

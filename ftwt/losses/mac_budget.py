@@ -38,5 +38,5 @@ class MacBudget:
                 "Pruning(estimator=gates.StraightThrough()) or gates.Gumbel() and trace with "
                 "gradients on"
             )
-        share = trace.relaxed_macs.mean() / trace.dense_macs
+        share = trace.relaxed_share().mean()
         return (share - self.fraction).clamp(min=0).square().float()
