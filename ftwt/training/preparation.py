@@ -1,7 +1,7 @@
 """What a run trains: the network with its starting weights, and the batches."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
-from ftwt.io import specs, storage
+from ftwt.gated.pruning import Pruning
+from ftwt.gates import Fixed, Narrowed
+from ftwt.io import registry, specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
 from ftwt.training.distributed import world
@@ -103,16 +105,33 @@ def _networks(
         weights = starting_weights(init, recipe.network)
         check_classes(network, weights, len(dataset.classes), source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
+    side = dataset.image_size
+    example = torch.zeros(1, 3, side, side)
+    if recipe.pruning is not None and isinstance(recipe.pruning.gate, Narrowed):
+        narrowed = _narrowed(network, recipe.pruning, recipe.pruning.gate, example)
+        if weights:
+            storage.load_weights(narrowed, weights, source=str(init))
+        return narrowed, None
     if plain:
         storage.load_weights(network, plain, source=str(init))
     if recipe.pruning is None:
         return network, network if plain else None
-    side = dataset.image_size
-    model = attach(network, recipe.pruning, example=torch.zeros(1, 3, side, side))
+    model = attach(network, recipe.pruning, example=example, where=recipe.sites)
     if len(plain) < len(weights):
         storage.load_weights(model, weights, source=str(init))
         return model, None
     return model, network if plain else None
+
+
+def _narrowed(network: nn.Module, pruning: Pruning, gate: Narrowed, example: Tensor) -> nn.Module:
+    """The smaller network that `slicing.narrow` left, with gates, as a file of it is loaded."""
+    finish = registry.finisher(gate)
+    assert finish is not None
+    every = replace(pruning, gate=Fixed({}))
+    model: nn.Module = finish(
+        attach(network, every, example=example, where=list(gate.parts)), pruning
+    )
+    return model
 
 
 def _dense_start(init: Path | str | None) -> nn.Module | None:

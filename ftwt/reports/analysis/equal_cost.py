@@ -1,22 +1,17 @@
 """Other ways to prune, brought to given exact MACs: static uniform masks, and top-k."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.budget.static import uniform_masks, weight_scores
 from ftwt.gated.attach import attach
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed, Oracle
-from ftwt.graph.sites import Candidate
 from ftwt.targets import TopK
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader
 
-# Halvings of the interval of shares: finer than one filter of a layer of 2,048.
-_STATIC_STEPS = 12
 # Each is a pass over images.
 _TOP_K_STEPS = 8
 
@@ -39,31 +34,7 @@ def static_uniform(
         FtwtError: even one filter a layer costs more than `macs`.
     """
     model = attach(network, Pruning(gate=Fixed({})), example=example)
-    ranked = {site.name: _by_l1_norm(site) for site in model.anatomy.sites}
-
-    def masks(counts: Mapping[str, int]) -> dict[str, Tensor]:
-        return {name: _keep(order, counts[name]) for name, order in ranked.items()}
-
-    def cost(counts: Mapping[str, int]) -> float:
-        chosen = {name: mask[None] for name, mask in masks(counts).items()}
-        return model.anatomy.plan.total(chosen).item()
-
-    def counts(share: float) -> dict[str, int]:
-        return {name: max(1, round(share * len(order))) for name, order in ranked.items()}
-
-    least = cost(counts(0.0))
-    if least > macs:
-        raise FtwtError(
-            f"static_uniform: {macs:,.0f} MACs are fewer than one filter in each layer costs, "
-            f"{least:,.0f}; ask for more MACs"
-        )
-    share, _ = _bracket(lambda share: cost(counts(share)), macs, _STATIC_STEPS)
-    kept = counts(share)
-    for name, order in ranked.items():
-        more = kept | {name: min(kept[name] + 1, len(order))}
-        if cost(more) <= macs:
-            kept = more
-    return Fixed(masks(kept))
+    return uniform_masks(model, weight_scores(model), macs)
 
 
 def oracle_top_k(
@@ -102,24 +73,3 @@ def _bracket(cost: Callable[[float], float], macs: float, steps: int) -> tuple[f
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) <= macs else (low, middle)
     return low, high
-
-
-def _by_l1_norm(site: Candidate) -> Tensor:
-    """Places of a convolution's filters, the largest weights first."""
-    weight = getattr(site.module, "weight", None)
-    if not isinstance(weight, Tensor):
-        raise FtwtError(
-            f"static_uniform: site {site.name!r} is no module with a weight, so its filters "
-            "cannot be ranked; leave it out with where="
-        )
-    return _l1(weight.detach()).argsort(descending=True, stable=True)
-
-
-def _l1(weight: Float[Tensor, "C_out C_in *kernel"]) -> Float[Tensor, " C_out"]:
-    return weight.flatten(1).abs().sum(1)
-
-
-def _keep(order: Tensor, count: int) -> Tensor:
-    mask = torch.zeros(len(order), dtype=torch.bool)
-    mask[order[:count].cpu()] = True
-    return mask

@@ -16,7 +16,8 @@ from ftwt.training.settings import Settings
 class Recipe:
     """Everything that a training needs beside the data and the starting weights.
 
-    `pruning` is None for a plain, dense network. `batch_size` is the images of one step.
+    `pruning` is None for a plain, dense network. `batch_size` is the images of one step. `sites`
+    names the convolutions that get gates; None takes those that `attach` finds.
     """
 
     network: str
@@ -25,6 +26,7 @@ class Recipe:
     pruning: Pruning | None = None
     batch_size: int = 128
     augment: Augment | ResizedCrop = field(default_factory=Augment)
+    sites: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

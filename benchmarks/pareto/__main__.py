@@ -1,0 +1,77 @@
+"""Arms at equal exact MACs under one recipe: train, test once, compare.
+
+    python -m benchmarks.pareto arms
+    python -m benchmarks.pareto run NETWORK ARM --reduction 0.5 --data D --start RUN --out DIR
+    python -m benchmarks.pareto table --json
+    python -m benchmarks.pareto page
+
+A run that was killed goes on with the same command, to the same numbers. An arm that has a record
+is not tested again.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.pareto import page, record
+from benchmarks.pareto.arms import ARMS
+from benchmarks.pareto.study import Study
+from ftwt.errors import FtwtError
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pareto", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("arms", help="list the arms")
+    runner = commands.add_parser("run", help="train an arm and test it once")
+    runner.add_argument("network", help="a name of ftwt.networks, such as cifar10-resnet20")
+    runner.add_argument("arm", choices=ARMS)
+    runner.add_argument("--reduction", type=float, default=0.5, help="share of MACs to save")
+    runner.add_argument("--seed", type=int, default=0)
+    runner.add_argument("--epochs", type=int, default=6)
+    runner.add_argument("--data", required=True, help="as for `ftwt train`")
+    runner.add_argument("--start", type=Path, required=True, help="the dense network's run folder")
+    runner.add_argument("--out", type=Path, required=True, help="a folder for the runs")
+    runner.add_argument("--threads", type=int, default=1)
+    runner.add_argument("--records", type=Path, default=record.RECORDS)
+    shown = commands.add_parser("table", help="the rows that the records make")
+    shown.add_argument("--json", action="store_true")
+    shown.add_argument("--records", type=Path, default=record.RECORDS)
+    commands.add_parser("page", help="write docs/pareto.md and its plot")
+    options = parser.parse_args()
+    try:
+        match options.command:
+            case "arms":
+                print("\n".join(f"{name:20} {arm.about}" for name, arm in ARMS.items()))
+            case "run":
+                _run(options)
+            case "table":
+                rows = page.rows(record.read(options.records))
+                print(json.dumps({"rows": rows}) if options.json else page.table(rows))
+            case "page":
+                page.write(record.read())
+    except FtwtError as error:
+        sys.exit(str(error))
+
+
+def _run(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    study = Study(
+        options.network, options.data, options.start, options.out, options.epochs, options.seed
+    )
+    name = record.name_of(study, options.arm, options.reduction)
+    file = options.records / f"{name}.json"
+    if not file.is_file():
+        made = ARMS[options.arm].make(study, options.reduction)
+        found = record.record(study, options.arm, options.reduction, made.model, made.run)
+        record.write(name, found, options.records)
+    print(file.read_text(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the records show: rows, a table, a plot, and docs/pareto.md."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pareto.arms import ARMS
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "pareto.md"
+
+Records = Sequence[dict[str, Any]]
+
+# Points of reduction that an arm may miss of what was asked, and still be compared.
+_MISSED = 0.005
+
+
+def rows(records: Records) -> list[dict[str, Any]]:
+    """One row a record; accuracies, drops and reductions are fractions.
+
+    `drop` is against the dense control of the same network, seed and number of epochs.
+    `recommended`: over its seeds no other arm was more accurate that kept the reduction asked for.
+    """
+    control = {_key(one): one["accuracy"] for one in records if one["arm"] == "dense"}
+    best = {group: _best(records, group) for group in {_group(one) for one in records}}
+    found = []
+    for one in records:
+        dense = control.get(_key(one))
+        found.append(
+            {
+                **{name: one[name] for name in ("network", "arm", "seed", "epochs", "asked")},
+                "accuracy": one["accuracy"],
+                "drop": None if dense is None else dense - one["accuracy"],
+                "reduction_exact": one["reduction_exact"],
+                "recommended": one["arm"] == best[_group(one)],
+                "ms": one["ms"],
+            }
+        )
+    return sorted(found, key=lambda row: (row["network"], row["asked"] or 0, -row["accuracy"]))
+
+
+def _key(one: dict[str, Any]) -> tuple[str, int, int]:
+    return one["network"], one["epochs"], one["seed"]
+
+
+def _group(one: dict[str, Any]) -> tuple[str, int, float | None]:
+    return one["network"], one["epochs"], one["asked"]
+
+
+def _best(records: Records, group: tuple[str, int, float | None]) -> str | None:
+    """The arm with the highest mean accuracy at one reduction; None for the dense control."""
+    if group[2] is None:
+        return None
+    by_arm: dict[str, list[float]] = {}
+    for one in records:
+        if _group(one) == group and one["reduction_exact"] >= one["asked"] - _MISSED:
+            by_arm.setdefault(one["arm"], []).append(one["accuracy"])
+    return max(by_arm, key=lambda arm: statistics.mean(by_arm[arm])) if by_arm else None
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The rows as a table in Markdown."""
+    lines = [
+        "| network | asked, % | arm | seed | accuracy, % | drop, points "
+        "| reduction exact, % | ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        asked = "" if row["asked"] is None else f"{100 * row['asked']:g}"
+        drop = "" if row["drop"] is None else f"{100 * row['drop']:.2f}"
+        arm = f"**{row['arm']}**" if row["recommended"] else row["arm"]
+        ms = "" if row["ms"] is None else f"{row['ms']:.2f}"
+        lines.append(
+            f"| {row['network'].partition('-')[2]} | {asked} | {arm} | {row['seed']} "
+            f"| {100 * row['accuracy']:.2f} | {drop} | {100 * row['reduction_exact']:.1f} | {ms} |"
+        )
+    return "\n".join(lines)
+
+
+def page(records: Records) -> str:
+    """The whole page."""
+    made = "\n".join(f"- `{name}`: {arm.about}" for name, arm in ARMS.items())
+    commands = "\n".join(" ".join(one["made"]["command"]) for one in records)
+    return "\n\n".join([
+        "# Accuracy at equal cost",
+        "Made by `python -m benchmarks.pareto page` from `benchmarks/records/pareto/`; do not "
+        "edit.",
+        "Ways to make a network cheaper, at equal exact MACs and trained alike: the same dense "
+        "start, epochs, augmentation, order of images, learning rates, and distillation from "
+        "that start. MACs count everything that runs, gates and first passes included. The epoch "
+        "is chosen by 5,000 images held out of training; the 10,000 test images are looked "
+        "at once.",
+        made,
+        table(rows(records)),
+        "*drop* is against the dense network trained as long. Bold: the best arm at that "
+        "reduction, which is what ftwt recommends there.",
+        f"```\n{commands}\n```",
+    ]) + "\n"  # fmt: skip
+
+
+def write(records: Records) -> None:
+    """Write docs/pareto.md."""
+    PAGE.write_text(page(records))

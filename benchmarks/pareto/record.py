@@ -1,0 +1,66 @@
+"""An arm's record: what it is worth on the test images, once, and what that depends on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from benchmarks.pareto.study import Study
+from ftwt import data
+from ftwt.gated.model import Gated
+from ftwt.reports.timing.machine import machine
+from ftwt.training.evaluation import evaluate
+
+RECORDS = Path(__file__).parent.parent / "records" / "pareto"
+
+
+def name_of(study: Study, arm: str, reduction: float) -> str:
+    """The record's name; the dense control is one for all reductions."""
+    run = arm if arm == "dense" else f"{arm}-{100 * reduction:g}"
+    return study.folder(run).name
+
+
+def record(
+    study: Study, arm: str, reduction: float, model: nn.Module, about: Any
+) -> dict[str, Any]:
+    """Test a finished arm.
+
+    MACs are exact, of everything that ran, on average over the test images; the reduction is of
+    the whole network's.
+    """
+    dataset = study.dataset
+    test = data.serve(dataset.test, 500, mean=dataset.mean, std=dataset.std)
+    seen = evaluate(model, test, dense_macs=study.dense_macs)
+    return {
+        "network": study.network,
+        "arm": arm,
+        "seed": study.seed,
+        "epochs": study.epochs,
+        "asked": None if arm == "dense" else reduction,
+        "accuracy": seen.accuracy,
+        "images": seen.images,
+        "macs": seen.macs,
+        "dense_macs": study.dense_macs,
+        "reduction_exact": 1 - seen.macs / study.dense_macs,
+        "paper_macs": seen.paper_macs if isinstance(model, Gated) else None,
+        "ms": None,
+        "start": str(study.start),
+        "made": about,
+        "machine": machine(),
+    }
+
+
+def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
+    """Write a record, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(found, indent=1) + "\n")
+    beside.replace(path)
+    return path
+
+
+def read(folder: Path = RECORDS) -> list[dict[str, Any]]:
+    """All records, by name."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]

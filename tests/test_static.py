@@ -1,0 +1,124 @@
+"""Static masks at given MACs, and training the narrow network that they leave."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ftwt
+from ftwt import FtwtError, data, gates, targets, training
+from ftwt.budget.static import mean_scores, sensitive_masks, uniform_masks, weight_scores
+from ftwt.io import storage
+from ftwt.slicing import narrow
+from ftwt.training import evaluate, runs
+from ftwt.training.preparation import prepare
+from tests.small import labelled, resnet8
+
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+INNER = tuple(f"layer{stage}.0.conv1" for stage in (1, 2, 3))
+
+
+def whole(where=None):
+    return ftwt.attach(resnet8(), ftwt.Pruning(gates.Fixed({})), example=EXAMPLE, where=where)
+
+
+def masks_of(fixed):
+    return {site: torch.tensor(rows[0]) for site, rows in fixed.masks.items()}
+
+
+def cost(model, masks):
+    return model.anatomy.plan.total({site: one[None] for site, one in masks.items()}).item()
+
+
+def one_more(mask):
+    more = mask.clone()
+    more[mask.logical_not().nonzero()[:1, 0]] = True
+    return more
+
+
+@settings(max_examples=6, deadline=None)
+@given(share=st.floats(0.45, 1.0), sensitive=st.booleans(), seed=st.integers(0, 99))
+def test_masks_spend_the_macs_on_the_best_scores(share, sensitive, seed):
+    model, draw = whole(INNER), torch.Generator().manual_seed(seed)
+    scores = {
+        site: torch.rand(len(one), generator=draw) for site, one in weight_scores(model).items()
+    }
+    macs = share * model.dense_macs
+    if sensitive:
+        fixed = sensitive_masks(model, scores, macs, labelled(4, 4))
+    else:
+        fixed = uniform_masks(model, scores, macs)
+    masks = masks_of(fixed)
+    assert tuple(masks) == INNER
+    assert cost(model, masks) <= macs
+    for site, mask in masks.items():
+        assert mask.all() or cost(model, masks | {site: one_more(mask)}) > macs
+        assert mask.all() or scores[site][mask].min() >= scores[site][~mask].max()
+
+
+def test_mean_scores_are_means_over_images_whatever_the_batches():
+    model = whole()
+    images = torch.cat([batch for batch, _ in labelled(6, 6)])
+    found = mean_scores(model, labelled(6, 4), score="l2")
+    features = {}
+    model.decided(lambda site, output: features.update({site: output}), images)
+    for site, output in features.items():
+        wanted = targets.channel_scores(output, "l2").mean(0)
+        torch.testing.assert_close(found[site].float(), wanted, rtol=1e-4, atol=1e-5)
+    assert mean_scores(model, labelled(6, 4), limit=4).keys() == found.keys()
+    with pytest.raises(FtwtError, match="mean_scores: the loader gave no images"):
+        mean_scores(model, [])
+
+
+def test_a_layer_that_changes_nothing_is_narrowed_first():
+    network = resnet8()
+    with torch.no_grad():
+        # What the first block adds is zero, whatever its first convolution computes.
+        network.layer1[0].bn2.weight.zero_()
+        network.layer1[0].bn2.bias.zero_()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE, where=INNER)
+    free = cost(
+        model, {site: torch.ones(16 << i, dtype=torch.bool) for i, site in enumerate(INNER)}
+    )
+    fixed = sensitive_masks(model, weight_scores(model), 0.65 * free, labelled(8, 4))
+    kept = {site: int(mask.sum()) for site, mask in masks_of(fixed).items()}
+    assert kept[INNER[0]] <= 2
+    assert kept[INNER[1]] > 16
+    assert kept[INNER[2]] > 32
+
+
+def test_fewer_macs_than_one_filter_a_layer_are_refused():
+    model = whole()
+    with pytest.raises(FtwtError, match="10 MACs are fewer than one filter in each layer costs"):
+        sensitive_masks(model, weight_scores(model), 10, labelled(2, 2))
+
+
+def test_a_narrow_network_is_trained_as_its_masked_one(tmp_path):
+    network = resnet8()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE, where=INNER)
+    fixed = uniform_masks(model, weight_scores(model), 0.6 * model.dense_macs)
+    masked = ftwt.attach(network, ftwt.Pruning(fixed), example=EXAMPLE, where=INNER)
+    small = narrow(masked, masks_of(fixed))
+    card = storage.Card("cifar10-resnet8", 10)
+    for file, one in (("dense", network), ("model", small)):
+        storage.save(one, tmp_path / f"{file}.safetensors", card)
+    shapes = data.load("shapes", limit=128)
+    objective = ftwt.losses.CrossEntropy() + ftwt.losses.Distillation()
+    plan = training.Settings(
+        (training.Phase("train", 1),), training.Sgd(0.05, schedule=training.Constant())
+    )
+    names = {"recipe": "cifar10-resnet8", "settings": plan, "objective": objective}
+    narrowed = training.Recipe(*names.values(), small.pruning, batch_size=32)
+    at_masks = training.Recipe(*names.values(), masked.pruning, batch_size=32, sites=INNER)
+    start = prepare(narrowed, shapes, init=tmp_path).model.eval()
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(start(images), masked(images), rtol=1e-4, atol=1e-4)
+    first, _ = runs.train_run(narrowed, shapes, tmp_path / "narrow", init=tmp_path)
+    second, _ = runs.train_run(
+        at_masks, shapes, tmp_path / "masked", init=tmp_path / "dense.safetensors"
+    )
+    torch.testing.assert_close(first(images), second(images), rtol=1e-2, atol=1e-2)
+    batches = [(images, torch.zeros(2, dtype=torch.long))]
+    assert evaluate(first, batches).macs == evaluate(second, batches).macs
+    again, _ = storage.load(tmp_path / "narrow")
+    torch.testing.assert_close(again(images), first(images))
