@@ -1,13 +1,16 @@
 """What is known of a network before any image is seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate
 from ftwt.graph.tracing import Traced
 from ftwt.macs import Plan
+
+# The shape of one sample of each input.
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class Anatomy:
     candidates: tuple[Candidate, ...]
     liveness: Liveness
     plan: Plan
-    expected: tuple[tuple[int, ...], ...]
+    expected: Shapes
+    # The same for inputs of other sizes, as they came: see `ftwt.gated.sizes`.
+    sizes: dict[Shapes, "Anatomy"] = field(default_factory=dict, repr=False, compare=False)
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> "Anatomy":
         return self

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import fx, nn
 
 from ftwt.graph import operations
 
@@ -28,7 +28,7 @@ class Explanation:
     unknown: tuple[tuple[str, int], ...]
     # Modules whose `if self.training` was decided when traced, for eval mode.
     frozen: tuple[str, ...]
-    # Modules and functions with weights whose MACs torch's counter does not know, such as an LSTM.
+    # Modules and operations whose MACs torch's counter does not know, such as an LSTM.
     uncounted: tuple[str, ...]
     # Divisions by a feature that masks can make zero.
     divisions: tuple[str, ...]
@@ -88,20 +88,32 @@ def explain(anatomy: "Anatomy") -> Explanation:
         left_out=left_out,
         unknown=tuple(unknown.items()),
         frozen=traced.frozen,
-        uncounted=tuple(_uncounted(traced)),
+        uncounted=uncounted(traced),
         divisions=tuple(divisions),
         hooks=tuple(_lost_hooks(traced)),
     )
 
 
-def _uncounted(traced: "Traced") -> Iterator[str]:
-    """Modules that hold matrices, and of which the counter saw no product."""
-    for node in traced.graph.nodes:
-        module = traced.module(node)
-        if module is None or traced.macs.get(node.name, 0) or isinstance(module, _NO_PRODUCTS):
-            continue
-        if any(parameter.dim() >= 2 for parameter in module.parameters()):
-            yield str(node.target)
+def uncounted(traced: "Traced") -> tuple[str, ...]:
+    """What multiplies, and of which torch's counter saw nothing or not all.
+
+    These are modules that hold matrices, and operations without a count.
+    """
+    names = (name for node in traced.graph.nodes for name in _uncounted(node, traced))
+    return tuple(dict.fromkeys(names))
+
+
+def _uncounted(node: fx.Node, traced: "Traced") -> Iterator[str]:
+    module = traced.module(node)
+    name = str(node.target) if module is not None else node.name
+    operations = traced.probed.uncounted.get(node.name)
+    if module is not None and not traced.macs.get(node.name):
+        holds = any(parameter.dim() >= 2 for parameter in module.parameters())
+        if holds and not isinstance(module, _NO_PRODUCTS):
+            yield name
+            return
+    if operations is not None:
+        yield f"{name} ({', '.join(operations)})"
 
 
 def _lost_hooks(traced: "Traced") -> Iterator[str]:

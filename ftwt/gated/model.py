@@ -1,7 +1,7 @@
 """The gated network: a drop-in module that decides, for each sample, which filters to run."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,13 +10,14 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated import dial
+from ftwt.gated import dial, sizes
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import Explanation, explain
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import Decide, Decided, Recorder, SiteGate
 from ftwt.gated.trace import Trace
 from ftwt.gates.untrained import Oracle
+from ftwt.macs import Plan
 
 
 class Gated(nn.Module):
@@ -70,13 +71,18 @@ class Gated(nn.Module):
         """
         recorder = self._recorder(inputs, targets=targets)
         output = self._run(self, recorder, *inputs)
-        return Trace(
-            output=output,
-            sites=recorder.finish(),
-            plan=self.anatomy.plan,
-            expected=self.anatomy.expected[0],
-            inputs=inputs,
-        )
+        return Trace(output, recorder.finish(), inputs, self._plan_for)
+
+    def anatomy_for(self, inputs: Sequence[Tensor], asked: str = "trace") -> Anatomy:
+        """What `attach` would have found out with inputs of this size, found once for each size.
+
+        Raises:
+            FtwtError: the network does not take them.
+        """
+        return sizes.anatomy_for(self.anatomy, self, inputs, asked)
+
+    def _plan_for(self, inputs: Sequence[Tensor]) -> Plan:
+        return self.anatomy_for(inputs).plan
 
     def keep_teacher(self) -> None:
         """Keep a frozen copy of the present weights for `target_source="teacher"`.

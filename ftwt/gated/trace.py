@@ -1,5 +1,6 @@
 """What one pass through a gated network showed."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,10 +29,18 @@ class Trace(NamedTuple):
 
     output: Any
     sites: dict[str, SiteTrace]
-    plan: Plan
-    # Shape of one sample that the plan holds for.
-    expected: tuple[int, ...]
     inputs: tuple[Tensor, ...]
+    # What the network costs on inputs of their size.
+    plan_for: Callable[[Sequence[Tensor]], Plan]
+
+    @property
+    def plan(self) -> Plan:
+        """What the network costs on these inputs, as a function of masks.
+
+        Raises:
+            FtwtError: the network does not take inputs of this size when it is counted.
+        """
+        return self.plan_for(self.inputs)
 
     @property
     def masks(self) -> dict[str, Bool[Tensor, "B C"]]:
@@ -40,7 +49,6 @@ class Trace(NamedTuple):
         Raises:
             FtwtError: a gate answered NaN, which would turn its filters off and pass as savings.
         """
-        self._check()
         if (
             self.sites
             and torch.stack([one.weight.sum() for one in self.sites.values()]).isnan().any()
@@ -65,17 +73,8 @@ class Trace(NamedTuple):
     @property
     def relaxed_macs(self) -> Float[Tensor, "B"]:
         """Exact MACs of each sample with the estimator's gradient."""
-        self._check()
         return self.plan.relaxed({name: site.weight for name, site in self.sites.items()})
 
     def relaxed_share(self) -> Float[Tensor, "B"]:
         """Exact MACs of each sample over the dense ones, with the estimator's gradient."""
         return self.relaxed_macs / self.plan.dense_macs
-
-    def _check(self) -> None:
-        came = tuple(self.inputs[0].shape[1:])
-        if self.expected != came:
-            raise FtwtError(
-                f"trace: MACs are counted for samples of shape {self.expected}, but these are "
-                f"{came}; attach with an example of that shape"
-            )

@@ -37,7 +37,7 @@ def reduced_dimension(node: fx.Node) -> tuple[int | None, bool]:
     dims = argument(node, 1, "dim", "axis")
     listed: list[Any] = list(dims) if isinstance(dims, (list, tuple)) else [dims]
     only = listed[0] if len(listed) == 1 and isinstance(listed[0], int) else None
-    return only, bool(argument(node, 2, "keepdim", default=False))
+    return only, bool(argument(node, 2, "keepdim", "keepdims", default=False))
 
 
 def divides_by_number(node: fx.Node) -> bool:

@@ -8,7 +8,7 @@ read off the result.
 import torch
 from torch import Tensor
 
-from ftwt.graph.tracing import PROBE_BATCH
+from ftwt.graph.probing import PROBE_BATCH
 
 
 def of_channels(shape: torch.Size, width: int) -> Tensor:

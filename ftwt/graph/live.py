@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-Masks: TypeAlias = Mapping[str, Shaped[Tensor, "B _"]]
+# By site, (R, C): a row for each sample, or several where a network makes several of one.
+Masks: TypeAlias = Mapping[str, Shaped[Tensor, "_ _"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,19 @@ class Reorder:
 
 
 Live: TypeAlias = All | OfSite | Union | Intersection | Concat | Reorder
+
+
+def sites_in(live: Live) -> set[str]:
+    """The sites whose masks an expression reads."""
+    match live:
+        case All():
+            return set()
+        case OfSite():
+            return {live.site}
+        case Reorder():
+            return sites_in(live.source)
+        case _:
+            return set().union(*map(sites_in, live.parts))
 
 
 class Evaluator:

@@ -27,7 +27,8 @@ from ftwt.graph.live import (
     Union,
 )
 from ftwt.graph.operations import Kind
-from ftwt.graph.tracing import PROBE_BATCH, Traced
+from ftwt.graph.probing import PROBE_BATCH
+from ftwt.graph.tracing import Traced
 
 __all__ = [
     "All", "Concat", "Evaluator", "Intersection", "Live", "Liveness", "Masks", "OfSite", "Reorder",

@@ -173,6 +173,8 @@ def _left_out(
     shape = traced.shape(output)
     if shape is None or shape[1] < 2:
         return "has a single filter"
+    if traced.probed.rows.get(node.name) is None:
+        return "works on rows that are not the samples'"
     if all(side == 1 for side in shape[2:]):
         return "works on a 1x1 map, where a gate costs as much as it saves"
     if not any(_computes(later, traced) for later in _descendants(output)):

@@ -3,24 +3,20 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ftwt.errors import FtwtError
 from ftwt.graph import tracer
+from ftwt.graph.probing import PROBE_BATCH, Probed, noise, outside_inference, probe, seeded
 
-# Shapes are taken from a batch of two, so that an operation that mixes samples shows itself.
-PROBE_BATCH = 2
 # The frames of a traceback that are not the network's own code.
 _NOT_THE_USERS = (Path(torch.__file__).parent, Path(__file__).parent)
 
@@ -31,15 +27,29 @@ class Traced:
 
     root: nn.Module
     graph: fx.Graph
-    # By node name: the shape of a tensor, the value of what is not a tensor.
-    shapes: dict[str, torch.Size]
-    values: dict[str, Any]
-    # By node name: MACs for one sample, as torch's own flop counter sees them (its count / 2).
-    macs: dict[str, int]
-    # By name of a node that works in place: the earlier nodes whose tensors it changes.
-    changed: dict[str, tuple[str, ...]]
+    probed: Probed
     # Names of modules that stay in eval mode, as tracing decided what they do.
     frozen: tuple[str, ...]
+
+    @property
+    def shapes(self) -> Mapping[str, torch.Size]:
+        """By node name: the shape of a tensor for the probe batch."""
+        return self.probed.shapes
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """By node name: the value of what is not a tensor."""
+        return self.probed.values
+
+    @property
+    def macs(self) -> Mapping[str, int]:
+        """By node name: MACs of one sample, as torch's own flop counter sees them / 2."""
+        return self.probed.macs
+
+    @property
+    def changed(self) -> Mapping[str, tuple[str, ...]]:
+        """By name of a node that works in place: the earlier nodes whose tensors it changes."""
+        return self.probed.changed
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, if it calls one."""
@@ -50,61 +60,6 @@ class Traced:
     def shape(self, node: fx.Node) -> torch.Size | None:
         """The shape of a node's tensor for the probe batch, None for what is not a tensor."""
         return self.shapes.get(node.name)
-
-
-class _Probe(fx.Interpreter):
-    """Runs the graph once and notes shapes, values, MACs and what is changed in place."""
-
-    def __init__(self, root: nn.Module, graph: fx.Graph, counter: FlopCounterMode) -> None:
-        super().__init__(root, graph=graph)
-        self.shapes: dict[str, torch.Size] = {}
-        self.values: dict[str, Any] = {}
-        self.macs: dict[str, int] = {}
-        self.changed: dict[str, tuple[str, ...]] = {}
-        self._counter = counter
-        self._versions: dict[str, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        before = self._counter.get_total_flops()
-        result = super().run_node(n)
-        flops = self._counter.get_total_flops() - before
-        self.macs[n.name] = flops // 2 // PROBE_BATCH
-        self._note_changes(n)
-        self._versions[n.name] = _versions(result)
-        if isinstance(result, Tensor):
-            self.shapes[n.name] = result.shape
-        elif not _holds_tensor(result):
-            self.values[n.name] = result
-        return result
-
-    def _note_changes(self, node: fx.Node) -> None:
-        """Which tensors, still to be read later, are not what they were before `node` ran.
-
-        Views share one version counter with their base, so that all of them show.
-        """
-        changed = []
-        for other, value in self.env.items():
-            now = _versions(value)
-            if now != self._versions[other.name]:
-                self._versions[other.name] = now
-                changed.append(other.name)
-        if changed:
-            self.changed[node.name] = tuple(changed)
-
-
-def _versions(value: Any) -> tuple[int, ...]:
-    """How often each tensor in a node's result was changed in place."""
-    if isinstance(value, (list, tuple)):
-        return tuple(version for item in value for version in _versions(item))
-    return (value._version,) if isinstance(value, Tensor) else ()
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_holds_tensor(item) for item in value)
-    if isinstance(value, dict):
-        return any(_holds_tensor(item) for item in value.values())
-    return isinstance(value, Tensor)
 
 
 def trace(
@@ -144,19 +99,16 @@ def trace(
                 f"attach: the example is on {one.device}, but {name} is on "
                 f"{device}; move one of them with .to(device)"
             )
-    probe_inputs = [_noise(one) for one in examples]
-    with _countable(), FlopCounterMode(display=False) as counter, torch.no_grad():
-        probe = _Probe(root, graph, counter)
-        try:
-            traced = _seeded(probe.run, probe_inputs)
-        except Exception as error:
-            shapes = ", ".join(str(tuple(one.shape)) for one in examples)
-            raise FtwtError(
-                f"attach: {name} does not run on example of shape {shapes} "
-                f"({_line(error)}); give one input of the shape and device that the network takes"
-            ) from error
-    with torch.no_grad():
-        if not _equal(_seeded(root, probe_inputs), traced):
+    try:
+        probed, output = probe(root, graph, examples)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(one.shape)) for one in examples)
+        raise FtwtError(
+            f"attach: {name} does not run on example of shape {shapes} "
+            f"({_line(error)}); give one input of the shape and device that the network takes"
+        ) from error
+    with outside_inference():
+        if not _equal(seeded(root, noise(examples, PROBE_BATCH)), output):
             raise FtwtError(
                 f"attach: {name} answers something else when traced by torch.fx; "
                 "it may read under an old name what `x += y` changed in place: write "
@@ -164,15 +116,7 @@ def trace(
             )
     for path, module in root.named_modules():
         module.training = modes[path]
-    return Traced(
-        root=root,
-        graph=graph,
-        shapes=probe.shapes,
-        values=probe.values,
-        macs=probe.macs,
-        changed=probe.changed,
-        frozen=drawn.frozen,
-    )
+    return Traced(root, graph, probed, drawn.frozen)
 
 
 def _checked(example: Any) -> tuple[Tensor, ...]:
@@ -210,51 +154,6 @@ def _not_copied(network: nn.Module, error: Exception) -> str:
         )
     kind = type(network).__name__
     return f"attach: {kind} cannot be copied ({_line(error).split('. ')[0]}); {advice}"
-
-
-@contextmanager
-def _countable() -> Iterator[None]:
-    """Let attention run as products of matrices, which torch's counter sees on every device."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def probed(
-    traced: Traced, root: nn.Module, examples: Sequence[Tensor], counter: FlopCounterMode
-) -> Traced:
-    """The same graph on inputs of another size; `root` holds the same modules, in eval mode."""
-    probe = _Probe(root, traced.graph, counter)
-    with _countable():
-        _seeded(probe.run, [_noise(one) for one in examples])
-    return replace(
-        traced,
-        root=root,
-        shapes=probe.shapes,
-        values=probe.values,
-        macs=probe.macs,
-        changed=probe.changed,
-    )
-
-
-def _noise(example: Tensor) -> Tensor:
-    """Random inputs for the probe, as an example of zeros hides much; integers stay."""
-    batch = torch.cat([example[:1]] * PROBE_BATCH)
-    if not batch.is_floating_point() or batch.is_meta:
-        return batch
-    noise = torch.randn(batch.shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(batch)
-
-
-def _seeded(run: Callable[..., Any], inputs: list[Tensor]) -> Any:
-    """Run on copies, as a network may change its inputs, with the same random numbers each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return run(*[one.clone() for one in inputs])
 
 
 def _equal(one: Any, two: Any) -> bool:

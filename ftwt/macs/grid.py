@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ftwt.graph.live import Evaluator
 from ftwt.macs.plan import Layer, Plan
 
 
@@ -30,27 +29,27 @@ def count_grid(plan: Plan, strengths: Mapping[str, Int[Tensor, "B _"]], top: int
 
     Equal to `plan.exact`, `plan.gates` and `plan.paper` on each setting's masks.
     """
-    like = next(iter(strengths.values()))
-    live = Evaluator(strengths, like, top)
+    read = plan.reader(strengths, top)
     active = {name: _keeping(one, 1, top)[:, 0] for name, one in strengths.items()}
     layers: dict[str, Tensor] = {}
     gates: dict[str, Tensor] = {}
     paper: dict[str, Tensor] = {}
     for layer in plan.layers:
         if layer.inputs is None:
-            ones = torch.ones(len(like), top, dtype=torch.int64, device=like.device)
-            layers[layer.name] = ones * layer.pair_macs
+            ones = read.samples.new_ones(len(read.samples), top, dtype=torch.int64)
+            layers[layer.name] = ones * layer.dense_macs
             continue
-        inputs = _keeping(live(layer.inputs), 1, top)[:, 0]
-        pairs = _pairs(layer, live(layer.inputs), inputs, strengths, active, top)
-        layers[layer.name] = pairs * layer.pair_macs
+        live, per_sample = read(layer, layer.inputs), layer.rows.per_sample
+        inputs = _keeping(live, 1, top)[:, 0]
+        pairs = _pairs(layer, live, inputs, strengths, active, top)
+        layers[layer.name] = per_sample(pairs) * layer.pair_macs
         if layer.site is None:
             continue
         macs = plan.gate.macs(inputs.flatten(), layer.site)
-        gates[layer.site.name] = macs.view(inputs.shape)
+        gates[layer.site.name] = per_sample(macs.view(inputs.shape))
         before = active[layer.before] if layer.before is not None else inputs
         whole = before // layer.groups
-        paper[layer.name] = active[layer.site.name] * whole * layer.pair_macs
+        paper[layer.name] = per_sample(active[layer.site.name] * whole) * layer.pair_macs
     return GridCounts(layers, gates, paper)
 
 

@@ -1,5 +1,6 @@
 """What a gated network costs, as a function of its masks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import einops
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ftwt.gates.interface import Gate
 from ftwt.graph.live import Evaluator, Live, Masks
+from ftwt.graph.rows import ONE_ROW, Rows
 from ftwt.graph.sites import SiteShape
 
 
@@ -17,7 +19,7 @@ class Layer:
     """The cost of one operation that computes.
 
     A pair is one input channel read by one filter: MACs = active filters x live inputs x pair_macs
-    in each group.
+    in each group, summed over a sample's rows. `inputs` is None for what is always dense.
     """
 
     name: str
@@ -31,6 +33,10 @@ class Layer:
     site: SiteShape | None
     # The site before, as the paper's convention sees it; None reads the live inputs.
     before: str | None
+    # Of masks and live inputs: which sample they are of.
+    rows: Rows = ONE_ROW
+    # Whether it costs as much for any batch, as products of weights do.
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Plan:
         """MACs of a layer's gate for one sample with every channel live."""
         if layer.site is None:
             return 0
-        return int(self.gate.macs(torch.tensor([layer.site.in_channels]), layer.site))
+        once = self.gate.macs(torch.tensor([layer.site.in_channels]), layer.site)
+        return int(once) * layer.rows.each
 
     def exact(self, masks: Masks) -> dict[str, Shaped[Tensor, "B"]]:
         """Exact MACs of each layer for each sample, without gates."""
@@ -71,15 +78,15 @@ class Plan:
 
     def paper(self, masks: Masks) -> dict[str, Shaped[Tensor, "B"]]:
         """MACs of each site in the paper's convention for each sample."""
-        like = next(iter(masks.values()))
-        live = Evaluator(masks, like)
+        read = self.reader(masks)
         counts: dict[str, Tensor] = {}
         for layer in self.layers:
             if layer.site is None or layer.inputs is None:
                 continue
             active = masks[layer.site.name].sum(1)
-            before = masks[layer.before] if layer.before is not None else live(layer.inputs)
-            counts[layer.name] = active * (before.sum(1) // layer.groups) * layer.pair_macs
+            before = masks[layer.before] if layer.before is not None else read(layer, layer.inputs)
+            pairs = layer.rows.per_sample(active * (before.sum(1) // layer.groups))
+            counts[layer.name] = pairs * layer.pair_macs
         return counts
 
     def paper_total(self, masks: Masks) -> Shaped[Tensor, "B"]:
@@ -93,28 +100,61 @@ class Plan:
         """
         return self.total({name: weight.double() for name, weight in weights.items()})
 
+    def reader(self, masks: Masks, top: int = 1) -> "Reader":
+        """What layers read, for these masks; `top` as `Evaluator` has it."""
+        rows = {layer.site.name: layer.rows for layer in self.layers if layer.site is not None}
+        groups: dict[Rows, dict[str, Tensor]] = {}
+        for site, mask in masks.items():
+            groups.setdefault(rows.get(site, ONE_ROW), {})[site] = mask
+        first, group = next(iter(groups.items()))
+        samples = next(iter(group.values()))
+        samples = samples[: len(samples) // first.each]
+        groups.setdefault(ONE_ROW, {})
+        evaluators = {
+            rows: Evaluator(group, next(iter(group.values()), samples), top)
+            for rows, group in groups.items()
+        }
+        return Reader(samples, evaluators)
+
     def _by_layer(self, masks: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        like = next(iter(masks.values()))
-        live = Evaluator(masks, like)
+        read = self.reader(masks)
         layers: dict[str, Tensor] = {}
         gates: dict[str, Tensor] = {}
         for layer in self.layers:
-            layers[layer.name] = _pairs(layer, live, masks) * layer.pair_macs
-            if layer.site is not None and layer.inputs is not None:
-                gates[layer.site.name] = self.gate.macs(live(layer.inputs).sum(1), layer.site)
+            if layer.inputs is None:
+                # Not a layer of channels: its cost is the same for each sample.
+                ones = read.samples.new_ones(len(read.samples), dtype=_counting(read.samples))
+                layers[layer.name] = ones * layer.dense_macs
+                continue
+            inputs = read(layer, layer.inputs)
+            pairs = _pairs(layer, inputs, masks)
+            layers[layer.name] = layer.rows.per_sample(pairs) * layer.pair_macs
+            if layer.site is not None:
+                macs = self.gate.macs(inputs.sum(1), layer.site)
+                gates[layer.site.name] = layer.rows.per_sample(macs)
         return layers, gates
 
 
-def _pairs(layer: Layer, live: Evaluator, masks: Masks) -> Tensor:
-    """Active filters times live inputs, summed over groups, (B,)."""
-    like = next(iter(masks.values()))
-    if layer.inputs is None:
-        # Not a layer of channels: its cost is the same for each sample, in one pair.
-        return like.new_ones(like.shape[0], dtype=_counting(like))
-    inputs = _by_group(live(layer.inputs).to(_counting(like)), layer.groups)
+@dataclass(frozen=True)
+class Reader:
+    """Live channels by layer, for one batch of masks."""
+
+    # As many as the batch has; what it holds does not matter.
+    samples: Shaped[Tensor, "B _"]
+    evaluators: Mapping[Rows, Evaluator]
+
+    def __call__(self, layer: Layer, live: Live) -> Shaped[Tensor, "R C"]:
+        """The channels of an expression, for each row of a layer."""
+        return self.evaluators[layer.rows](live)
+
+
+def _pairs(layer: Layer, live: Tensor, masks: Masks) -> Tensor:
+    """Active filters times live inputs, summed over groups, (R,)."""
+    inputs = _by_group(live.to(_counting(live)), layer.groups)
     if layer.site is None:
         return inputs.sum(1) * (layer.out_channels // layer.groups)
-    active = _by_group(masks[layer.site.name].to(_counting(like)), layer.groups)
+    mask = masks[layer.site.name]
+    active = _by_group(mask.to(_counting(mask)), layer.groups)
     return (inputs * active).sum(1)
 
 

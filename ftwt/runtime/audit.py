@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ftwt.macs import Plan
+from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.explain import uncounted
 from ftwt.runtime.backends.gates import exact
 from ftwt.runtime.program import Call, Conv, Gate, Linear, Step
 from ftwt.runtime.runner import Runner
@@ -23,7 +24,9 @@ class Audit:
 
     Counts are for the masks that were decided in this very run. `dense` names the layers that ran
     with every filter and input, because the plan says so or because only their own module knows
-    how they compute: only these may execute more than was counted.
+    how they compute: only these may execute more than was counted. What depends on no input, such
+    as a product of weights, ran when `skip` was called, and stands with that. `uncounted` names
+    what nobody counts: see `Gated.explain`.
     """
 
     executed: Mapping[str, Int[Tensor, "B"]]
@@ -31,6 +34,7 @@ class Audit:
     executed_gates: Mapping[str, Int[Tensor, "B"]]
     counted_gates: Mapping[str, Int[Tensor, "B"]]
     dense: tuple[str, ...]
+    uncounted: tuple[str, ...] = ()
 
     @property
     def macs(self) -> Int[Tensor, "B"]:
@@ -56,8 +60,11 @@ class Audit:
         return (*layers, *gates)
 
 
-def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan: Plan) -> Audit:
+def audited(
+    runner: Runner, state: State, executed: Mapping[Step, Tensor], anatomy: Anatomy
+) -> Audit:
     """Put what back ends noted beside what the plan counts."""
+    plan = anatomy.plan
     gated = [step.site for step in runner.program.steps if isinstance(step, Gate)]
     masks = {site: state.masks[site].cpu() for site in gated}
     counted, counted_gates = plan.exact(masks), plan.gates(masks)
@@ -69,6 +76,9 @@ def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan:
             gates[step.site] = macs
         else:
             layers[step.name] = layers.get(step.name, nothing) + macs
+    shared = {layer.name for layer in plan.layers if layer.shared}
+    beforehand = shared - {step.name for step in runner.program.steps if not isinstance(step, Gate)}
+    layers |= {name: counted[name] for name in beforehand}
     reads_live = {layer.name for layer in plan.layers if layer.inputs is not None}
     dense = [
         f"gate of {step.site}" if isinstance(step, Gate) else step.name
@@ -78,7 +88,7 @@ def audited(runner: Runner, state: State, executed: Mapping[Step, Tensor], plan:
         or (isinstance(step, Gate) and not exact(step))
         or (isinstance(step, Call) and step.name in reads_live)
     ]
-    return Audit(layers, counted, gates, counted_gates, tuple(dense))
+    return Audit(layers, counted, gates, counted_gates, tuple(dense), uncounted(anatomy.traced))
 
 
 def _differ(one: Tensor, two: Tensor) -> bool:

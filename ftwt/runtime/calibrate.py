@@ -233,7 +233,7 @@ def _passing(program: Program) -> list[int]:
     last: dict[Value | Other, int] = {}
     for place, step in enumerate(program.steps):
         last.update(dict.fromkeys(sources_of(step), place))
-    alive: set[Value] = set(program.inputs)
+    alive = {one for one in program.inputs if isinstance(one, Value)}
     found = []
     for place, step in enumerate(program.steps):
         alive = {value for value in alive if last.get(value, -1) >= place}

@@ -197,7 +197,7 @@ class Call:
     """Any other operation, run by torch: `run(*arguments, **keywords)`.
 
     Arguments hold values and others in the places where the traced graph has nodes. `changes`
-    says that it works in place on what it is given.
+    says that it works in place on what it is given, `shared` that it does as much for any batch.
     """
 
     name: str
@@ -206,6 +206,7 @@ class Call:
     keywords: Mapping[str, Any]
     output: Value | Other
     changes: bool = False
+    shared: bool = False
 
 
 Step: TypeAlias = (
@@ -232,7 +233,7 @@ class Program:
     the weights'.
     """
 
-    inputs: tuple[Value, ...]
+    inputs: tuple[Value | Other, ...]
     steps: tuple[Step, ...]
     result: Any
     dtype: torch.dtype = torch.float32

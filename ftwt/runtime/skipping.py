@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.runtime.anatomies import anatomy_for
+from ftwt.graph.probing import countable
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named
 from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
@@ -138,8 +138,9 @@ class Skipping:
             runner = self._runner(inputs)
             executed: dict[Step, Tensor] = {}
             state = State(runner.batch, inputs[0].device, self._thresholds(), executed)
-            runner.run(state, inputs)
-            return audited(runner, state, executed, anatomy_for(self.model, inputs).plan)
+            with countable():
+                runner.run(state, inputs)
+            return audited(runner, state, executed, self.model.anatomy_for(inputs, "skip"))
 
     def profile(self, *inputs: Tensor) -> Explanation:
         """Measure each step of a batch where it runs now; the answer prints as a table."""
@@ -163,7 +164,9 @@ class Skipping:
         shapes = tuple(tuple(one.shape[1:]) for one in inputs)
         found = self._programs.get(shapes)
         if found is None:
-            found = self._programs[shapes] = lower(self.model, anatomy_for(self.model, inputs))
+            found = self._programs[shapes] = lower(
+                self.model, self.model.anatomy_for(inputs, "skip")
+            )
         return found
 
     def _runner(self, inputs: Sequence[Tensor]) -> Runner:

@@ -52,8 +52,7 @@ def observe(model: nn.Module, images: Tensor, *, targets: bool = True) -> Trace:
     """Trace a gated network; a plain one gives a trace without sites."""
     if isinstance(model, Gated):
         return model.trace(images, targets=targets)
-    shape = tuple(images.shape[1:])
-    return Trace(model(images), {}, Plan((), Oracle()), shape, (images,))
+    return Trace(model(images), {}, (images,), lambda _: Plan((), Oracle()))
 
 
 def objective_of(phase: Phase, objective: Objective) -> Objective:

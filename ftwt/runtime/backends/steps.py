@@ -132,6 +132,8 @@ def counted(step: Step, state: State, run: Callable[[], Any]) -> Any:
         return run()
     with FlopCounterMode(display=False) as counter:
         result = run()
+    # One sample by itself would need all of what a batch shares.
+    share = 1 if isinstance(step, Call) and step.shared else state.batch
     if counter.get_total_flops():
-        state.count(step, slice(None), counter.get_total_flops() // 2 // state.batch)
+        state.count(step, slice(None), counter.get_total_flops() // 2 // share)
     return result

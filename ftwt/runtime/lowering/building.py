@@ -9,9 +9,9 @@ from torch import fx, nn
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
-from ftwt.graph.live import All, OfSite
-from ftwt.graph.tracing import PROBE_BATCH
-from ftwt.runtime.lowering.lives import simplified, sites_in
+from ftwt.graph.live import All, OfSite, sites_in
+from ftwt.graph.probing import PROBE_BATCH
+from ftwt.runtime.lowering.lives import simplified
 from ftwt.runtime.program import Call, Gate, Other, Step, Value
 
 
@@ -67,7 +67,8 @@ class Building:
         changed = self.traced.changed.get(node.name, ())
         name = self.names.get(node, node.name)
         changes = bool(changed) and run is not torch.clone
-        self.steps.append(Call(name, run, args, keywords, output, changes))
+        shared = node.name in self.traced.probed.shared
+        self.steps.append(Call(name, run, args, keywords, output, changes, shared))
         self.called.add(output)
         self.made[node] = output
         if changes:

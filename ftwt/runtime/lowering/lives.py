@@ -33,19 +33,6 @@ def simplified(live: Live) -> Live:
             return Reorder(source, live.index)
 
 
-def sites_in(live: Live) -> set[str]:
-    """The sites whose masks an expression reads."""
-    match live:
-        case All():
-            return set()
-        case OfSite():
-            return {live.site}
-        case Reorder():
-            return sites_in(live.source)
-        case _:
-            return set().union(*map(sites_in, live.parts))
-
-
 def _flat(parts: tuple[Live, ...], kind: type[Union] | type[Intersection]) -> tuple[Live, ...]:
     """Simplified parts without repeats, parts of the same kind merged into one list."""
     found: dict[Live, None] = {}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ftwt.graph.tracing import PROBE_BATCH
+from ftwt.graph.probing import PROBE_BATCH
 from ftwt.runtime.program import Pair, Value
 
 

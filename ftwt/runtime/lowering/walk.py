@@ -12,7 +12,7 @@ from ftwt.runtime.lowering.building import Building, Constant
 from ftwt.runtime.lowering.convolutions import convolution
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.lowering.peephole import tidied
-from ftwt.runtime.program import Call, Program, Value
+from ftwt.runtime.program import Call, Other, Program, Value
 
 
 def lower(model: Gated, anatomy: Anatomy) -> Program:
@@ -31,7 +31,7 @@ def _built(building: Building) -> Program:
     """Go through the graph."""
     convolutions = {one.convolution: one for one in building.anatomy.candidates}
     entangled = building.entangled()
-    inputs: list[Value] = []
+    inputs: list[Value | Other] = []
     result: Any = None
     for node in building.traced.graph.nodes:
         if node in building.fused:
@@ -57,11 +57,13 @@ def _built(building: Building) -> Program:
     return tidied(program)
 
 
-def _placeholder(building: Building, node: fx.Node) -> list[Value]:
+def _placeholder(building: Building, node: fx.Node) -> list[Value | Other]:
     if building.traced.shape(node) is None:
         building.made[node] = Constant(building.traced.values.get(node.name))
         return []
-    value = building.value(node)
+    # One number for each sample, such as a class, is no value: those have channels.
+    known = building.batch_shape(node) is not None
+    value = building.value(node) if known else Other(node.name)
     building.made[node] = value
     if building.strict:
         # What works in place must not reach the caller's tensor.
