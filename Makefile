@@ -35,7 +35,7 @@ zoo: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo
 
 native: $(STAMP)
-	$(BIN)/python setup.py -q build_ext --inplace
+	FTWT_REQUIRE_NATIVE=1 FTWT_WERROR=1 $(BIN)/python setup.py -q build_ext --inplace
 
 # Examples of each law on each instruction set, and the seed that they are drawn from.
 SEED ?= 0
@@ -49,11 +49,11 @@ SANITIZED := build/sanitized
 SANITIZERS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: EXAMPLES ?= 40
 sanitize: $(STAMP)
-	CFLAGS="$(SANITIZERS)" $(BIN)/python setup.py -q build_ext \
+	CFLAGS="$(SANITIZERS)" FTWT_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext \
 		--build-lib $(SANITIZED) --build-temp $(SANITIZED)
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
-		FTWT_EXAMPLES=$(EXAMPLES) \
+		FTWT_REQUIRE_NATIVE=1 FTWT_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/python -m pytest -s tests/native --hypothesis-seed=$(SEED) -k 'not leak and not memory_back'
 
 bench: $(STAMP)

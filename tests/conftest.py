@@ -32,6 +32,21 @@ settings.register_profile("ftwt", deadline=None, max_examples=examples, print_bl
 settings.load_profile("ftwt")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Fail instead of skipping, where the native kernels are wanted."""
+    from ftwt.runtime import native  # after the import hook
+
+    if os.environ.get("FTWT_REQUIRE_NATIVE") and (reason := native.missing()):
+        raise pytest.UsageError(f"FTWT_REQUIRE_NATIVE is set, and {reason}")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Which instruction sets are tested."""
+    from ftwt.runtime.native import binding
+
+    return f"native kernels: {', '.join(binding.known_sets()) or binding.missing()}"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep what shares a fixture that takes long in one process, where tests run in several."""
     if config.pluginmanager.hasplugin("xdist"):

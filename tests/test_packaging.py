@@ -36,6 +36,7 @@ def test_wheel_skips(tmp_path, compiler):
     setup = [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", tmp_path]
     subprocess.run(setup, cwd=source, env=environment, check=True)
     (wheel,) = tmp_path.glob("*.whl")
+    assert "-py3-none-" in wheel.name
     options = ["-q", "--no-deps", "--no-index", "--target", target]
     install = [sys.executable, "-m", "pip", "install", *options, wheel]
     subprocess.run(install, cwd=tmp_path, env=environment, check=True)

@@ -3,8 +3,9 @@
 import ctypes
 import functools
 import os
-from importlib.machinery import EXTENSION_SUFFIXES
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 # torch comes first: the library takes threads from the OpenMP runtime that torch has loaded.
 import torch  # noqa: F401
@@ -12,31 +13,31 @@ import torch  # noqa: F401
 from ftwt.errors import FtwtError
 from ftwt.runtime.native import structs
 
+# As setup.py names it: the library does not depend on the version of Python.
+NAME = "_kernels.so"
 VARIABLE = "FTWT_NATIVE_SET"
 # A folder with another build of the library, such as one with sanitizers.
 FOLDER = "FTWT_NATIVE_FOLDER"
 _FAILURES = {
-    1: "out of memory",
-    2: "the steps contradict each other in shapes or channels",
-    3: "a tensor has another size than the steps say",
+    "FTWT_MEMORY": "out of memory",
+    "FTWT_PROGRAM": "the steps contradict each other in shapes or channels",
+    "FTWT_TENSOR": "a tensor has another size than the steps say",
 }
 
 _forced: str | None = None
 
 
-@functools.cache
-def load() -> ctypes.CDLL | None:
+class Library(NamedTuple):
+    """The compiled code, and its constants by name."""
+
+    calls: ctypes.CDLL
+    facts: Mapping[str, int]
+
+
+def load() -> Library | None:
     """The library, or None where it was not built for this installation."""
-    folder = Path(os.environ.get(FOLDER) or Path(__file__).parent)
-    for suffix in EXTENSION_SUFFIXES:
-        path = folder / f"_kernels{suffix}"
-        if path.exists():
-            try:
-                library = ctypes.CDLL(str(path))
-                return _declare(library)
-            except (OSError, AttributeError):
-                return None
-    return None
+    found = _find()
+    return found if isinstance(found, Library) else None
 
 
 def available() -> bool:
@@ -44,10 +45,23 @@ def available() -> bool:
     return load() is not None
 
 
+def missing() -> str | None:
+    """Why the library is not there, in one line; None where it is."""
+    found = _find()
+    return found if isinstance(found, str) else None
+
+
+def constant(name: str) -> int:
+    """A constant of the library, such as "MOST_TAPS"."""
+    library = load()
+    assert library is not None, "available() was asked first"
+    return library.facts[name]
+
+
 def known_sets() -> tuple[str, ...]:
     """The instruction sets that this processor can run, best first; none without the library."""
     library = load()
-    return tuple(library.ftwt_sets_known().decode().split()) if library is not None else ()
+    return tuple(library.calls.ftwt_sets_known().decode().split()) if library is not None else ()
 
 
 def instruction_set() -> str | None:
@@ -65,7 +79,7 @@ def instruction_set() -> str | None:
 def team_size(threads: int) -> int:
     """How many threads share the work where so many are asked for; 0 without the library."""
     library = load()
-    return int(library.ftwt_team_size(threads)) if library is not None else 0
+    return int(library.calls.ftwt_team_size(threads)) if library is not None else 0
 
 
 def force(name: str | None) -> None:
@@ -81,14 +95,45 @@ def force(name: str | None) -> None:
 def check(status: int, called: str) -> None:
     """Raise FtwtError unless a call of the library succeeded."""
     if status:
-        raise FtwtError(f"{called}: {_FAILURES.get(status, f'failed with code {status}')}")
+        meanings = {constant(name): meaning for name, meaning in _FAILURES.items()}
+        raise FtwtError(f"{called}: {meanings.get(status, f'failed with code {status}')}")
 
 
-def _declare(library: ctypes.CDLL) -> ctypes.CDLL | None:
+@functools.cache
+def _find() -> Library | str:
+    """The library, or why there is none."""
+    folder = Path(os.environ.get(FOLDER) or Path(__file__).parent)
+    path = folder / NAME
+    if not path.exists():
+        return f"{path} does not exist; no C compiler built it"
+    try:
+        calls = ctypes.CDLL(str(path))
+        facts = _facts(calls)
+        _declare(calls)
+    except (OSError, AttributeError) as error:
+        return f"{path} does not load: {error}"
+    expected = structs.facts()
+    # Of fields and structs all must be known here, of constants those that are used.
+    fields = {name for name in facts if name.startswith("ftwt_")}
+    different = [
+        name for name in sorted(expected.keys() | fields) if expected.get(name) != facts.get(name)
+    ]
+    if different:
+        return f"{path} was built from other sources ({different[0]} differs); install again"
+    return Library(calls, facts)
+
+
+def _facts(calls: ctypes.CDLL) -> dict[str, int]:
+    name, value = ctypes.c_char_p(), ctypes.c_int64()
+    facts: dict[str, int] = {}
+    while calls.ftwt_fact(len(facts), ctypes.byref(name), ctypes.byref(value)):
+        assert name.value is not None
+        facts[name.value.decode()] = value.value
+    return facts
+
+
+def _declare(library: ctypes.CDLL) -> None:
     tensors = ctypes.POINTER(structs.Tensor)
-    library.ftwt_abi.restype = ctypes.c_int64
-    if library.ftwt_abi() != structs.ABI:
-        return None
     library.ftwt_sets_known.restype = ctypes.c_char_p
     library.ftwt_prepare.restype = ctypes.c_int
     library.ftwt_prepare.argtypes = (
@@ -111,4 +156,3 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL | None:
     )
     library.ftwt_release.restype = None
     library.ftwt_release.argtypes = (ctypes.c_void_p,)
-    return library

@@ -155,17 +155,18 @@ class _Plan:
     def __init__(self, translation: Translation, instructions: str | None, threads: int) -> None:
         library = load()
         assert library is not None, "supports() said so"
+        calls = library.calls
         assert instructions is not None
         handle = ctypes.c_void_p()
         check(
-            library.ftwt_prepare(
+            calls.ftwt_prepare(
                 ctypes.byref(translation.struct), instructions.encode(), threads, handle
             ),
             "native.Segment",
         )
         # What the handle points into must outlive it.
-        self._translation, self._library, self._handle = translation, library, handle
-        self._release = weakref.finalize(self, _release, library, handle, translation)
+        self._translation, self._library, self._handle = translation, calls, handle
+        self._release = weakref.finalize(self, _release, calls, handle, translation)
 
     def run(self, *arguments: object) -> None:
         """Call ftwt_run."""

@@ -1,6 +1,10 @@
-"""The structs of `src/program.h`, for ctypes; field by field the same."""
+"""The structs and numbers of `src/program.h`, for ctypes.
+
+Loading the library compares them with its own (`facts`), so that a difference shows at once.
+"""
 
 from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p, sizeof
+from typing import Any
 
 Ints = POINTER(c_int32)
 Pair = c_int32 * 2
@@ -126,12 +130,24 @@ class Tensor(Structure):
 
 
 # As FTWT_FORMAT in src/program.h.
-_FORMAT = 2
-# As ftwt_abi() works it out: a library built from other sources than these shows here.
-ABI = (
-    sizeof(Value)
-    + 10**3 * sizeof(Set)
-    + 10**6 * sizeof(Step)
-    + 10**9 * sizeof(Program)
-    + 10**12 * _FORMAT
-)
+_FORMAT = 3
+
+
+def facts() -> dict[str, int]:
+    """What the library must say of itself: numbers by name, sizes of structs, places of fields."""
+    numbers: dict[str, dict[Any, int]] = {
+        "PLACE": PLACES,
+        "SET": SETS,
+        "ACT": ACTIVATIONS,
+        "POOL": POOLS,
+        "NORM": NORMALIZERS,
+        "STEP": STEPS,
+    }
+    known = {"FTWT_FORMAT": _FORMAT}
+    for prefix, names in numbers.items():
+        known |= {f"{prefix}_{name or 'none'}".upper(): value for name, value in names.items()}
+    for struct in (Value, Set, Window, Step, Program, Tensor):
+        name = f"ftwt_{struct.__name__.lower()}"
+        known[name] = sizeof(struct)
+        known |= {f"{name}.{field}": getattr(struct, field).offset for field, _ in struct._fields_}
+    return known

@@ -4,11 +4,8 @@ from torch import Tensor, float32
 
 from ftwt.gates import bottleneck, pooled_linear, untrained
 from ftwt.runtime import program
-from ftwt.runtime.native.binding import available
+from ftwt.runtime.native.binding import available, constant
 from ftwt.runtime.program import Step, Value
-
-# As MOST_TAPS in src/engine.h, and POOL_ROW in src/planes.h.
-MOST_TAPS, POOL_ROW = 169, 2048
 
 
 def supports(step: Step) -> bool:
@@ -23,9 +20,9 @@ def supports(step: Step) -> bool:
         case program.Gate():
             return _usable(step.source) and _gate(step)
         case program.Conv():
-            taps = step.weight.shape[2:].numel() if step.weight.dim() == 4 else MOST_TAPS + 1
-            space = len(step.source.shape) == 3 and len(step.output.shape) == 3
-            fits = space and taps <= MOST_TAPS and _pool(step.pool, step.output)
+            space = step.weight.dim() == 4 and len(step.source.shape) == len(step.output.shape) == 3
+            few = step.weight.shape[2:].numel() <= constant("MOST_TAPS")
+            fits = space and few and _pool(step.pool, step.output)
             return fits and _plain(step.weight, step.bias)
         case program.Linear():
             flat = len(step.output.shape) == 1 and _usable(step.source)
@@ -84,7 +81,7 @@ def _pool(pool: program.Pool | None, output: Value) -> bool:
     """Whether a window's row of inputs, padded, has room."""
     if pool is None:
         return True
-    return (output.shape[2] - 1) * pool.stride[1] + pool.kernel[1] <= POOL_ROW
+    return (output.shape[2] - 1) * pool.stride[1] + pool.kernel[1] <= constant("POOL_ROW")
 
 
 def _gate(step: program.Gate) -> bool:

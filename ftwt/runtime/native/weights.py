@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from ftwt.gates import bottleneck, pooled_linear, untrained
 from ftwt.runtime.native import structs
+from ftwt.runtime.native.binding import constant
 
-# As MOST_LANES and TILE in src/engine.h.
-LANES, TILE = 16, 64
 # Floats in half a way of a first cache of 32 KiB with 8 ways.
 _CROWDED = 512
 
@@ -76,17 +75,21 @@ def by_filter(weight: Float[Tensor, "C_out C_in kh kw"]) -> Float[Tensor, "C_out
     half a way apart would push each other out of the first cache.
     """
     rows = weight.flatten(1)
-    return F.pad(rows, (0, LANES)) if rows.shape[1] % _CROWDED == 0 else rows
+    return F.pad(rows, (0, constant("MOST_LANES"))) if rows.shape[1] % _CROWDED == 0 else rows
 
 
 def by_input(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "C_in*padded"]:
     """One row for each input, zeros after the last output; tile by tile of outputs."""
-    return torch.cat([tile.flatten() for tile in torch.split(padded(weight.t()), TILE, 1)])
+    return torch.cat(
+        [tile.flatten() for tile in torch.split(padded(weight.t()), constant("TILE"), 1)]
+    )
 
 
 def padded(tensor: Float[Tensor, "... n"]) -> Float[Tensor, "... padded"]:
     """With zeros up to a whole number of the widest vectors."""
-    return F.pad(tensor.float(), (0, -tensor.shape[-1] % LANES)).contiguous().clone()
+    return (
+        F.pad(tensor.float(), (0, -tensor.shape[-1] % constant("MOST_LANES"))).contiguous().clone()
+    )
 
 
 def _sums(weight: Float[Tensor, "C_out C_in"]) -> Float[Tensor, "padded"]:

@@ -1,6 +1,8 @@
 /* Whether a program is consistent, so that the kernels need not ask. */
 #include "check.h"
 
+#include "engine.h"
+
 #define NEED(condition) \
     if (!(condition)) return 0
 
@@ -23,9 +25,8 @@ static int window_holds(const ftwt_window *w) {
     return 1;
 }
 
-/* As POOL_ROW in planes.h. */
 static int pooling_holds(const ftwt_window *w, int out_width) {
-    return (int64_t)(out_width - 1) * w->stride[1] + w->kernel[1] <= 2048;
+    return (int64_t)(out_width - 1) * w->stride[1] + w->kernel[1] <= POOL_ROW;
 }
 
 static int value_holds(const ftwt_program *p, const ftwt_value *v) {

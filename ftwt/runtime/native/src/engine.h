@@ -7,6 +7,8 @@
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
 /* Outputs whose weights lie together in a gate or linear layer; samples that share them. */
 enum { TILE = 64, MOST_GROUP = 16 };
+/* The widest padded row that pooling handles in vectors. */
+enum { POOL_ROW = 2048 };
 /* Samples that share what is loaded of weights: where an input is live in all of them. */
 enum { SHARING = 4 };
 
@@ -87,8 +89,7 @@ struct ftwt_plan {
     int32_t *counting;     /* 0, 1, 2, ... */
     int64_t packed_sample; /* floats of one sample */
     int32_t threads;
-    void *memory[24];
-    int32_t memories;
+    void *memory; /* what was allocated last; each piece begins with the address of the one before */
 };
 
 /* A range of items of one phase, for one thread. Items are independent of each other. */
@@ -126,6 +127,11 @@ static inline const ftwt_live *ftwt_live_of(const struct ftwt_plan *plan, int se
 static inline const ftwt_live *
 ftwt_live_in(const struct ftwt_plan *plan, int value, int sample) {
     return ftwt_live_of(plan, plan->program.value[value].set, sample);
+}
+
+/* One input for each filter. */
+static inline int ftwt_is_depthwise(const ftwt_program *program, const ftwt_step *step) {
+    return step->groups > 1 && step->groups == program->value[step->source[0]].channels;
 }
 
 /* A logit that is no number lets its filter run, so that the output shows it. */

@@ -76,6 +76,7 @@ static void pack_group(const ftwt_layout *layout, const float *planes, const uin
         return;
     }
 #endif
+    (void)size;
     for (int i = 0; i < LANES; i++)
         to[i] = layout->from[i] < 0 || !live[i % SHARE] ? 0 : planes[layout->from[i]];
 }

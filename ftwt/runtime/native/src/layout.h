@@ -79,7 +79,7 @@ static int phases_before(const ftwt_window *w, int axis, int phase) {
 static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step) {
     const ftwt_value *in = &program->value[step->source[0]];
     const ftwt_window *w = &step->window;
-    int depthwise = step->groups > 1 && step->groups == in->channels;
+    const int depthwise = ftwt_is_depthwise(program, step);
     int rows = step->middle[0], columns = step->middle[1], size = in->height * in->width;
     layout->taps = w->kernel[0] * w->kernel[1];
     if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;

@@ -1,8 +1,5 @@
 /* Steps that work plane by plane. */
 
-/* The widest padded row that pooling handles in vectors. */
-enum { POOL_ROW = 2048 };
-
 /* to = larger of or sum of both, for `count` columns and up to LANES - 1 more. */
 static void pool_rows(float *to, const float *one, const float *two, int count, int kind) {
     for (int x = 0; x < count; x += LANES) {

@@ -17,11 +17,8 @@ enum { KNOWN = sizeof known / sizeof *known };
 /* Kernels read whole vectors, so past the end of what they need. */
 enum { SLACK = 256 };
 
-int64_t ftwt_abi(void) {
-    return (int64_t)sizeof(ftwt_value) + 1000 * (int64_t)sizeof(ftwt_set) +
-           1000000 * (int64_t)sizeof(ftwt_step) + 1000000000 * (int64_t)sizeof(ftwt_program) +
-           1000000000000 * FTWT_FORMAT;
-}
+/* Bytes of a cache line. */
+enum { LINE = 64 };
 
 const char *ftwt_sets_known(void) {
     static char names[64];
@@ -38,19 +35,26 @@ const char *ftwt_sets_known(void) {
 
 /* Zeroed, aligned to a cache line, released with the plan. */
 static void *allocate(ftwt_plan *plan, int64_t count, int64_t size) {
-    if (plan->memories == (int)(sizeof plan->memory / sizeof *plan->memory)) return 0;
-    char *memory = calloc((size_t)(count * size) + 64, 1);
+    char *memory = calloc((size_t)(count * size) + sizeof(void *) + LINE, 1);
     if (!memory) return 0;
-    plan->memory[plan->memories++] = memory;
-    return memory + (64 - (uintptr_t)memory % 64);
+    *(void **)memory = plan->memory;
+    plan->memory = memory;
+    memory += sizeof(void *);
+    return memory + (LINE - (uintptr_t)memory % LINE);
+}
+
+/* Room for results that are written before they are read. Under a sanitizer it holds no numbers, so
+ * that tests see what reads it before. */
+static float *allocate_floats(ftwt_plan *plan, int64_t count) {
+    float *memory = allocate(plan, count, sizeof *memory);
+#if defined(__SANITIZE_ADDRESS__)
+    if (memory) memset(memory, 0xff, (size_t)count * sizeof *memory);
+#endif
+    return memory;
 }
 
 static int64_t most(int64_t one, int64_t two) {
     return one > two ? one : two;
-}
-
-static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
-    return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
 }
 
 typedef struct {
@@ -74,7 +78,7 @@ static int arrange_steps(ftwt_plan *plan, sizes *need) {
         if (failed) return failed;
         int64_t middle = (int64_t)s->middle[0] * s->middle[1];
         int64_t inputs = p->value[s->source[0]].channels;
-        if (is_depthwise(p, s))
+        if (ftwt_is_depthwise(p, s))
             need->plane = most(need->plane, layout->plane);
         else if (layout->kind != LAYOUT_PLAIN)
             need->packed = most(need->packed, layout->plane * inputs);
@@ -107,14 +111,14 @@ static int place_sets(ftwt_plan *plan) {
 
 static int place_all(ftwt_plan *plan, const sizes *need) {
     const ftwt_program *p = &plan->program;
-    plan->arena = allocate(plan, p->arena + SLACK, sizeof(float));
+    plan->arena = allocate_floats(plan, p->arena + SLACK);
     plan->start = allocate(plan, p->values, sizeof *plan->start);
     plan->scratch = allocate(plan, plan->threads, sizeof *plan->scratch);
     plan->packed_sample = need->packed;
     const int64_t places = most(p->batch, plan->threads);
-    plan->packed = allocate(plan, need->packed * places + SLACK, sizeof(float));
-    plan->pooled = allocate(plan, need->pooled * p->batch, sizeof(float));
-    plan->less = allocate(plan, p->batch, sizeof(float));
+    plan->packed = allocate_floats(plan, need->packed * places + SLACK);
+    plan->pooled = allocate_floats(plan, need->pooled * p->batch);
+    plan->less = allocate_floats(plan, p->batch);
     plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
     plan->run = allocate(plan, p->batch + 1, sizeof *plan->run);
     plan->few = allocate(plan, p->batch, sizeof *plan->few);
@@ -126,7 +130,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->scratch_plane = need->plane + SLACK;
     plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
-    float *scratch = allocate(plan, one * plan->threads, sizeof(float));
+    float *scratch = allocate_floats(plan, one * plan->threads);
     if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
         !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
         !plan->few || !list || !plan->shared || !shared)
@@ -174,6 +178,10 @@ void ftwt_release(ftwt_plan *plan) {
         free(plan->layout[i].order);
         free(plan->layout[i].from);
     }
-    for (int i = 0; i < plan->memories; i++) free(plan->memory[i]);
+    while (plan->memory) {
+        void *last = plan->memory;
+        plan->memory = *(void **)last;
+        free(last);
+    }
     free(plan);
 }

@@ -105,11 +105,12 @@ enum {
     FTWT_TENSOR   /* a tensor has another size than the program says */
 };
 
-/* Goes up when a field changes its meaning and no struct its size. */
-enum { FTWT_FORMAT = 2 };
+/* Goes up when a field changes its meaning. */
+enum { FTWT_FORMAT = 3 };
 
-/* Sizes of the structs and the format, for the caller to compare with its own. */
-int64_t ftwt_abi(void);
+/* Name and value of a constant, the size of a struct ("ftwt_step") or the place of a field
+ * ("ftwt_step.kind"), one for each number from 0 on; 0 if there is none. */
+int ftwt_fact(int number, const char **name, int64_t *value);
 /* The instruction sets that this processor has, best first, with a space between them. */
 const char *ftwt_sets_known(void);
 int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan);

@@ -1,6 +1,7 @@
 /* Running a prepared program: one phase after the other, each shared out among the threads. */
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "live.h"
@@ -11,8 +12,19 @@ enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
 /* So many keep threads about equally long at work. */
 enum { SAMPLES_PER_THREAD = 4 };
 
-/* What a core's second cache keeps of weights and of inputs. */
-enum { BAND_BYTES = 1 << 18, PIECE_BYTES = 1 << 17 };
+/* Bytes of a core's second cache, where the system tells; of it a half is for weights, a quarter for
+ * inputs. */
+static int64_t second_cache(void) {
+    static int64_t bytes;
+    int64_t known = __atomic_load_n(&bytes, __ATOMIC_RELAXED);
+    if (known) return known;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    known = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    if (known <= 0) known = 1 << 19;
+    __atomic_store_n(&bytes, known, __ATOMIC_RELAXED);
+    return known;
+}
 
 typedef struct {
     ftwt_plan *plan;
@@ -25,12 +37,10 @@ typedef struct {
     int step, phase, set;
     ftwt_phase *kernel;
     ftwt_work work;
-    int64_t next, chunk, items, fill;
+    int64_t chunk, items, fill;
+    /* All threads write it: in a cache line of its own, as they read the others all the time. */
+    int64_t next __attribute__((aligned(64)));
 } running;
-
-static int is_depthwise(const ftwt_program *p, const ftwt_step *s) {
-    return s->groups > 1 && s->groups == p->value[s->source[0]].channels;
-}
 
 static int least(int one, int two) {
     return one < two ? one : two;
@@ -91,7 +101,8 @@ static int choose_band(const running *run) {
     const int64_t row = p->value[s->source[0]].channels / s->groups * run->work.layout->taps * 4;
     /* A block's filters lie among others that this sample skips. */
     const int64_t block = most * row * width * p->batch / (kept ? kept : 1);
-    return block < BAND_BYTES ? (int)(BAND_BYTES / block) : 1;
+    const int64_t room = second_cache() / 2;
+    return block < room ? (int)(room / block) : 1;
 }
 
 /* Ranges of space that blocks are done in: enough for all threads, and so small that a range of all
@@ -106,7 +117,8 @@ static int choose_pieces(const running *run) {
         live += ftwt_live_in(plan, s->source[0], sample)->count;
     const int64_t bytes = live / plan->program.batch * run->work.layout->plane * 4;
     int64_t pieces = chunks(want, run->work.blocks);
-    if (pieces < chunks(bytes, PIECE_BYTES)) pieces = chunks(bytes, PIECE_BYTES);
+    const int64_t least = chunks(bytes, second_cache() / 4);
+    if (pieces < least) pieces = least;
     return (int)(pieces < run->work.panels ? pieces : run->work.panels);
 }
 
@@ -249,7 +261,7 @@ static int set_up(running *run) {
     } else if (s->kind != STEP_CONV) {
         run->kernel = kernels->planes;
         each = chunks(made, kernels->plane_channels);
-    } else if (is_depthwise(p, s)) {
+    } else if (ftwt_is_depthwise(p, s)) {
         run->kernel = kernels->depthwise;
         each = chunks(made, kernels->plane_channels);
     } else {
