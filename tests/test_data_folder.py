@@ -1,5 +1,6 @@
 """Image folders: what is read, and what is said when they are not as expected."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from ftwt import data
+from ftwt.data.decoding import decode
 from ftwt.errors import FtwtError
 
 RED, BLUE = (250, 10, 10), (10, 10, 250)
@@ -97,6 +99,84 @@ def test_16_bit_greys_are_scaled(root):
     image = Image.fromarray(np.full((8, 8), 0x6400, np.uint16))
     image.save(root / "train" / "blue" / "0_deep.png")
     assert (load(root).train.pixels[1] == 0x64).all()
+
+
+RAMP = np.arange(64, dtype=np.float64).reshape(8, 8) / 63
+GREYS = (255 * RAMP + 1e-9).astype(int)
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "pgm"])
+def test_16_bits_keep_256_levels(tmp_path, ending):
+    wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(wide).save(tmp_path / f"deep.{ending}")
+    assert np.array_equal(np.asarray(decode(tmp_path / f"deep.{ending}"))[..., 0], wide >> 8)
+
+
+def write_tiff(file: Path, width: int, height: int, pixels: bytes, **tags: int) -> Path:
+    """A little-endian TIFF of one strip of greys."""
+    size = {256: width, 257: height, 258: tags["bits"], 259: 1, 262: tags["photometric"]}
+    entries = size | {273: 8 + 2 + 9 * 12 + 4, 277: 1, 278: height, 279: len(pixels)}
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    file.write_bytes(head + listed + bytes(4) + pixels)
+    return file
+
+
+def test_greys_where_white_is_zero_are_read_as_light(tmp_path):
+    wide = np.arange(65536, dtype="<u2").reshape(256, 256)
+    inverted = (65535 - wide).tobytes()
+    file = write_tiff(tmp_path / "inverted.tif", 256, 256, inverted, bits=16, photometric=0)
+    assert np.array_equal(np.asarray(decode(file))[..., 0], wide >> 8)
+
+
+def test_12_bits_are_scaled_from_their_own_range(tmp_path):
+    # Two pixels in three bytes: 0xFFF and 0x800.
+    two = bytes((0xFF, 0xF8, 0x00))
+    file = write_tiff(tmp_path / "twelve.tif", 2, 1, two, bits=12, photometric=1)
+    assert np.asarray(decode(file))[0, :, 0].tolist() == [0xFF, 0x80]
+
+
+def test_floats_are_read_from_0_to_1(tmp_path):
+    Image.fromarray(RAMP.astype(np.float32)).save(tmp_path / "float.tif")
+    assert np.abs(np.asarray(decode(tmp_path / "float.tif"))[..., 0] - 255 * RAMP).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (255 * RAMP.astype(np.float32), "floats from 0 to 255, expected 0..1"),
+        (RAMP.astype(np.float32) - 0.5, "floats from -0.5"),
+        (np.full((8, 8), np.nan, np.float32), "floats from nan"),
+        (GREYS.astype(np.int32), "32-bit whole numbers from 0 to 255, of no known range"),
+    ],
+    ids=["bytes as floats", "negative", "not a number", "32 bits"],
+)
+def test_numbers_without_a_known_range_are_refused_by_name(root, values, reason):
+    Image.fromarray(values).save(root / "train" / "blue" / "0_deep.tif")
+    fails(root, rf"cannot read image .*0_deep\.tif \({reason}")
+
+
+@pytest.mark.parametrize("ending", ["gif", "jp2", "tga", "dds", "webp"])
+def test_whatever_pillow_opens_is_an_image(root, ending):
+    draw(root / "train" / "blue" / f"0_other.{ending}", BLUE)
+    assert len(load(root).train) == 7
+
+
+@pytest.mark.parametrize(
+    "left", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", ".DS_Store"]
+)
+@pytest.mark.parametrize("place", ["train", "train/red", "test/blue", "train/red/more"])
+def test_what_tools_leave_behind_is_no_image_and_no_class(root, left, place):
+    draw(root / "train" / "red" / "more" / "7.png")
+    draw(root / place / left / "copy.png")
+    dataset = load(root)
+    assert (len(dataset.train), len(dataset.test)) == (7, 4)
+    assert dataset.classes == ("blue", "red")
+
+
+def test_images_below_a_hidden_folder_are_found(root):
+    root.rename(root.parent / ".hidden")
+    assert len(load(root.parent / ".hidden").train) == 6
 
 
 def test_images_are_turned_upright(root):

@@ -1,11 +1,16 @@
 """What a training starts from: torchvision's weights, state dicts, and what does not fit."""
 
+import argparse
+import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torchvision import models
 
+import ftwt
 from ftwt import backbones, losses, networks, training
 from ftwt.errors import FtwtError
 from ftwt.io import storage
@@ -18,6 +23,35 @@ from tests.test_states import RECIPE, dataset
 def network():
     torch.manual_seed(0)
     return backbones.resnet8(2)
+
+
+@pytest.mark.parametrize("ending", ["th", "tar", "pth.tar", "pkl", "model", "safetensors"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_state_dicts_are_told_by_content(network, ending, zipped, tmp_path):
+    file = tmp_path / f"start.{ending}"
+    held = {"state_dict": network.state_dict(), "best_prec1": np.float64(91.7)}
+    held["args"] = argparse.Namespace(lr=0.1)
+    torch.save(held, file, _use_new_zipfile_serialization=zipped)
+    found = starting_weights(file, "cifar10-resnet8")
+    assert torch.equal(found["fc.weight"], network.fc.weight)
+    with pytest.raises(FtwtError, match=r"was written by torch\.save, .* as --init"):
+        ftwt.load(file)
+
+
+def test_safetensors_are_told_by_content(network, tmp_path):
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "start.pth")
+    found = starting_weights(tmp_path / "start.pth", "cifar10-resnet8")
+    assert torch.equal(found["fc.weight"], network.fc.weight)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_pickled_models_are_refused_with_the_way_out(network, protocol, tmp_path):
+    with (tmp_path / "whole.tar").open("wb") as file:
+        pickle.dump(network, file, protocol)
+    torch.save(network, tmp_path / "whole.th")
+    for name in ("whole.tar", "whole.th"):
+        with pytest.raises(FtwtError, match=r"whole\.t.* pickled model .*state_dict\(\)$"):
+            starting_weights(tmp_path / name, "cifar10-resnet8")
 
 
 @pytest.mark.parametrize(

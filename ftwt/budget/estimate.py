@@ -10,6 +10,7 @@ from torch import Tensor
 from ftwt.budget.families import Family, check_distinct, families
 from ftwt.gated.model import Gated
 from ftwt.io import specs
+from ftwt.losses.classification import right_answers
 from ftwt.macs import GridCounts, count_grid
 from ftwt.targets import HeatmapMass, Ranking, Score, Target, TopK
 from ftwt.training.evaluation import evaluating
@@ -143,10 +144,10 @@ def estimate(
     right = images_seen = 0
     with evaluating(model):
         for images, labels in first(loader, limit, "estimate"):
-            images, labels = images.to(device), labels.to(device)
+            images = images.to(device)
             watch = Watch(groups)
             output = model.decided(watch, images)
-            right += int((output.argmax(1) == labels).sum())
+            right += int(right_answers(output, labels))
             images_seen += len(labels)
             for tally, group, strengths in zip(tallies, groups, watch.strengths, strict=True):
                 tally.add(count_grid(model.anatomy.plan, strengths, group.top))
@@ -240,7 +241,7 @@ class _Outcome:
 
         output = model.decided(decide, images)
         plan = model.anatomy.plan
-        self.right += int((output.argmax(1) == labels).sum())
+        self.right += int(right_answers(output, labels))
         self.macs += int(torch.stack(list(plan.exact(masks).values())).sum())
         self.paper_macs += int(plan.paper_total(masks).sum())
         self.images += len(labels)

@@ -10,6 +10,7 @@ from ftwt.budget.estimate import Watch
 from ftwt.budget.families import Family, with_amount
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
+from ftwt.losses.classification import right_answers
 from ftwt.macs import count_grid
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
@@ -42,7 +43,7 @@ class Profile:
             for images, labels in first(loader, None, "solve"):
                 watch = Watch((family,))
                 output = model.decided(watch, images.to(device))
-                right += int((output.argmax(1) == labels.to(device)).sum())
+                right += int(right_answers(output, labels))
                 for name, strengths in watch.strengths[0].items():
                     found[name].append(strengths)
             self.strengths = {name: torch.cat(parts) for name, parts in found.items()}

@@ -14,9 +14,10 @@ from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
+from ftwt.losses.classification import right_answers
 from ftwt.targets import PerSite, Target
 from ftwt.training.evaluation import evaluating
-from ftwt.training.inspection import Loader
+from ftwt.training.inspection import Loader, pairs
 
 # Near enough, as a share of MACs; and passes over the images that it may take to get there.
 _NEAR = 0.002
@@ -162,7 +163,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
     follow = model.pruning.target_source == "masked"
     macs = right = images_seen = 0
     with evaluating(model):
-        for images, labels in loader:
+        for images, labels in pairs(loader, "solve"):
             places = slice(images_seen, images_seen + len(labels))
             images_seen += len(labels)
             masks = {} if follow else profile.masks(levels, places)
@@ -173,7 +174,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
                 return masks[site]
 
             output = model.decided(decide, images.to(device))
-            right += int((output.argmax(1) == labels.to(device)).sum())
+            right += int(right_answers(output, labels))
             exact = profile.convention == "exact"
             counted = plan.total(masks) if exact else plan.paper_total(masks)
             macs += int(torch.sum(counted))

@@ -15,7 +15,6 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import (  # type: ignore[import-untyped, unused-ignore]
-    IMG_EXTENSIONS,
     make_dataset,
 )
 
@@ -31,6 +30,12 @@ Only = Literal["train", "test"]
 
 # The customary ones of ImageNet, which torchvision's weights were trained with.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# Folders of macOS archives, of two makers' file servers, of Windows, of Linux file systems.
+_TOOLS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information",
+     "lost+found", "__pycache__")
+)  # fmt: skip
 
 # Below this many pixels an image decodes faster than threads hand over the interpreter's lock.
 _WORTH_A_THREAD = 128 * 128
@@ -136,9 +141,8 @@ def _split_folders(folder: Path, tests: tuple[str, str]) -> tuple[Path, Path]:
 
 
 def _classes(split: Path) -> tuple[str, ...]:
-    # Hidden folders are the leavings of tools (".ipynb_checkpoints"), never classes.
     entries = (entry for entry in split.iterdir() if entry.is_dir())
-    names = tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".")))
+    names = tuple(sorted(entry.name for entry in entries if not _is_of_tools(entry.name)))
     if not names:
         raise FtwtError(
             f"load: folder {split} holds no class folders; put images into {split}/CLASS/"
@@ -162,10 +166,18 @@ def _check_same_classes(classes: tuple[str, ...], train: Path, test: Path) -> No
 
 
 def _files(root: Path, split: Path, classes: tuple[str, ...]) -> tuple[np.ndarray, Tensor]:
+    endings = {
+        ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }
+
+    def is_image(path: str) -> bool:
+        inside = Path(path).relative_to(split)
+        return inside.suffix.lower() in endings and not any(map(_is_of_tools, inside.parts))
+
     found = make_dataset(
         str(split),
         {name: i for i, name in enumerate(classes)},
-        is_valid_file=_is_image,
+        is_valid_file=is_image,
         allow_empty=True,
     )
     labels = torch.tensor([label for _, label in found], dtype=torch.int64)
@@ -173,7 +185,7 @@ def _files(root: Path, split: Path, classes: tuple[str, ...]) -> tuple[np.ndarra
     if 0 in counts:
         raise FtwtError(
             f"load: class folder {split / classes[counts.index(0)]} has no images; put some in "
-            f"({', '.join(IMG_EXTENSIONS)}) or remove the class from all splits"
+            "(.png, .jpg, .tif and what else Pillow opens) or remove the class from all splits"
         )
     return np.array([os.fsencode(os.path.relpath(path, root)) for path, _ in found]), labels
 
@@ -191,9 +203,9 @@ def _check_memory(folder: Path, found: Listing, size: int | None) -> None:
         )
 
 
-def _is_image(path: str) -> bool:
-    name = Path(path).name.lower()
-    return name.endswith(IMG_EXTENSIONS) and not name.startswith(".")
+def _is_of_tools(name: str) -> bool:
+    """Whether editors, file servers and archives leave files or folders of that name behind."""
+    return name.startswith(".") or name in _TOOLS
 
 
 def _decode_all(

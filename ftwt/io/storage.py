@@ -133,12 +133,23 @@ def model_file(path: Path) -> Path:
     return file
 
 
+def is_pickled(file: Path) -> bool:
+    """Whether `torch.save` wrote a file, whatever its ending: it is a zip archive or a pickle."""
+    with file.open("rb") as opened:
+        return opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
 def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises:
         FtwtError: the file is truncated, or no safetensors file at all.
     """
+    if is_pickled(file):
+        raise FtwtError(
+            f"load: {file} was written by torch.save, expected a model that ftwt saved; give its "
+            "weights as --init, or load them into a network with load_weights"
+        )
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             metadata = dict(opened.metadata() or {})

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, need_labels, need_logits, scale
+from ftwt.losses.classification import need_classes, need_logits
+from ftwt.losses.interface import Pass, add, need_labels, scale
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class CrossEntropy:
                 f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
             )
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""
         wanted = need_labels("CrossEntropy", labels)
         logits = need_logits("CrossEntropy", trace.output)
+        soft = wanted.is_floating_point() and wanted.shape == logits.shape
+        wanted = wanted if soft else need_classes("CrossEntropy", wanted, len(logits))
         return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)

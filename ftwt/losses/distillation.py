@@ -5,12 +5,13 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Loss, Objective, Pass, add, need_logits, scale
+from ftwt.losses.classification import need_logits
+from ftwt.losses.interface import Loss, Objective, Pass, add, scale
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Distillation:
             frozen = copy.deepcopy(self.teacher).eval().requires_grad_(False)
             object.__setattr__(self, "teacher", frozen)
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         answer = need_logits("Distillation", trace.output)
         soft = self._ask(trace)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,7 +40,7 @@ class GateBCE:
                 f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
             )
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         logits = [site.logits for site in trace.sites.values() if site.logits is not None]
         targets = [site.target for site in trace.sites.values() if site.target is not None]

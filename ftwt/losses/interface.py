@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
@@ -63,7 +63,7 @@ class Loss(Protocol):
     Each loss takes `__add__ = add` and `__mul__ = __rmul__ = scale`, which make an `Objective`.
     """
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         ...
 
@@ -81,7 +81,7 @@ class Objective:
 
     terms: tuple[tuple[float, Loss], ...]
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Report:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Report:
         """Return the sum, and each part under the name of its loss."""
         if not self.terms:
             raise FtwtError(
@@ -132,19 +132,6 @@ def need_labels(loss: str, labels: Tensor | None) -> Tensor:
     if labels is None:
         raise FtwtError(f"{loss}: called without labels; call it as loss(trace, labels)")
     return labels
-
-
-def need_logits(loss: str, output: Any) -> Float[Tensor, "B classes"]:
-    """A network's output in float32, or a clear error where it is no tensor of logits."""
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        came = type(output).__name__
-        if isinstance(output, Tensor):
-            came = f"a tensor of shape {tuple(output.shape)}"
-        raise FtwtError(
-            f"{loss}: the network's output is {came}, expected logits (B, classes); wrap the "
-            "network in a module that returns them, or write a loss that reads trace.output"
-        )
-    return output.float()
 
 
 def _number(weight: float) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
@@ -30,7 +30,7 @@ class MacBudget:
                 "give the share of the dense MACs to spend, for example 0.5"
             )
 
-    def __call__(self, trace: Pass, labels: Int[Tensor, "B"] | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss, a square of fractions; labels are not used."""
         if not any(site.weight.requires_grad for site in trace.sites.values()):
             raise FtwtError(

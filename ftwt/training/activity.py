@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ftwt.gated.model import Gated
+from ftwt.losses.classification import right_answers
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
 
@@ -145,7 +146,7 @@ def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activ
                 gate_macs.add(name, macs)
             paper.add("macs", plan.paper_total(masks))
             macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
-            correct += int((trace.output.argmax(1) == labels.to(device)).sum())
+            correct += int(right_answers(trace.output, labels))
     count = len(macs_by_image)
     return Activity(
         images=count,

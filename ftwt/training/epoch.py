@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
+from ftwt.training.inspection import pairs
 from ftwt.training.phases import Phase, enter
 from ftwt.training.precision import resolve
 from ftwt.training.settings import Settings
@@ -94,7 +95,7 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     total, group = len(job.train), settings.accumulate
     last = time.monotonic()
     state.model.zero_grad(set_to_none=True)
-    for done, (images, labels) in enumerate(_rest(job.train, state), state.batch + 1):
+    for done, (images, labels) in enumerate(pairs(_rest(job.train, state), "fit"), state.batch + 1):
         whole = done % group == 0 or done == total
         # The last step of an epoch may have fewer batches.
         share = group if done <= total - total % group else total % group

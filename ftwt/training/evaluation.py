@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
+from ftwt.losses.classification import right_answers
 from ftwt.training.distributed import sum_over_processes
+from ftwt.training.inspection import pairs
 
 
 class Evaluation(NamedTuple):
@@ -49,15 +51,15 @@ def evaluate(
             of all.
 
     Raises:
-        FtwtError: there are no images.
+        FtwtError: there are no images, or the network is no classifier of them.
     """
     device = next(model.parameters()).device
     correct, macs, paper, count = (
         torch.zeros((), dtype=torch.float64, device=device) for _ in range(4)
     )
     with evaluating(model):
-        for inputs, labels in batches:
-            inputs, labels = inputs.to(device), labels.to(device)
+        for inputs, labels in pairs(batches, "evaluate"):
+            inputs = inputs.to(device)
             if isinstance(model, Gated):
                 trace = model.trace(inputs, targets=False)
                 output = trace.output
@@ -65,7 +67,7 @@ def evaluate(
                 paper += trace.paper_macs.sum()
             else:
                 output = model(inputs)
-            correct += (output.argmax(1) == labels).sum()
+            correct += right_answers(output, labels)
             count += len(labels)
     sums = torch.stack([correct, macs, paper, count])
     right, exact, in_paper, images = (sum_over_processes(sums) if shared else sums).tolist()

@@ -1,9 +1,12 @@
 """The weights that a training starts from."""
 
+import argparse
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +16,14 @@ from ftwt.io import storage
 
 TORCHVISION = "torchvision"
 # What training scripts call the weights in a file that holds more.
-_NESTED = ("state_dict", "model", "model_state_dict")
+_NESTED = ("state_dict", "model", "model_state_dict", "net")
+# What training scripts keep beside the weights: their options, accuracies as numbers of NumPy.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+]
 
 
 def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
@@ -21,7 +31,7 @@ def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
 
     Args:
         init: "torchvision" for torchvision's own weights of the network, a run folder, a
-            safetensors file, or a state dict that `torch.save` wrote (.pt, .pth).
+            safetensors file, or a state dict that `torch.save` wrote, told apart by content.
         network: a name of `ftwt.networks`.
 
     Raises:
@@ -29,10 +39,10 @@ def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
     """
     if str(init) == TORCHVISION:
         return _from_torchvision(network)
-    path = Path(init)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".tar") and path.is_file():
-        return _from_state_dict(path)
-    return storage.read(storage.model_file(path))[0]
+    file = storage.model_file(Path(init))
+    if storage.is_pickled(file):
+        return _from_state_dict(file)
+    return storage.read(file)[0]
 
 
 def check_classes(
@@ -76,12 +86,20 @@ def _from_torchvision(network: str) -> dict[str, Tensor]:
 
 def _from_state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        held: Any = torch.load(path, weights_only=True, map_location="cpu")
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(_HARMLESS),
+            path.open("rb") as file,
+        ):
+            # Told of files that were pickled otherwise, which are refused below.
+            warnings.simplefilter("ignore")
+            held: Any = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:
         # torch raises many types for a damaged file.
         raise FtwtError(
             f"train: {path} is not a whole state dict ({type(error).__name__}); it may be "
-            "truncated or hold more than tensors, save model.state_dict() with torch.save"
+            "truncated, or hold a pickled model or other objects, which are not run here: where "
+            "you trust it, torch.load(..., weights_only=False) it and torch.save its state_dict()"
         ) from None
     for name in _NESTED:
         if isinstance(held, Mapping) and isinstance(held.get(name), Mapping):

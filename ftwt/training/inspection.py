@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 Loader = Iterable[tuple[Tensor, Tensor]]
 
 
+def pairs(loader: Iterable[Any], called: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """The loader's batches of images and labels.
+
+    Raises:
+        FtwtError: a batch is something else.
+    """
+    for batch in loader:
+        if not (
+            isinstance(batch, (tuple, list))
+            and len(batch) == 2
+            and all(isinstance(part, Tensor) for part in batch)
+        ):
+            parts = batch if isinstance(batch, (tuple, list)) else [batch]
+            came = ", ".join(type(part).__name__ for part in parts)
+            raise FtwtError(
+                f"{called}: the loader gave ({came}), expected (images, labels), two tensors; "
+                "wrap the loader in a generator or dataset that gives them"
+            )
+        yield batch[0], batch[1]
+
+
 def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tensor, Tensor]]:
     """The loader's batches, up to `limit` images.
 
@@ -25,8 +46,8 @@ def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tens
     if limit is not None and limit < 1:
         raise FtwtError(f"{called}: limit={limit}; give 1 image or more, or None for all")
     seen = 0
-    for images, labels in loader:
-        rest = len(labels) if limit is None else min(len(labels), limit - seen)
+    for images, labels in pairs(loader, called):
+        rest = len(images) if limit is None else min(len(images), limit - seen)
         seen += rest
         if rest:
             yield images[:rest], labels[:rest]

@@ -10,6 +10,7 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.gated.trace import Trace
 from ftwt.losses import Report
+from ftwt.losses.classification import right_answers
 from ftwt.training.distributed import largest_over_processes, sum_over_processes, world
 
 _LOSS = "loss:"
@@ -31,7 +32,7 @@ def seen(trace: Trace, labels: Tensor, report: Report) -> dict[str, Tensor]:
     """What a batch adds to the sums: losses, right answers, right mask bits."""
     sums = {f"{_LOSS}{name}": part.detach().double() for name, part in report.parts.items()}
     sums[_TOTAL] = report.total.detach().double()
-    sums["right"] = (trace.output.argmax(1) == labels).sum()
+    sums["right"] = right_answers(trace.output, labels)
     pairs = [(site.mask, site.target) for site in trace.sites.values() if site.target is not None]
     if pairs:
         masks, targets = (torch.cat(side, 1) for side in zip(*pairs, strict=True))

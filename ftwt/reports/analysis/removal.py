@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ftwt.gated.model import Gated
+from ftwt.losses.classification import need_logits
 from ftwt.slicing.narrow import narrow
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluating
@@ -105,7 +106,7 @@ def agreement(one: Gated, other: Gated, loader: Loader, *, limit: int | None = N
     images, same, difference, largest = 0, 0, 0.0, 0.0
     with evaluating(one), evaluating(other):
         for batch, _ in first(loader, limit, "agreement"):
-            left, right = one(batch.to(device)), other(batch.to(device))
+            left, right = (need_logits("agreement", net(batch.to(device))) for net in (one, other))
             images += len(batch)
             same += int((left.argmax(1) == right.argmax(1)).sum())
             difference = max(difference, (left - right).abs().max().item())

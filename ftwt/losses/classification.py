@@ -1,0 +1,61 @@
+"""What every measurement and loss of classification needs: logits, and one class for each input."""
+
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+
+
+def need_logits(
+    called: str, output: Any, otherwise: str = "write a loss that reads trace.output"
+) -> Float[Tensor, "B classes"]:
+    """A network's output in float32, or a clear error where it is no tensor of logits."""
+    logits = isinstance(output, Tensor) and output.dim() == 2 and output.is_floating_point()
+    if not logits or output.shape[1] < 2:
+        came = _what(output)
+        if logits:
+            came += ", one number for each input"
+        raise FtwtError(
+            f"{called}: the network's output is {came}, expected logits (B, classes); "
+            f"wrap the network in a module that returns them, or {otherwise}"
+        )
+    values: Tensor = output.float()
+    return values
+
+
+def need_classes(called: str, labels: Any, batch: int) -> Int[Tensor, "B"]:
+    """The labels as int64, or a clear error where they are not one class for each input."""
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if not whole or labels.is_complex() or tuple(labels.shape) != (batch,):
+        kind = f" and type {labels.dtype}" if isinstance(labels, Tensor) else ""
+        raise FtwtError(
+            f"{called}: the labels are {_what(labels)}{kind}, expected the class of each input, "
+            f"whole numbers of shape ({batch},); maps of labels, boxes and soft labels need a "
+            "measurement of your own"
+        )
+    classes: Tensor = labels.long()
+    return classes
+
+
+def right_answers(output: Any, labels: Any) -> Int[Tensor, ""]:
+    """How many inputs a classifier puts into their class, on the output's device.
+
+    Args:
+        output: what the network returned.
+        labels: the class of each input.
+
+    Raises:
+        FtwtError: the output is no tensor of logits (B, classes), or the labels are not (B,).
+    """
+    need_logits("accuracy", output, "measure it in a loop of your own")
+    classes = need_classes("accuracy", labels, len(output))
+    right: Tensor = (output.argmax(1) == classes.to(output.device)).sum()
+    return right
+
+
+def _what(given: Any) -> str:
+    if isinstance(given, Tensor):
+        return f"a tensor of shape {tuple(given.shape)}"
+    return type(given).__name__
