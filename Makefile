@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo bench native fuzz sanitize check format clean
+.PHONY: help demo test zoo bench fuzz native fuzz sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
 	@echo "make test    run the tests, without those marked slow or gpu"
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
+	@echo "make fuzz    check random networks as people write them; N=10000 SEED=0 for a long run"
 	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 50 minutes, alone)"
 	@echo "make native  compile the native kernels again, after a change of their sources"
 	@echo "make fuzz    compare random convolutions with torch's, on each instruction set (EXAMPLES=, SEED=)"
@@ -55,6 +56,12 @@ sanitize: $(STAMP)
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
 		FTWT_REQUIRE_NATIVE=1 FTWT_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/python -m pytest -s tests/native --hypothesis-seed=$(SEED) -k 'not leak and not memory_back'
+
+# Random networks as people write them; a sample is among the tests.
+N ?= 1000
+SEED ?= 0
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.overhead
