@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.pareto.peers import by_torch_pruning
 from benchmarks.pareto.study import Study, Trained
 from ftwt import budget, gates, targets
 from ftwt.budget.static import mean_scores, sensitive_masks, uniform_masks, weight_scores
@@ -107,6 +108,9 @@ ARMS: Mapping[str, Arm] = {
         static(by_sensitivity, "static-sensitivity"), "fixed masks, layers by sensitivity"
     ),
     "static-random": Arm(static(at_random, "static-random"), "fixed masks at random"),
+    "torch-pruning": Arm(
+        static(by_torch_pruning, "torch-pruning"), "fixed masks that Torch-Pruning chooses"
+    ),
     "paper-gates": Arm(
         with_gates(PAPER, "paper-gates", inner=False), "the paper's gates, by image"
     ),

@@ -1,0 +1,122 @@
+"""The comparison at equal cost: arms, records, and what is recommended."""
+
+import dataclasses
+import itertools
+import json
+import sys
+
+import pytest
+import torch
+
+import ftwt
+from benchmarks.pareto import __main__ as command
+from benchmarks.pareto import page, record
+from benchmarks.pareto.arms import ARMS
+from benchmarks.pareto.peers import by_torch_pruning
+from benchmarks.pareto.study import Study
+from ftwt import FtwtError, data, gates
+from ftwt.gated.model import Gated
+from ftwt.io import storage
+from ftwt.training import evaluate
+from tests.small import resnet8
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """ResNet-8 on few shapes, for one epoch."""
+    folder = tmp_path_factory.mktemp("pareto")
+    torch.manual_seed(0)
+    storage.save(resnet8(), folder / "start.safetensors", storage.Card("cifar10-resnet8", 10))
+    made = Study("cifar10-resnet8", "shapes", folder / "start.safetensors", folder / "runs", 1, 0)
+    shapes = data.load("shapes", limit=300)
+    few = dataclasses.replace(shapes, test=shapes.test.select(torch.arange(40)))
+    made.__dict__["dataset"] = few
+    return made
+
+
+def test_inner_sites_leave_the_sums_alone(study):
+    assert study.inner_sites == ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
+
+
+@pytest.mark.parametrize("arm", ["static-l2", "static-random"])
+def test_a_static_arm_is_narrow_and_costs_what_was_asked(study, arm):
+    made = ARMS[arm].make(study, 0.5)
+    assert isinstance(made.model, Gated)
+    found = record.record(study, arm, 0.5, made.model, made.run)
+    assert found["images"] == 40
+    assert 0.5 <= found["reduction_exact"] < 0.52
+    assert found["macs"] == made.model.dense_macs
+    # Of the finished run nothing is trained again, and another recipe's is not taken for it.
+    again = ARMS[arm].make(study, 0.5)
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(again.model(images), made.model(images))
+    assert again.run == made.run
+    masked = study.recipe(ftwt.Pruning(gates.Fixed({})))
+    with pytest.raises(FtwtError, match="holds another recipe's run"):
+        study.train(f"{arm}-50", masked, study.start)
+
+
+def test_torch_pruning_keeps_the_filters_that_its_network_has(study):
+    pruning = pytest.importorskip("torch_pruning")
+    assert pruning
+    whole = study.gated(ftwt.Pruning(gates.Fixed({})))
+    for reduction in (0.3, 0.6):
+        model = study.gated(ftwt.Pruning(by_torch_pruning(study, whole, study.macs(reduction))))
+        left = evaluate(model, [(torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))])
+        assert reduction <= left.reduction_exact < reduction + 0.04
+    with pytest.raises(FtwtError, match="Torch-Pruning does not reach 1 MACs"):
+        by_torch_pruning(study, whole, 1)
+
+
+def rows_of(*accuracies, **kept):
+    """Rows by arm of records with these accuracies, and reductions other than those asked for."""
+    records = [
+        {"network": "cifar10-resnet20", "arm": arm, "seed": seed, "epochs": 3, "ms": None,
+         "asked": None if arm == "dense" else 0.5, "accuracy": accuracy,
+         "reduction_exact": kept.get(arm, 0.5)}
+        for arm, seed, accuracy in accuracies
+    ]  # fmt: skip
+    return page.rows(records)
+
+
+def test_the_arm_with_the_best_mean_over_seeds_is_recommended():
+    found = rows_of(
+        ("dense", 0, 0.9), ("dense", 1, 0.91),
+        ("lucky", 0, 0.89), ("lucky", 1, 0.80), ("steady", 0, 0.86), ("steady", 1, 0.87),
+    )  # fmt: skip
+    assert {row["arm"] for row in found if row["recommended"]} == {"steady"}
+    drops = {(row["arm"], row["seed"]): row["drop"] for row in found}
+    assert drops["steady", 1] == pytest.approx(0.04)
+    assert drops["dense", 0] == 0
+
+
+def test_an_arm_that_costs_more_than_was_asked_is_not_recommended():
+    found = rows_of(("dear", 0, 0.89), ("cheap", 0, 0.80), dear=0.48)
+    assert {row["arm"] for row in found if row["recommended"]} == {"cheap"}
+    assert all(row["drop"] is None for row in found)
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_the_order_of_records_does_not_matter(order):
+    given = [("a", 0, 0.8), ("b", 0, 0.9), ("c", 0, 0.7)]
+    assert rows_of(*(given[i] for i in order)) == rows_of(*given)
+
+
+def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypatch, capsys):
+    name = record.name_of(study, "static-l2", 0.5)
+    kept = {
+        "network": study.network, "arm": "static-l2", "seed": 0, "epochs": 1, "asked": 0.5,
+        "accuracy": 0.3, "reduction_exact": 0.5, "ms": 1.5,
+    }  # fmt: skip
+    record.write(name, kept, tmp_path)
+    given = ["run", study.network, "static-l2", "--epochs", 1, "--data", "shapes", "--start"]
+    given += [study.start, "--out", study.out, "--records", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["pareto", *map(str, given)])
+    command.main()
+    assert json.loads(capsys.readouterr().out) == kept
+    monkeypatch.setattr(sys, "argv", ["pareto", "table", "--json", "--records", str(tmp_path)])
+    command.main()
+    assert json.loads(capsys.readouterr().out) == {"rows": page.rows([kept])}
+    assert "| resnet8 | 50 | **static-l2** | 0 | 30.00 |  | 50.0 | 1.50 |" in page.table(
+        page.rows([kept])
+    )
