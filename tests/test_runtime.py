@@ -193,3 +193,24 @@ def test_on_a_gpu(backend):
     check(model, torch.randn(3, 3, 32, 32).cuda(), backend=backend)
     fast = runtime.skip(model, calibrate=torch.randn(3, 3, 32, 32).cuda())
     assert "native" not in fast.plan.placed[0].totals
+
+
+class Conditional(nn.Module):
+    """The second input is one number for each sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.e, self.b = nn.Conv2d(3, 8, 3), nn.Embedding(5, 8), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x, label):
+        return self.b(self.a(x).relu() + self.e(label)[:, :, None, None])
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_an_input_of_one_number_each(backend):
+    inputs = torch.randn(3, 3, 12, 12), torch.tensor([0, 3, 4])
+    example = tuple(one[:1] for one in inputs)
+    model = ftwt.attach(Conditional(), ftwt.Pruning(), example=example).eval()
+    with torch.no_grad():
+        answer = runtime.skip(model, backend=backend)(*inputs)
+        assert torch.allclose(answer, model(*inputs), atol=1e-5)

@@ -98,13 +98,18 @@ class Liveness:
         return All(shape[dim])
 
     def _infer(self, node: fx.Node) -> _Known:
-        kind = operations.kind_of(node, self._traced.module(node))
+        module = self._traced.module(node)
+        kind = operations.kind_of(node, module)
         if kind is Kind.MOVE:
             return self._moved(node)
         tensors = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
         known = [self._single(arg) for arg in tensors]
         source = calls.source(node)
         shape = self._traced.shape(source) if source is not None else None
+        space = operations.operation_of(node, module).space
+        if shape is not None and space is not None and len(shape) != space + 2:
+            # Read as one sample whose channels are this batch.
+            kind = Kind.UNKNOWN
         if source is not None and shape is not None:
             if kind is Kind.ELEMENTWISE:
                 return self._kept(node, source, elementwise=True)

@@ -5,18 +5,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.graph import calls, operations
+from ftwt.graph.operations import Role
 from ftwt.graph.tracing import Traced
 
 # By name and module (None for a functional convolution), or the names themselves.
 Where: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
-
-_CONV_FUNCTIONS = {F.conv2d, torch.conv2d}
 
 
 class SiteShape(NamedTuple):
@@ -45,9 +42,12 @@ class Candidate:
 
 
 def is_convolution(node: fx.Node, traced: Traced) -> bool:
-    """Whether a node is a 2-d convolution."""
-    module = traced.module(node)
-    return operations.is_call(node, module, (nn.Conv2d,), _CONV_FUNCTIONS)
+    """Whether a node is a 2-d convolution of a batch, which its one dimension more tells."""
+    source = calls.source(node)
+    shape = traced.shape(source) if source is not None else None
+    found = operations.named(node, traced.module(node))
+    role = found.role if found is not None else None
+    return role is Role.CONVOLUTION and shape is not None and len(shape) == 4
 
 
 def candidates(traced: Traced) -> list[Candidate]:
@@ -145,9 +145,9 @@ def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
 
 def _is_batch_norm(node: fx.Node, traced: Traced) -> bool:
     """Whether a node is a batch norm; a library's own kind may have an activation inside."""
-    if node.op == "call_function":
-        return node.target is F.batch_norm
     source, module = calls.source(node), traced.module(node)
+    if node.op == "call_function":
+        return operations.operation_of(node, None).role is Role.BATCH_NORM
     if source is None or not isinstance(module, operations.BATCH_NORMS):
         return False
     return traced.shape(node) == traced.shape(source)

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from ftwt.graph.live import Live
+from ftwt.graph.operations import Activation as Activation
 
-Activation = Literal["relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid"]
 KEEP_ZERO: frozenset[Activation] = frozenset({"relu", "relu6", "hardswish", "silu"})
 Pair: TypeAlias = tuple[int, int]
 

@@ -2,13 +2,12 @@
 
 import copy
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
@@ -17,23 +16,6 @@ from ftwt.graph.channels import Select, Spread
 from ftwt.graph.live import Evaluator, Live
 from ftwt.slicing.layers import Share
 from ftwt.slicing.parts import Constant
-
-# Operations that change their input in place, and what makes the same as a new tensor.
-_OUT_OF_PLACE: Mapping[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    F.relu_: F.relu,
-    F.leaky_relu_: F.leaky_relu,
-    F.elu_: F.elu,
-    F.celu_: F.celu,
-    F.selu_: F.selu,
-    F.hardtanh_: F.hardtanh,
-    torch.relu_: torch.relu,
-    torch.sigmoid_: torch.sigmoid,
-    torch.tanh_: torch.tanh,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +154,7 @@ class Builder:
             if target.endswith("_") and hasattr(torch.Tensor, target[:-1]):
                 target = target[:-1]
             return self.graph.call_method(target, args, kwargs)
-        return self.graph.call_function(_OUT_OF_PLACE.get(target, target), args, kwargs)
+        return self.graph.call_function(operations.OUT_OF_PLACE.get(target, target), args, kwargs)
 
     def by_itself(self, node: fx.Node) -> None:
         """Run an operation on whole tensors: always right, never cheap."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.gated.site_gate import SiteGate
-from ftwt.graph import calls
+from ftwt.graph import calls, operations
 from ftwt.graph.live import All, OfSite
 from ftwt.graph.sites import Candidate
 from ftwt.runtime.gating import gate_of
@@ -83,7 +83,7 @@ def _fuse(
         extra = extra if activation is None else None
     else:
         activation = _take(building, rest, taken, recognise.activation)
-    if extra is None and all(recognise.plain(building.module(one), nn.Identity) for one in rest):
+    if extra is None and all(operations.plain(building.module(one), nn.Identity) for one in rest):
         taken += rest
         rest.clear()
     if conv.pad_mode != "constant":
@@ -118,7 +118,7 @@ def _take(
     """What the next node of `rest` is, past modules that do nothing; it goes to `taken`."""
     for place, node in enumerate(rest):
         module = building.module(node)
-        if recognise.plain(module, nn.Identity):
+        if operations.plain(module, nn.Identity):
             continue
         found = known(node, module)
         if found is not None:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ftwt.graph import calls, operations
-from ftwt.graph.operations import Kind
+from ftwt.graph.operations import Kind, Role
 from ftwt.runtime.lowering import moves, recognise
 from ftwt.runtime.lowering.building import Building, Constant
 from ftwt.runtime.lowering.lives import simplified
@@ -133,7 +133,7 @@ def _move(building: Building, node: fx.Node) -> bool:
         return False
     if moved.same:
         # Steps make contiguous tensors, torch's own operations need not.
-        copies = recognise.target_of(node) in recognise.COPIES
+        copies = operations.operation_of(node, building.module(node)).role is Role.COPY
         if copies and moved.source in building.called:
             return False
         building.made[node] = moved.source

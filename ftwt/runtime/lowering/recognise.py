@@ -1,36 +1,15 @@
 """Which operation of a program a node of a traced graph is, if it is one."""
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ftwt.graph import calls, operations
-from ftwt.runtime.program import Activation, Pair
-
-_ACTIVATION_MODULES: dict[type[nn.Module], Activation] = {
-    nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Hardswish: "hardswish", nn.SiLU: "silu",
-    nn.Hardsigmoid: "hardsigmoid", nn.Sigmoid: "sigmoid",
-}  # fmt: skip
-_ACTIVATION_CALLS: dict[Any, Activation] = {
-    F.relu: "relu", F.relu_: "relu", torch.relu: "relu", torch.relu_: "relu", "relu": "relu",
-    "relu_": "relu", F.relu6: "relu6", F.hardswish: "hardswish", F.silu: "silu",
-    F.hardsigmoid: "hardsigmoid", F.sigmoid: "sigmoid", torch.sigmoid: "sigmoid",
-    torch.sigmoid_: "sigmoid", "sigmoid": "sigmoid", "sigmoid_": "sigmoid",
-}  # fmt: skip
-_ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-_PRODUCTS = {operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply"}
-_CONCATENATIONS = {torch.cat, torch.concat}
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_DROPOUT_CALLS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, torch.dropout}
-# They make a tensor contiguous, or a copy.
-COPIES = {"clone", "contiguous", torch.clone}
-_SAME = {"detach", torch.detach}
+from ftwt.graph.operations import Activation, Role
+from ftwt.runtime.program import Pair
 
 Read = Callable[[Any], Any]
 
@@ -60,54 +39,34 @@ class Norm:
     activation: nn.Module | None = None
 
 
-def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
-    """Whether a module computes what `kind` does, no subclass's own affair and no hooks."""
-    return operations.is_a(module, (kind,)) and not operations.hooked(module)
-
-
-def target_of(node: fx.Node) -> Any:
-    """The function of a call, or the name of a method."""
-    return node.target if node.op in ("call_function", "call_method") else None
-
-
 def activation(node: fx.Node, module: nn.Module | None) -> Activation | None:
     """The activation that a node applies, if a program knows it."""
-    if module is not None:
-        return activation_of(module)
-    return _ACTIVATION_CALLS.get(target_of(node))
+    if isinstance(module, nn.Hardtanh) and operations.plain(module, nn.Hardtanh):
+        return "relu6" if (module.min_val, module.max_val) == (0, 6) else None
+    return operations.operation_of(node, module).activation
 
 
 def activation_of(module: nn.Module) -> Activation | None:
     """The activation that a module is, if a program knows it."""
-    if plain(module, nn.Hardtanh) and isinstance(module, nn.Hardtanh):
-        return "relu6" if (module.min_val, module.max_val) == (0, 6) else None
-    kinds = (name for kind, name in _ACTIVATION_MODULES.items() if plain(module, kind))
-    return next(kinds, None)
+    kind = operations.type_of(module)
+    if kind is None or operations.hooked(module):
+        return None
+    return operations.TABLE[kind].activation if kind in operations.TABLE else None
 
 
 def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     """Whether a node's result is what it is given, in eval mode."""
-    from torchvision.ops import StochasticDepth, stochastic_depth
-
-    timm = operations.timm_layers()
-    if module is not None:
-        drops = (*_DROPOUTS, StochasticDepth, *((timm.DropPath,) if timm is not None else ()))
-        return any(plain(module, one) for one in (nn.Identity, *drops))
-    target = target_of(node)
-    if target in _DROPOUT_CALLS:
-        place, name = (2, "train") if target is torch.dropout else (2, "training")
-        return read(calls.argument(node, place, name, default=True)) is False
-    if target is stochastic_depth:
-        return read(calls.argument(node, 3, "training", default=True)) is False
-    if timm is not None and target is timm.drop_path:
-        return read(calls.argument(node, 2, "training", default=False)) is False
-    return target in _SAME
+    found = operations.operation_of(node, module)
+    if found.role is Role.DROP and module is None and found.training is not None:
+        place, name, default = found.training
+        return read(calls.argument(node, place, name, default=default)) is False
+    return found.role in (Role.DROP, Role.SAME)
 
 
 def convolution(node: fx.Node, module: nn.Module | None, read: Read) -> Convolution | None:
     """The convolution that a node is; None if its weights are not known beforehand."""
     if node.op == "call_module":
-        if not (isinstance(module, nn.Conv2d) and plain(module, nn.Conv2d)):
+        if not (isinstance(module, nn.Conv2d) and operations.plain(module, nn.Conv2d)):
             return None
         found = _convolution(
             module.weight,
@@ -157,7 +116,7 @@ def norm(node: fx.Node, module: nn.Module | None, read: Read) -> Norm | None:
     timm = operations.timm_layers()
     if isinstance(module, nn.BatchNorm2d):
         act: nn.Module | None = None
-        if not plain(module, nn.BatchNorm2d):
+        if not operations.plain(module, nn.BatchNorm2d):
             # Of timm: batch norm, drop and activation in one, the drop an identity when evaluated.
             if timm is None or type(module) is not timm.BatchNormAct2d:
                 return None
@@ -166,7 +125,7 @@ def norm(node: fx.Node, module: nn.Module | None, read: Read) -> Norm | None:
         if mean is None or variance is None:
             return None
         return Norm(mean, variance, module.eps, module.weight, module.bias, act)
-    if target_of(node) is not F.batch_norm:
+    if module is not None or _role(node, module) is not Role.BATCH_NORM:
         return None
     names = ("running_mean", "running_var", "weight", "bias", "training")
     values = [read(calls.argument(node, place, one)) for place, one in enumerate(names, start=1)]
@@ -188,9 +147,9 @@ def folded(conv: Convolution, after: Norm) -> Convolution:
 
 def linear(node: fx.Node, module: nn.Module | None, read: Read) -> tuple[Tensor, Tensor] | None:
     """Weight and bias of a linear layer, if they are known beforehand."""
-    if isinstance(module, nn.Linear) and plain(module, nn.Linear):
+    if isinstance(module, nn.Linear) and operations.plain(module, nn.Linear):
         weight, bias = module.weight, module.bias
-    elif target_of(node) is F.linear:
+    elif module is None and _role(node, module) is Role.LINEAR:
         weight = read(calls.argument(node, 1, "weight"))
         bias = read(calls.argument(node, 2, "bias"))
     else:
@@ -203,22 +162,26 @@ def linear(node: fx.Node, module: nn.Module | None, read: Read) -> tuple[Tensor,
 
 def is_sum(node: fx.Node) -> bool:
     """Whether a node adds two tensors."""
-    return bool(target_of(node) in _ADDITIONS and node.kwargs.get("alpha", 1) == 1)
+    return _role(node) is Role.ADD and bool(node.kwargs.get("alpha", 1) == 1)
 
 
 def is_product(node: fx.Node) -> bool:
     """Whether a node multiplies two tensors."""
-    return target_of(node) in _PRODUCTS
+    return _role(node) is Role.MULTIPLY
 
 
 def concatenated(node: fx.Node, rank: int) -> list[Any] | None:
     """The tensors that a node puts one after the other along the channels."""
-    if target_of(node) not in _CONCATENATIONS:
+    if _role(node) is not Role.CONCAT:
         return None
     parts = calls.argument(node, 0, "tensors")
     dim = calls.argument(node, 1, "dim", "axis", default=0)
     along = isinstance(dim, int) and dim % rank == 1
     return list(parts) if along and isinstance(parts, (list, tuple)) else None
+
+
+def _role(node: fx.Node, module: nn.Module | None = None) -> Role | None:
+    return operations.operation_of(node, module).role
 
 
 def pair(value: Any) -> Pair | None:

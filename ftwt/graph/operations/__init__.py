@@ -1,0 +1,24 @@
+"""The one table of operations, and which row a node of a graph is."""
+
+from ftwt.graph.operations.kinds import Activation, Kind, Operation, Role
+from ftwt.graph.operations.match import (
+    BATCH_NORMS,
+    describe,
+    hooked,
+    is_a,
+    is_activation,
+    is_call,
+    kind_of,
+    named,
+    operation_of,
+    plain,
+    target_of,
+    type_of,
+)
+from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, timm_layers
+
+__all__ = [
+    "BATCH_NORMS", "OUT_OF_PLACE", "TABLE", "Activation", "Kind", "Operation", "Role", "describe",
+    "hooked", "is_a", "is_activation", "is_call", "kind_of", "named", "operation_of", "plain",
+    "target_of", "timm_layers", "type_of",
+]  # fmt: skip
