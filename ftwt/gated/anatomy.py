@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import torch
+
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate
 from ftwt.graph.tracing import Traced
@@ -23,6 +25,9 @@ class Anatomy:
     liveness: Liveness
     plan: Plan
     expected: Shapes
+    # Precision of each input of the example, and of the weights at that moment.
+    dtypes: tuple[torch.dtype, ...]
+    computes: torch.dtype | None
     # The same for inputs of other sizes, as they came: see `ftwt.gated.sizes`.
     sizes: dict[Shapes, "Anatomy"] = field(default_factory=dict, repr=False, compare=False)
 

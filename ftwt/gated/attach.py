@@ -11,6 +11,7 @@ from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.sizes import precision, shapes_of
 from ftwt.gates.untrained import Fixed
 from ftwt.graph.insertion import compile_graph, insert_gates
 from ftwt.graph.liveness import Liveness
@@ -76,7 +77,9 @@ def attach(
         candidates=tuple(found),
         liveness=liveness,
         plan=plan(traced, sites, liveness, pruning.gate),
-        expected=tuple(tuple(one.shape[1:]) for one in examples),
+        expected=shapes_of(examples),
+        dtypes=tuple(one.dtype for one in examples),
+        computes=precision(traced.root),
     )
     run = compile_graph(insert_gates(traced, sites))
     model = Gated(traced.root, gates, run, pruning, anatomy)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
@@ -48,6 +49,11 @@ def anatomy_for(
 def shapes_of(inputs: Sequence[Tensor]) -> Shapes:
     """The shape of one sample of each input."""
     return tuple([tuple(one.shape[1:]) for one in inputs])
+
+
+def precision(network: nn.Module) -> torch.dtype | None:
+    """What a network computes in: its first floating-point parameter's dtype."""
+    return next((one.dtype for one in network.parameters() if one.is_floating_point()), None)
 
 
 def _found(own: Anatomy, network: nn.Module, inputs: Sequence[Tensor], asked: str) -> Anatomy:

@@ -20,8 +20,8 @@ from ftwt.runtime.program import (
     output_of,
     sources_of,
 )
-from ftwt.runtime.runner import Runner, clock
-from ftwt.runtime.state import State
+from ftwt.runtime.runner import Runner
+from ftwt.runtime.state import State, clock
 
 # Names of back ends, one for each step.
 Names = tuple[str, ...]

@@ -41,8 +41,9 @@ def check_inputs(model: Gated, inputs: Sequence[Any]) -> None:
             "give as many as attach was given as example"
         )
     like = next((one for one in model.parameters() if one.is_floating_point()), None)
-    for value, shape in zip(inputs, expected, strict=True):
+    for value, shape, example in zip(inputs, expected, model.anatomy.dtypes, strict=True):
         _check(value, shape, like)
+        _check_precision(value, example, like, model.anatomy.computes)
     sizes = {len(one) for one in inputs}
     if len(sizes) > 1:
         raise FtwtError(f"skip: inputs are batches of {sorted(sizes)}; give batches of one size")
@@ -67,11 +68,23 @@ def _check(value: Any, shape: tuple[int, ...], like: Tensor | None) -> None:
             f"skip: input is on {value.device}, but the network is on {like.device}; move one of "
             "them with .to(device), the network before skip(model)"
         )
-    pixels = value.is_floating_point() or len(shape) == 3
-    if pixels and value.dtype != like.dtype:
+
+
+def _check_precision(
+    value: Tensor, example: torch.dtype, like: Tensor | None, computed: torch.dtype | None
+) -> None:
+    """Take the network's own precision, and what its example had while that fits."""
+    if like is None or value.dtype == like.dtype:
+        return
+    taken = example == value.dtype and (computed == like.dtype or not value.is_floating_point())
+    # Numbers of words and classes may be of any width.
+    numbers = not (value.is_floating_point() or example.is_floating_point) and value.dim() < 4
+    if not (taken or numbers):
+        wanted = _name(like.dtype if example.is_floating_point else example)
         raise FtwtError(
-            f"skip: input is {_name(value.dtype)}, but the network computes in "
-            f"{_name(like.dtype)}; convert it with .to(torch.{_name(like.dtype)})"
+            f"skip: input is {_name(value.dtype)}, but the network "
+            f"{'computes in' if example.is_floating_point else 'was attached with'} {wanted}; "
+            f"convert it with .to(torch.{wanted})"
         )
 
 

@@ -1,17 +1,15 @@
 """A program, cut into parts that back ends run, ready for one batch size."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from ftwt.runtime.backends.interface import Backend, Part
 from ftwt.runtime.backends.steps import turned
 from ftwt.runtime.program import Other, Program, Step, Value, held, output_of, sources_of
-from ftwt.runtime.state import State
+from ftwt.runtime.state import State, clock
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,3 @@ def _timed(piece: Piece, state: State) -> None:
     piece.run(state)
     if not piece.backend.fuses:
         state.times[piece.steps[0]] = clock(state.device) - started
-
-
-def clock(device: torch.device) -> float:
-    """Milliseconds, once a device has done everything before."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() * 1e3

@@ -1,5 +1,6 @@
 """What is known while a program runs on one batch."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -128,3 +129,10 @@ class State:
         if step not in self.executed:
             self.executed[step] = torch.zeros(self.batch, dtype=torch.int64)
         self.executed[step][samples] += macs
+
+
+def clock(device: torch.device) -> float:
+    """Milliseconds, once a device has done everything before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() * 1e3

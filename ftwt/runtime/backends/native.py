@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ftwt.runtime import native
+from ftwt.runtime.backends import gathered
 from ftwt.runtime.backends.interface import Part
 from ftwt.runtime.program import Step, Value, output_of, sources_of
-from ftwt.runtime.state import State
+from ftwt.runtime.state import State, clock
 
 
 class Native:
@@ -31,6 +32,10 @@ class Native:
         segment = native.Segment(steps, inputs, list(writes), batch)
 
         def run(state: State) -> None:
+            if any(state.values[one].dtype != torch.float32 for one in inputs):
+                # Pixels before they are scaled, say: torch knows what they become.
+                _in_torch(steps, state)
+                return
             # Of all that is there the segment looks at its own inputs only, which are tensors.
             given = cast(Mapping[Value, Tensor], state.values)
             values, masks = segment.run(
@@ -45,3 +50,11 @@ class Native:
             state.masks.later(masks)
 
         return run
+
+
+def _in_torch(steps: Sequence[Step], state: State) -> None:
+    for step in steps:
+        started = clock(state.device)
+        gathered.run_step(step, state)
+        if state.times is not None:
+            state.times[step] = clock(state.device) - started

@@ -106,7 +106,8 @@ def _convolution(
     steps = pair(stride)
     if around is None or steps is None or not isinstance(groups, int):
         return None
-    weight = weight.detach()
+    # Whatever form of memory the network has them in: back ends read them row by row.
+    weight = weight.detach().contiguous()
     own = weight.new_zeros(len(weight)) if bias is None else bias.detach()
     return Convolution(weight, own, steps, around, spread, groups)
 
