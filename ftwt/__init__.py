@@ -15,7 +15,8 @@ from ftwt import (
 from ftwt.backbones import networks
 from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
-from ftwt.gated import Gated, Pruning, SiteTrace, Trace, attach
+from ftwt.gated import Gated, Pruning, SiteTrace, Trace, attach, escalation
+from ftwt.gated.escalation import Escalating, EscalationTrace, escalate
 from ftwt.io import Card, load, register, save
 from ftwt.reports import analysis
 from ftwt.reports.analysis import slim
@@ -25,6 +26,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Card",
+    "Escalating",
+    "EscalationTrace",
     "FtwtError",
     "Gated",
     "Pipeline",
@@ -38,6 +41,8 @@ __all__ = [
     "budget",
     "calibrate",
     "data",
+    "escalate",
+    "escalation",
     "estimate",
     "gates",
     "load",

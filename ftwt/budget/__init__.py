@@ -5,6 +5,7 @@ Imports graph to training.
 
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.curve import reduction_curve
+from ftwt.budget.escalation import with_temperatures
 from ftwt.budget.estimate import Applied, Estimate, EstimateRow, LayerEstimate, estimate
 from ftwt.budget.families import check_distinct
 from ftwt.budget.solve import Solution, solve
@@ -25,4 +26,5 @@ __all__ = [
     "train_to",
     "waits_for_calibration",
     "widen",
+    "with_temperatures",
 ]

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import overload
 
-from ftwt.budget.profile import check_calibration, check_images
+from ftwt.budget import escalation
+from ftwt.budget.profile import check_images, check_loader, check_reduction
 from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.gates import Oracle
 from ftwt.training.evaluation import Evaluation, evaluate
-from ftwt.training.inspection import Loader
+from ftwt.training.inspection import Loader, check_gated
 
 # Near enough, as a share of MACs; passes over the images that one reduction may take.
 _NEAR = 0.001
@@ -20,25 +23,83 @@ _STEP = 0.5
 _FURTHEST = 2.0**20
 
 
-def calibrate(model: Gated, loader: Loader, *, reductions: Sequence[float]) -> Gated:
-    """Find gate thresholds for each of some reductions; nothing is trained.
+@overload
+def calibrate(
+    model: Gated,
+    loader: Loader,
+    *,
+    reductions: Sequence[float] = ...,
+    reduction: float | None = ...,
+) -> Gated: ...
 
-    One shift of all thresholds, in logits from zero, is searched for each reduction, with the
-    masks applied. The answer is the same model, sharing its weights, that knows these settings:
+
+@overload
+def calibrate(
+    model: Escalating,
+    loader: Loader,
+    *,
+    reductions: Sequence[float] = ...,
+    reduction: float | None = ...,
+    drop: float | None = ...,
+) -> Escalating: ...
+
+
+def calibrate(
+    model: Gated | Escalating,
+    loader: Loader,
+    *,
+    reductions: Sequence[float] = (),
+    reduction: float | None = None,
+    drop: float | None = None,
+) -> Gated | Escalating:
+    """Find thresholds for each of some reductions; nothing is trained.
+
+    The answer is the same model, sharing its weights, that knows these settings:
     `at(reduction=...)` gives it at one of them or between two, and `ftwt.save` saves them.
     A lone reduction is set at once.
 
+    Of a gated network, one shift of all gates' thresholds, in logits from zero, is searched for
+    each reduction, with the masks applied. Of an escalating network it is how sure an answer has to
+    be, one threshold for all settings but the last; the gates stay as they are.
+
     Args:
-        model: a network with trained gates.
+        model: a network with trained gates, or an escalating one.
         loader: gives (images, labels), and can be iterated again and again; some hundreds of
-            images that the gates were not trained on.
+            images that the model was not trained on.
         reductions: shares of the plain network's MACs to save, exact, gates counted; rising.
+        reduction: a lone one, instead.
+        drop: of an escalating network, instead: the most accuracy to lose against its last
+            setting, a fraction.
 
     Raises:
-        FtwtError: a reduction that no threshold reaches (says the largest, and which layers limit
-            it), reductions that do not rise, gates without logits, too few images.
+        FtwtError: a reduction that no threshold reaches (says the largest, and for gates which
+            layers limit it), reductions that do not rise, gates without logits, too few images.
     """
-    _check(model, loader, reductions)
+    if (reduction is not None) + (drop is not None) + bool(reductions) > 1:
+        raise FtwtError("calibrate: give one of reductions=, reduction= and drop= only")
+    wanted = reductions if reduction is None else (reduction,)
+    if isinstance(model, Escalating):
+        if drop is not None:
+            check_loader(loader, "calibrate")
+            return escalation.to_drop(model, loader, drop)
+        _check_rising(loader, wanted)
+        return escalation.to_reductions(model, loader, wanted)
+    if drop is not None:
+        raise FtwtError(
+            "calibrate: drop= is for what ftwt.escalate makes; give reductions= for gates"
+        )
+    check_gated(model, "calibrate")
+    assert isinstance(model, Gated)
+    return _calibrated(model, loader, wanted)
+
+
+def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float]) -> Gated:
+    _check_rising(loader, reductions)
+    if isinstance(model.pruning.gate, Oracle):
+        raise FtwtError(
+            "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
+            "ftwt.solve"
+        )
     dial = _Shifts(model, loader)
     check_images(dial.at(0.0).images, "calibrate")
     most = dial.at(_FURTHEST).reduction_exact
@@ -114,22 +175,18 @@ def _guess(low: float, under: float, high: float, over: float) -> float:
     return share * line + (1 - share) * (low + high) / 2
 
 
-def _check(model: Gated, loader: Loader, reductions: Sequence[float]) -> None:
+def _check_rising(loader: Loader, reductions: Sequence[float]) -> None:
     if not reductions:
         raise FtwtError("calibrate: no reductions; give at least one, for example [0.5]")
     for reduction in reductions:
-        check_calibration(model, loader, reduction, "calibrate")
+        check_reduction(reduction, "calibrate")
+    check_loader(loader, "calibrate")
     for before, after in pairwise(reductions):
         if after <= before:
             raise FtwtError(
                 f"calibrate: the reduction {after:g} comes after {before:g}; give each once, "
                 "in rising order"
             )
-    if isinstance(model.pruning.gate, Oracle):
-        raise FtwtError(
-            "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
-            "ftwt.solve"
-        )
 
 
 def _out_of_reach(model: Gated, reduction: float, most: float) -> str:

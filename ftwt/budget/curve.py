@@ -10,6 +10,7 @@ from ftwt import data
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import served, validation
 from ftwt.errors import FtwtError
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import storage
 from ftwt.training.evaluation import evaluate
@@ -41,7 +42,7 @@ def reduction_curve(
         FtwtError: no gated run there, reductions that do not rise or are out of reach.
     """
     model, card = storage.load(run, device=device)
-    if not isinstance(model, Gated):
+    if not isinstance(model, (Gated, Escalating)):
         raise FtwtError(f"eval: {run} has no gates, so nothing to move; leave out --reductions")
     dataset = data.load(name, size=size, workers=workers)
     check_classes(str(run), card, dataset)

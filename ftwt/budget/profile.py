@@ -113,12 +113,22 @@ def check_calibration(model: Gated, loader: Loader, reduction: float, called: st
     The loader is read through: twice reading is what solving needs anyway.
     """
     check_gated(model, called)
+    check_reduction(reduction, called)
+    check_loader(loader, called)
+
+
+def check_reduction(reduction: float, called: str) -> None:
+    """Raise FtwtError unless it is a share that could be saved."""
     # NaN is refused too.
     if not 0 <= reduction < 1:
         raise FtwtError(
             f"{called}: reduction={reduction!r} is outside [0, 1); give the share of MACs to save, "
             "for example 0.5"
         )
+
+
+def check_loader(loader: Loader, called: str) -> None:
+    """Raise FtwtError if the loader cannot be read twice."""
     if isinstance(loader, Iterator):
         raise FtwtError(
             f"{called}: loader is a {type(loader).__name__}, which gives its batches once; "

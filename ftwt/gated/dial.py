@@ -26,7 +26,8 @@ class Knot:
 def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]:
     """The thresholds of each site for a reduction: those of a knot, or between two of them.
 
-    Thresholds rise from knot to knot, so they never fall as the reduction rises.
+    Thresholds of gates rise from knot to knot, so they never fall as the reduction rises; those of
+    an escalation fall in the same way.
 
     Raises:
         FtwtError: there are no knots, or the reduction lies outside of them.
@@ -69,4 +70,4 @@ def check(thresholds: Mapping[str, float], sites: Collection[str]) -> None:
 
 def _between(low: float, high: float, share: float) -> float:
     # Rounding may lead past the end, which would break the order of settings.
-    return min(high, low + share * (high - low))
+    return min(max(low, high), max(min(low, high), low + share * (high - low)))

@@ -7,12 +7,14 @@ from typing import Any
 from ftwt import gates, losses, targets
 from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
+from ftwt.gated.escalation.policy import Policy
+from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Temperature
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
 from ftwt.io.registry import name_of, register, registered
 
 for _kind in (
-    Pruning, Knot,
+    Pruning, Knot, Policy, Margin, Confidence, Entropy, Temperature,
     targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
     gates.Narrowed, Part,

@@ -1,8 +1,8 @@
 """Saved models: safetensors that rebuild the model by themselves, nothing pickled."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated.attach import attach
-from ftwt.gated.dial import Knot
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
-from ftwt.gates.untrained import Fixed
-from ftwt.io import registry, specs
+from ftwt.io import rebuilding, registry
 from ftwt.io.files import write_atomically
 
 _FORMAT = 1
@@ -28,6 +26,7 @@ class Card:
 
     `network` is a name of `ftwt.networks`, or None for a network of the user's own, which `load`
     then has to be given. `mean` and `std` are those of the pixels that it was trained on.
+    `networks` names the network of each setting of an escalating model, where they differ.
     """
 
     network: str | None
@@ -36,18 +35,29 @@ class Card:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    networks: tuple[str | None, ...] = ()
 
 
 def save(model: nn.Module, path: Path | str, card: Card) -> None:
-    """Write a gated or plain network; the file appears whole or not at all."""
-    about: dict[str, Any] = {"format": _FORMAT, **asdict(card)}
-    if isinstance(model, Gated):
-        about["pruning"] = specs.to_json(model.pruning)
-        about["sites"] = list(model.sites)
-        about["thresholds"] = model.thresholds
-        about["knots"] = [asdict(knot) for knot in model.knots]
-        about["shapes"] = [list(shape) for shape in model.anatomy.expected]
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    """Write a gated, escalating or plain network; the file appears whole or not at all.
+
+    Weights that settings of an escalating network share are written once.
+
+    Raises:
+        FtwtError: a part that cannot be built from a file, or names for other settings.
+    """
+    settings = len(model.gated) if isinstance(model, Escalating) else 0
+    if len(card.networks) not in (0, settings):
+        raise FtwtError(
+            f"save: the card names {len(card.networks)} networks for {settings} settings; name "
+            "one for each, or leave networks= out if all are of the same network"
+        )
+    about: dict[str, Any] = {"format": _FORMAT, **asdict(card), **rebuilding.described(model)}
+    weights = {
+        name: value.detach().contiguous()
+        for name, value in model.state_dict().items()
+        if name not in about.get("copies", ())
+    }
     # Tied weights are written under each of their names: the format has no way to say the same.
     seen: set[int] = set()
     for name, value in weights.items():
@@ -61,7 +71,7 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
 
 def load(
     path: Path | str,
-    network: nn.Module | None = None,
+    network: nn.Module | Sequence[nn.Module] | None = None,
     *,
     device: torch.device | str = "cpu",
     leaves: tuple[type[nn.Module], ...] = (),
@@ -70,7 +80,8 @@ def load(
 
     Args:
         path: the file, or a run folder that holds `model.safetensors`.
-        network: the plain network, where it is none of `ftwt.networks`.
+        network: the plain network, where it is none of `ftwt.networks`; a list with one for each
+            setting, where those of an escalating network differ.
         device: where to put it.
         leaves: as they were given to `attach`.
 
@@ -95,33 +106,31 @@ def load(
         )
     if not {"network", "num_classes"} <= set(about):
         raise FtwtError(f"load: {file} does not say which network it holds; save it again")
-    if network is None:
-        if about["network"] is None:
-            raise FtwtError(f"load: {file} holds a network of your own; give it as network=")
-        network = registry.build_network(about["network"], about["num_classes"])
-    model = network
-    if "pruning" in about:
-        model = _gated(network, about, leaves)
-    load_weights(model, weights, source=str(file))
-    if isinstance(model, Gated) and "thresholds" in about:
-        knots = tuple(Knot(**knot) for knot in about["knots"])
-        model = model.with_thresholds(about["thresholds"], knots)
+    model = rebuilding.rebuilt(about, _networks(file, about, network), leaves)
+    held = {**weights, **{name: weights[one] for name, one in about.get("copies", {}).items()}}
+    load_weights(model, held, source=str(file))
     names = Card.__dataclass_fields__
     card = Card(**{name: _tuples(about[name]) for name in names if name in about})
     return model.eval().to(device), card
 
 
-def _gated(network: nn.Module, about: Any, leaves: tuple[type[nn.Module], ...]) -> Gated:
-    pruning = specs.from_json(about["pruning"])
-    finish = registry.finisher(pruning.gate)
-    model = attach(
-        network,
-        pruning if finish is None else replace(pruning, gate=Fixed({})),
-        example=tuple(torch.zeros(1, *shape) for shape in about["shapes"]),
-        where=about["sites"],
-        leaves=leaves,
-    )
-    return model if finish is None else finish(model, pruning)
+def _networks(
+    file: Path, about: Mapping[str, Any], given: nn.Module | Sequence[nn.Module] | None
+) -> list[nn.Module]:
+    """The plain network, or that of each setting."""
+    settings = len(about.get("settings", ())) or 1
+    if given is not None:
+        networks = [given] * settings if isinstance(given, nn.Module) else list(given)
+        if len(networks) != settings:
+            raise FtwtError(
+                f"load: {len(networks)} networks came for {file}, which holds {settings}; give one "
+                "for each setting, or one for all"
+            )
+        return networks
+    names = about.get("networks") or [about["network"]] * settings
+    if None in names:
+        raise FtwtError(f"load: {file} holds a network of your own; give it as network=")
+    return [registry.build_network(name, about["num_classes"]) for name in names]
 
 
 def model_file(path: Path) -> Path:

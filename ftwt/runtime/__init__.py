@@ -4,8 +4,19 @@ Imports graph to io. A program of steps is made once, and back ends run it.
 """
 
 from ftwt.runtime.audit import Audit
+from ftwt.runtime.entry import skip
+from ftwt.runtime.escalating import EscalationAudit, SkippingEscalation
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.placement import Plan
-from ftwt.runtime.skipping import Skipping, explain, skip
+from ftwt.runtime.skipping import Skipping, explain
 
-__all__ = ["Audit", "Explanation", "Plan", "Skipping", "explain", "skip"]
+__all__ = [
+    "Audit",
+    "EscalationAudit",
+    "Explanation",
+    "Plan",
+    "Skipping",
+    "SkippingEscalation",
+    "explain",
+    "skip",
+]

@@ -1,7 +1,7 @@
-"""`skip`: a gated network that runs only what its masks keep."""
+"""A gated network that runs only what its masks keep."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -13,7 +13,7 @@ from ftwt.graph.probing import countable
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named
 from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
-from ftwt.runtime.checks import check_inputs, check_model
+from ftwt.runtime.checks import check_inputs
 from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
 from ftwt.runtime.lowering import lower
@@ -26,41 +26,6 @@ from ftwt.runtime.state import State
 _MOST_READY = 16
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], ...]
-
-
-def skip(
-    model: Gated,
-    *,
-    calibrate: Tensor | tuple[Tensor, ...] | None = None,
-    plan: Plan | Mapping[str, Any] | None = None,
-    backend: str | None = None,
-) -> "Skipping":
-    """Return `model`, in eval mode, as a function that executes only what its masks ask for.
-
-    By default every step that the native back end knows runs there, and the rest in torch.
-
-    Args:
-        model: gated by `attach`, in eval mode. Its weights are copied at this moment, as batch
-            norms are folded into them: call `skip` again after training. Thresholds of gates are
-            read at every call.
-        calibrate: a batch (a tuple of tensors for several inputs) on which all back ends are
-            measured; each step then runs where the whole is fastest.
-        plan: what was measured before, `Skipping.plan` or its JSON.
-        backend: "native", "torch", "dense" or "channels-last", for every step that it takes.
-
-    Raises:
-        FtwtError: no gated model, training mode, a gate that cannot run beforehand, or a plan of
-            another model.
-    """
-    check_model(model)
-    if sum(one is not None for one in (calibrate, plan, backend)) > 1:
-        raise FtwtError("skip: give one of calibrate=, plan= and backend= only")
-    skipping = Skipping(model, backend or "native")
-    if plan is not None:
-        skipping.use(plan if isinstance(plan, Plan) else Plan.from_json(plan))
-    if calibrate is not None:
-        skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
-    return skipping
 
 
 def explain(skipping: "Skipping", batch: int = 1) -> Explanation:

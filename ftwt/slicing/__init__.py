@@ -4,6 +4,7 @@ Imports graph to runtime.
 """
 
 from ftwt.slicing.cut import cut
+from ftwt.slicing.fixed import cut_fixed
 from ftwt.slicing.narrow import narrow, renarrow
 
-__all__ = ["cut", "narrow", "renarrow"]
+__all__ = ["cut", "cut_fixed", "narrow", "renarrow"]

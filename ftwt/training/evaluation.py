@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.losses.classification import right_answers
 from ftwt.training.distributed import sum_over_processes
@@ -41,10 +42,10 @@ def evaluate(
     dense_macs: int | None = None,
     shared: bool = False,
 ) -> Evaluation:
-    """Evaluate a gated or plain network; no graph is built and no target computed.
+    """Evaluate a gated, escalating or plain network; no graph is built and no target computed.
 
     Args:
-        model: a gated network, or a plain one together with `dense_macs`.
+        model: a gated or escalating network, or a plain one together with `dense_macs`.
         batches: images and labels.
         dense_macs: MACs of a plain network for one sample, to report; 0 if not given.
         shared: each process of a job gives its own part of the images, and each gets the result
@@ -60,7 +61,7 @@ def evaluate(
     with evaluating(model):
         for inputs, labels in pairs(batches, "evaluate"):
             inputs = inputs.to(device)
-            if isinstance(model, Gated):
+            if isinstance(model, (Gated, Escalating)):
                 trace = model.trace(inputs, targets=False)
                 output = trace.output
                 macs += trace.macs.sum()
@@ -73,8 +74,10 @@ def evaluate(
     right, exact, in_paper, images = (sum_over_processes(sums) if shared else sums).tolist()
     if images == 0:
         raise FtwtError("evaluate: the loader gave no images; give at least one batch")
-    dense = model.dense_macs if isinstance(model, Gated) else dense_macs or 0
-    if not isinstance(model, Gated):
+    if isinstance(model, (Gated, Escalating)):
+        dense = model.dense_macs
+    else:
+        dense = dense_macs or 0
         exact = in_paper = dense * images
     return Evaluation(right / images, int(images), dense, exact / images, in_paper / images)
 

@@ -5,6 +5,7 @@ import torch
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
 from ftwt.gated.dial import Knot
+from ftwt.gated.escalation import Confidence, Entropy, Margin, Policy, Temperature
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
 from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
@@ -62,10 +63,19 @@ SCHEDULES = (
     Warmup(Steps((0.5,)), 0.1),
 )
 
+SIGNALS = (
+    Margin(),
+    Confidence(),
+    Entropy(),
+    Temperature(Margin(), 0.25),
+)
+
 SPECS = (
     *TARGETS,
     targets.PerSite({"conv1": targets.HeatmapMass(0.9), "layer1.0.conv1": targets.TopK(0.5)}),
     *GATES,
+    *SIGNALS,
+    Policy(SIGNALS[:2], (0.25, 1.0), 0.7),
     gates.Fixed({"layer1.0.conv1": torch.tensor([True, False, True])}),
     gates.Narrowed({"conv1": Part(gates.PooledLinear(), 3, 8, 64, (0, 2), (7,))}),
     *ESTIMATORS,

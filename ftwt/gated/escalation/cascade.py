@@ -1,0 +1,106 @@
+"""One batch through several settings: who answers what, and how answers are put together."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from ftwt.errors import FtwtError
+from ftwt.gated.escalation.policy import Policy
+
+Ran = TypeVar("Ran")
+
+
+class Asked(NamedTuple, Generic[Ran]):
+    """One setting's part of a batch: the places of its n samples, and what running it gave.
+
+    `sureness` is of what these samples would be answered with; None for the last setting.
+    """
+
+    images: Int[Tensor, "n"]
+    ran: Ran
+    sureness: Float[Tensor, "n"] | None
+
+
+class Answers(NamedTuple, Generic[Ran]):
+    """The answer to a batch, and who was asked; settings that no sample reached are left out."""
+
+    output: Any
+    asked: tuple[Asked[Ran], ...]
+
+
+def cascade(
+    runs: Sequence[Callable[..., Ran]],
+    output_of: Callable[[Ran], Any],
+    policy: Policy,
+    inputs: tuple[Tensor, ...],
+) -> Answers[Ran]:
+    """Ask the first setting for all samples, and each next one for those that are still unsure.
+
+    Args:
+        runs: the settings, as functions of the inputs (B, ...).
+        output_of: what the network answers, in what a run gives.
+        policy: who goes on.
+        inputs: one tensor (B, ...) for each input.
+    """
+    if not inputs or not all(isinstance(one, Tensor) and one.dim() for one in inputs):
+        raise FtwtError("escalate: give the inputs as tensors, with the batch as first dimension")
+    images = torch.arange(len(inputs[0]), device=inputs[0].device)
+    asked: list[Asked[Ran]] = []
+    output: Any = None
+    for step, run in enumerate(runs):
+        ran = run(*inputs)
+        answer = output_of(ran)
+        if step == 0:
+            output = own = answer
+        else:
+            output, own = put(output, images, answer, policy.weight)
+        if step == len(runs) - 1:
+            asked.append(Asked(images, ran, None))
+            break
+        sureness = policy.sureness(step, own, len(images))
+        asked.append(Asked(images, ran, sureness))
+        goes_on = policy.goes_on(step, sureness).nonzero().view(-1).to(images.device)
+        if len(goes_on) == 0:
+            break
+        # All of them is no copy.
+        if len(goes_on) < len(images):
+            images = images[goes_on]
+            inputs = tuple(one[goes_on.to(one.device)] for one in inputs)
+    return Answers(output, tuple(asked))
+
+
+def put(old: Any, images: Int[Tensor, "n"], new: Any, weight: float) -> tuple[Any, Any]:
+    """The whole answer with some samples' answers renewed, and these samples' answers."""
+    held, form = tree_flatten(old)
+    came, other = tree_flatten(new)
+    if form != other:
+        raise FtwtError(
+            f"escalate: one setting answers with a {type(old).__name__}, a later one with a "
+            f"{type(new).__name__} that is built otherwise; give settings of one kind of network"
+        )
+    both = [_renewed(*pair, images, weight) for pair in zip(held, came, strict=True)]
+    wholes, owns = [whole for whole, _ in both], [own for _, own in both]
+    return tree_unflatten(wholes, form), tree_unflatten(owns, form)
+
+
+def _renewed(old: Any, new: Any, images: Tensor, weight: float) -> tuple[Any, Any]:
+    if not isinstance(old, Tensor) or not isinstance(new, Tensor):
+        raise FtwtError(
+            f"escalate: the answer holds a {type(new).__name__}, which cannot be told apart by "
+            "sample; let the network answer with tensors (B, ...)"
+        )
+    if old.shape[1:] != new.shape[1:] or old.dtype != new.dtype or len(new) != len(images):
+        raise FtwtError(
+            f"escalate: one setting answers with {old.dtype} {tuple(old.shape)}, a later one, for "
+            f"{len(images)} samples, with {new.dtype} {tuple(new.shape)}; give settings of one "
+            "task, with a tensor (B, ...) of the same shape and type"
+        )
+    if weight < 1 and new.is_floating_point():
+        new = weight * new + (1 - weight) * old[images]
+    if len(images) == len(old):
+        return new, new
+    return old.index_copy(0, images.to(old.device), new), new

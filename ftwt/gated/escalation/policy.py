@@ -1,0 +1,91 @@
+"""When an answer is taken and when it is asked for again, as a value."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
+
+
+@dataclass(frozen=True)
+class Policy:
+    """After each setting but the last: the signal that is asked, and what it has to reach.
+
+    An image goes on where the signal is below the threshold. `weight` is the share of the later
+    answer in what images that went on are answered with; the rest is the answer from before.
+    """
+
+    signals: tuple[Signal, ...]
+    thresholds: tuple[float, ...]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for signal in self.signals:
+            # A class is callable, too.
+            if isinstance(signal, type) or not callable(signal):
+                raise FtwtError(
+                    f"escalate: by={signal!r} is no signal; give an instance such as "
+                    "ftwt.escalation.Margin(), or a function of the output"
+                )
+        if not 0 < self.weight <= 1:
+            raise FtwtError(
+                f"escalate: weight={self.weight!r} is outside (0, 1]; give the later answer's "
+                "share, 1 for that answer alone"
+            )
+        if isinstance(self.thresholds, dict):
+            raise FtwtError(
+                f"escalate: thresholds are named {', '.join(list(self.thresholds)[:3])}: those of "
+                f"another model's gates; give {len(self.signals)}, one for each setting but the "
+                "last"
+            )
+        object.__setattr__(self, "thresholds", tuple(float(one) for one in self.thresholds))
+        if len(self.thresholds) != len(self.signals):
+            raise FtwtError(
+                f"escalate: {len(self.thresholds)} thresholds for {len(self.signals) + 1} "
+                f"settings, so they are another model's; give {len(self.signals)}, one for each "
+                "setting but the last"
+            )
+        for signal, threshold in zip(self.signals, self.thresholds, strict=True):
+            if math.isnan(threshold) or (_is_share(signal) and not 0 <= threshold <= 1):
+                raise FtwtError(
+                    f"escalate: the threshold {threshold!r} is none for {signal!r}, which lies in "
+                    "[0, 1]; let ftwt.calibrate find it"
+                )
+
+    def sureness(self, step: int, output: Any, images: int) -> Float[Tensor, "B"]:
+        """How sure the answers of a setting are.
+
+        Raises:
+            FtwtError: the signal does not give one number for each sample, or gives NaN.
+        """
+        signal = self.signals[step]
+        found = signal(output)
+        if not isinstance(found, Tensor) or tuple(found.shape) != (images,):
+            came = (
+                f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else repr(found)[:60]
+            )
+            raise FtwtError(
+                f"escalate: {signal!r} gives {came} for {images} samples; give a signal that "
+                "returns one number for each, larger is surer"
+            )
+        # It would be below no threshold, and pass for the surest answer of all.
+        if bool(found.isnan().any()):
+            raise FtwtError(
+                f"escalate: the answer of setting {step} is not sure nor unsure but NaN for "
+                f"{int(found.isnan().sum())} of {images} samples; look for weights or inputs that "
+                "are not finite"
+            )
+        return found
+
+    def goes_on(self, step: int, sureness: Float[Tensor, "B"]) -> Tensor:
+        """Which samples the next setting has to answer, bool (B,)."""
+        return sureness < self.thresholds[step]
+
+
+def _is_share(signal: Signal) -> bool:
+    inner = signal.signal if isinstance(signal, Temperature) else signal
+    return isinstance(inner, (Margin, Confidence, Entropy))

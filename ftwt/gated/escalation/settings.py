@@ -1,0 +1,129 @@
+"""Settings: gated networks that answer the same inputs at different cost."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, fx, nn
+
+from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
+from ftwt.gated.site_gate import SiteGate
+from ftwt.gates.interface import Gate
+from ftwt.gates.narrowed import _Narrowed
+from ftwt.gates.untrained import Fixed, Random, _Table
+from ftwt.graph.sites import shape_of
+
+
+def with_gate(model: Gated, gate: Gate) -> Gated:
+    """The same network under other gates, new ones; it shares the backbone's weights with `model`.
+
+    So one set of weights makes several settings: `with_gate(model, gates.Fixed(masks))`.
+    """
+    return with_pruning(model, Pruning(gate=gate, target=model.pruning.target))
+
+
+def with_pruning(model: Gated, pruning: Pruning) -> Gated:
+    """The same network gated otherwise, with gates of its own; it shares all other weights."""
+    twin = model.with_thresholds(dict.fromkeys(model.sites, 0.0), ())
+    twin.pruning = pruning
+    # Costs at other sizes are counted anew: they were those of the other gates.
+    plan = replace(model.anatomy.plan, gate=pruning.gate)
+    twin.anatomy = replace(model.anatomy, plan=plan, sizes={})
+    shapes = ((site.key, shape_of(site, model.anatomy.traced)) for site in model.anatomy.sites)
+    twin.gates = nn.ModuleDict({key: SiteGate(shape, pruning) for key, shape in shapes})
+    twin.gates.train(model.training)
+    device = next((one.device for one in model.parameters()), torch.device("cpu"))
+    twin.gates.to(device)
+    return twin
+
+
+def every_filter(model: Gated) -> Gated:
+    """The network with every filter on and no gates to pay for; it shares its weights."""
+    return with_gate(model, Fixed({}))
+
+
+def fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]] | None:
+    """The mask of each site if it is the same for every input, known beforehand; else None."""
+    masks = {}
+    for name, gate in zip(model.sites, model.gates.values(), strict=True):
+        assert isinstance(gate, SiteGate)
+        module = gate.gate.gate if isinstance(gate.gate, _Narrowed) else gate.gate
+        if not isinstance(module, _Table) or len(module.get_buffer("logits")) > 1:
+            return None
+        weight = gate.pruning.estimator(module.get_buffer("logits") - gate.threshold)
+        masks[name] = weight[0] > 0
+    return masks
+
+
+def check_settings(settings: Sequence[Gated]) -> None:
+    """Raise FtwtError unless these can answer for each other, the cheaper ones first."""
+    for place, setting in enumerate(settings):
+        _check_alone(place, setting)
+    for place, (low, high) in enumerate(pairwise(settings)):
+        if low.anatomy.expected != high.anatomy.expected:
+            raise FtwtError(
+                f"escalate: setting {place} takes samples of shapes {low.anatomy.expected}, the "
+                f"next one {high.anatomy.expected}; attach all with one example"
+            )
+        ours, theirs = _answer(low), _answer(high)
+        if ours != theirs:
+            raise FtwtError(
+                f"escalate: setting {place} answers with {ours}, the next one with {theirs}; give "
+                "settings of one task, with outputs of the same shape"
+            )
+        _check_order(place, low, high)
+
+
+def _check_alone(place: int, setting: Gated) -> None:
+    gate = setting.pruning.gate
+    tables = [one for one in setting.modules() if isinstance(one, _Table)]
+    if isinstance(gate, Random) or any(len(one.get_buffer("logits")) > 1 for one in tables):
+        raise FtwtError(
+            f"escalate: the masks of setting {place} ({type(gate).__name__}) go by the place in "
+            "the batch, which another setting's samples do not keep; give one mask for each site "
+            "to gates.Fixed, or gates that look at the image"
+        )
+
+
+def _check_order(place: int, low: Gated, high: Gated) -> None:
+    first, second = fixed_masks(low), fixed_masks(high)
+    if first is not None and second is not None:
+        ours, theirs = cost_of(low, first), cost_of(high, second)
+        if ours >= theirs:
+            raise FtwtError(
+                f"escalate: setting {place} costs {ours:,} MACs, the next one {theirs:,}; give "
+                "settings in order of rising cost"
+            )
+    if all(one is other for one, other in zip(_gates(low), _gates(high), strict=False)):
+        ours_at, theirs_at = low.thresholds, high.thresholds
+        if all(theirs_at[name] >= ours_at[name] for name in ours_at):
+            raise FtwtError(
+                f"escalate: setting {place} is the next one's model at thresholds as low or lower, "
+                "so that the next one does not cost more; give settings in order of rising cost"
+            )
+
+
+def cost_of(model: Gated, masks: dict[str, Tensor]) -> int:
+    """Exact MACs of a sample whose masks are these, (C,) each."""
+    return int(model.anatomy.plan.total({name: mask[None] for name, mask in masks.items()}))
+
+
+def _gates(model: Gated) -> list[nn.Module]:
+    return [one.gate for one in model.gates.values() if isinstance(one, SiteGate)]
+
+
+def _answer(model: Gated) -> Any:
+    """The output's structure, with a sample's shape in place of each tensor."""
+    traced = model.anatomy.traced
+    output = next(node for node in traced.graph.nodes if node.op == "output")
+
+    def shape(node: fx.Node) -> Any:
+        found = traced.shape(node)
+        return None if found is None else tuple(found[1:])
+
+    return fx.node.map_arg(output.args[0], shape)

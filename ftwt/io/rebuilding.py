@@ -1,0 +1,115 @@
+"""What a file says of a model beside its weights, and the model that this describes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftwt.gated.attach import attach
+from ftwt.gated.dial import Knot
+from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.escalation.settings import with_pruning
+from ftwt.gated.model import Gated
+from ftwt.gated.site_gate import SiteGate
+from ftwt.gates.untrained import Fixed
+from ftwt.io import registry, specs
+
+
+def described(model: nn.Module) -> dict[str, Any]:
+    """What a file has to say of a model beside its weights; nothing of a plain network."""
+    match model:
+        case Gated():
+            return {
+                "pruning": specs.to_json(model.pruning),
+                "sites": list(model.sites),
+                "thresholds": model.thresholds,
+                "knots": [asdict(knot) for knot in model.knots],
+                "shapes": [list(shape) for shape in model.anatomy.expected],
+            }
+        case Escalating():
+            settings = [
+                {**described(one), **_shared(model.gated[:place], one)}
+                for place, one in enumerate(model.gated)
+            ]
+            return {
+                "policy": specs.to_json(model.policy),
+                "knots": [asdict(knot) for knot in model.knots],
+                "settings": settings,
+                "copies": _copies(model.state_dict()),
+            }
+        case _:
+            return {}
+
+
+def rebuilt(
+    about: Mapping[str, Any], networks: Sequence[nn.Module], leaves: tuple[type[nn.Module], ...]
+) -> nn.Module:
+    """The model that `described` tells of; its weights mean nothing yet.
+
+    Args:
+        about: what `described` said.
+        networks: the plain network, or that of each setting.
+        leaves: as they were given to `attach`.
+    """
+    if "settings" not in about:
+        return _gated(networks[0], about, leaves) if "pruning" in about else networks[0]
+    settings: list[Gated] = []
+    for network, one in zip(networks, about["settings"], strict=True):
+        if one["weights_of"] is None:
+            settings.append(_gated(network, one, leaves))
+            continue
+        first = settings[one["weights_of"]]
+        twin = first if one["gates_too"] else with_pruning(first, specs.from_json(one["pruning"]))
+        settings.append(_set(twin, one))
+    policy = specs.from_json(about["policy"])
+    return Escalating(settings, policy, tuple(Knot(**knot) for knot in about["knots"]))
+
+
+def _gated(
+    network: nn.Module, about: Mapping[str, Any], leaves: tuple[type[nn.Module], ...]
+) -> Gated:
+    pruning = specs.from_json(about["pruning"])
+    finish = registry.finisher(pruning.gate)
+    model = attach(
+        network,
+        pruning if finish is None else replace(pruning, gate=Fixed({})),
+        example=tuple(torch.zeros(1, *shape) for shape in about["shapes"]),
+        where=about["sites"],
+        leaves=leaves,
+    )
+    return _set(model if finish is None else finish(model, pruning), about)
+
+
+def _set(model: Gated, about: Mapping[str, Any]) -> Gated:
+    # Files of earlier versions have no thresholds.
+    if "thresholds" not in about:
+        return model
+    return model.with_thresholds(about["thresholds"], tuple(Knot(**one) for one in about["knots"]))
+
+
+def _shared(earlier: Sequence[Gated], model: Gated) -> dict[str, Any]:
+    """The first earlier setting that has the same backbone, and whether its gates are the same."""
+    own = [id(one) for one in model.backbone_parameters()]
+    for place, one in enumerate(earlier):
+        if own == [id(parameter) for parameter in one.backbone_parameters()]:
+            same = [id(gate) for gate in _modules(one)] == [id(gate) for gate in _modules(model)]
+            return {"weights_of": place, "gates_too": same}
+    return {"weights_of": None, "gates_too": False}
+
+
+def _modules(model: Gated) -> list[nn.Module]:
+    return [one.gate for one in model.gates.values() if isinstance(one, SiteGate)]
+
+
+def _copies(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names whose tensor stands in the state dict under an earlier name, which is given."""
+    first: dict[tuple[Any, ...], str] = {}
+    found = {}
+    for name, one in weights.items():
+        key = (one.data_ptr(), one.shape, one.stride(), one.dtype)
+        known = first.setdefault(key, name)
+        if known != name and one.numel():
+            found[name] = known
+    return found

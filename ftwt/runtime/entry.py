@@ -1,0 +1,95 @@
+"""`skip`: from a network that chooses to one that runs only what was chosen."""
+
+from collections.abc import Mapping
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from ftwt.errors import FtwtError
+from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.model import Gated
+from ftwt.runtime.checks import check_model
+from ftwt.runtime.escalating import SkippingEscalation, cut_in_advance
+from ftwt.runtime.placement import Plan
+from ftwt.runtime.skipping import Skipping
+
+
+@overload
+def skip(
+    model: Gated,
+    *,
+    calibrate: Tensor | tuple[Tensor, ...] | None = ...,
+    plan: Plan | Mapping[str, Any] | None = ...,
+    backend: str | None = ...,
+) -> Skipping: ...
+
+
+@overload
+def skip(
+    model: Escalating,
+    *,
+    calibrate: Tensor | tuple[Tensor, ...] | None = ...,
+    backend: str | None = ...,
+) -> SkippingEscalation: ...
+
+
+def skip(
+    model: Gated | Escalating,
+    *,
+    calibrate: Tensor | tuple[Tensor, ...] | None = None,
+    plan: Plan | Mapping[str, Any] | None = None,
+    backend: str | None = None,
+) -> Skipping | SkippingEscalation:
+    """Return `model`, in eval mode, as a function that executes only what its masks ask for.
+
+    By default every step that the native back end knows runs there, and the rest in torch. Of an
+    escalating network each setting runs so, cut in advance where its masks are known.
+
+    Args:
+        model: gated by `attach`, or escalating, in eval mode. Its weights are copied at this
+            moment, as batch norms are folded into them: call `skip` again after training.
+            Thresholds of gates are read at every call, unless a setting is cut in advance.
+        calibrate: a batch (a tuple of tensors for several inputs) on which all back ends are
+            measured; each step then runs where the whole is fastest.
+        plan: of a gated network: what was measured before, `Skipping.plan` or its JSON.
+        backend: "native", "torch", "dense" or "channels-last", for every step that it takes.
+
+    Raises:
+        FtwtError: no gated model, training mode, a gate that cannot run beforehand, or a plan of
+            another model.
+    """
+    if isinstance(model, Escalating):
+        if plan is not None:
+            raise FtwtError(
+                "skip: a plan is of one gated network; let each setting of the escalating one "
+                "`use` its own: skip(model).settings"
+            )
+        for one in model.gated:
+            check_model(one)
+        made = [_setting(one, backend) for one in model.gated]
+        for skipping in made if calibrate is not None else ():
+            skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
+        return SkippingEscalation(model, made)
+    check_model(model)
+    if sum(one is not None for one in (calibrate, plan, backend)) > 1:
+        raise FtwtError("skip: give one of calibrate=, plan= and backend= only")
+    skipping = Skipping(model, backend or "native")
+    if plan is not None:
+        skipping.use(plan if isinstance(plan, Plan) else Plan.from_json(plan))
+    if calibrate is not None:
+        skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
+    return skipping
+
+
+def _setting(model: Gated, backend: str | None) -> Skipping:
+    """A setting as it runs: cut in advance if that runs just what is counted."""
+    small = cut_in_advance(model)
+    if small is not None:
+        skipping = skip(small, backend=backend)
+        like = next((one for one in small.parameters() if one.is_floating_point()), torch.zeros(0))
+        example = [like.new_zeros(1, *shape) for shape in small.anatomy.expected]
+        # A layer that nobody reads is counted, but gone when it is cut.
+        if skipping.audit(*example).macs.item() == small.dense_macs:
+            return skipping
+    return skip(model, backend=backend)
