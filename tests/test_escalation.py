@@ -326,3 +326,14 @@ def test_calibration_says_what_it_cannot(network, model):
 
 def calibrate_one(model):
     return ftwt.calibrate(model, labelled(40, 20), reductions=[0.2, 0.4])
+
+
+def test_other_sizes_are_counted_by_their_own_gates(network):
+    gated = looking(network)
+    images = torch.randn(2, 3, 40, 40)
+    assert gated.trace(images).macs.min() > 0
+    whole = escalation.every_filter(gated)
+    assert whole.trace(images).macs.tolist() == [gated.trace(images).plan.dense_macs] * 2
+    trace = ftwt.escalate(gated, thresholds=1.0).trace(images)
+    assert torch.equal(trace.macs, gated.trace(images).macs + whole.trace(images).macs)
+    assert trace.dense_macs == gated.trace(images).plan.dense_macs
