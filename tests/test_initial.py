@@ -135,3 +135,14 @@ def test_random_weights_are_said(tmp_path):
     notes: list[str] = []
     train_run(RECIPE, dataset(), tmp_path / "run", watch=Watch(note=notes.append))
     assert any("starts from random weights" in note for note in notes)
+
+
+@pytest.mark.parametrize("head", [b"PK", b"\x80\x02", b"\x80\x04"])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path, head):
+    length = int.from_bytes(head, "little")
+    header = '{"__metadata__":{"about":"x"}}'.ljust(length)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + header.encode())
+    assert file.read_bytes().startswith(head)
+    assert not storage.is_pickled(file)
+    assert storage.read(file)[0] == {}

@@ -145,7 +145,11 @@ def model_file(path: Path) -> Path:
 def is_pickled(file: Path) -> bool:
     """Whether `torch.save` wrote a file, whatever its ending: it is a zip archive or a pickle."""
     with file.open("rb") as opened:
-        return opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        head = opened.read(9)
+    # A safetensors file begins with the length of its header, whose bytes may be any.
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < file.stat().st_size:
+        return False
+    return head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
