@@ -1,5 +1,6 @@
 """`ftwt bench`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,18 @@ if TYPE_CHECKING:
 
     from ftwt.gated.model import Gated
 
+
+class Gates(StrEnum):
+    """Which gates an untrained network gets."""
+
+    paper = "paper"
+    light = "light"
+
+
 # Images that untrained gates are set on: as many as small images allow, of large ones fewer.
 _SMALL, _LARGE = 256, 64
-# Share of the processors' time from which on a reader is told that others worked too.
-_DISTURBED = 0.02
+# Quartiles that are further apart than this, of the median, say little.
+_WIDE = 0.2
 # Different images that batches of one go through.
 _SINGLES = 32
 
@@ -36,6 +45,9 @@ def bench(
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Side in pixels; the network's own by default.")
     ] = None,
+    gates: Annotated[
+        Gates, typer.Option(help="Untrained: the paper's gates, or low-rank ones where these cost.")
+    ] = Gates.paper,
     data: Annotated[
         str | None, typer.Option(help="Images of a data set, instead of drawn ones.")
     ] = None,
@@ -55,9 +67,9 @@ def bench(
         raise typer.BadParameter("give --fraction or --reduction, not both")
     torch.manual_seed(0)
     trained = Path(network).exists()
-    if trained and (fraction is not None or reduction is not None):
-        raise typer.BadParameter("--fraction and --reduction are for untrained networks")
-    plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size)
+    if trained and (fraction is not None or reduction is not None or gates is not Gates.paper):
+        raise typer.BadParameter("--fraction, --reduction and --gates are for untrained networks")
+    plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size, gates)
     count = max(batch, _SINGLES)
     spare = 0 if trained else (_SMALL if size <= 64 else _LARGE)
     images = _images(data, size, spare + count)
@@ -86,14 +98,17 @@ def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
     return plain, model, model.anatomy.expected[0][-1]
 
 
-def _untrained(name: str, size: int | None) -> "tuple[nn.Module, Gated, int]":
-    from ftwt import networks
+def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, Gated, int]":
+    from ftwt import gates, networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
 
     plain = networks.build(name)
     example = networks.example(name, size=size)
-    return plain, attach(plain, Pruning(), example=example), example.shape[-1]
+    gate: gates.Gate = gates.PooledLinear()
+    if chosen is Gates.light:
+        gate = gates.ByCost(gates.PooledLinear(), gates.Bottleneck(8), share=0.02)
+    return plain, attach(plain, Pruning(gate), example=example), example.shape[-1]
 
 
 def _images(data: str | None, size: int, count: int) -> "Tensor":
@@ -124,15 +139,32 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
     for row in value["rows"]:
         quartiles = f"{row['low']:.2f} - {row['high']:.2f}"
         table.add_row(row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}")
-    notes = [f"no row for {name}: {why}" for name, why in value["missing"].items()]
+    reasons: dict[str, list[str]] = {}
+    for name, why in value["missing"].items():
+        reasons.setdefault(why, []).append(name)
+    notes = [f"no row for {'; '.join(names)}: {why}" for why, names in reasons.items()]
     notes += [
         f"exact MACs, gates counted: {value['macs']:,.0f} of {value['dense_macs']:,}, "
         f"ratio {value['mac_ratio']:.2f}, reduction {percent(value['reduction_exact'])}"
     ]
     if value["share_of_bound"] is not None:
-        notes += [f"{value['share_of_bound_of']}: {value['share_of_bound']:.2f} of the bound"]
-    if (value["others"] or 0) > _DISTURBED:
-        notes += [f"other programs used {percent(value['others'])} of the processors meanwhile"]
+        notes += [
+            f"{value['share_of_bound_of']}: {value['share_of_bound']:.2f} of the bound; "
+            f"{value['over_best_bound']:.2f} of {value['best_bound']}"
+        ]
+    if value["engine_alone"] is not None:
+        notes += [
+            f"the kernels alone, every filter on: {value['engine_alone']:.2f} of "
+            f"{value['best_dense']}; skipping makes that {value['skipping_adds']:.2f} times as fast"
+        ]
+    if value["disturbed"]:
+        notes += [
+            f"disturbed: in {value['disturbed']} of {value['rounds']} rounds other programs used "
+            f"the processors too ({percent(value['others'])} on average); run again when alone"
+        ]
+    wide = [row["name"] for row in value["rows"] if row["spread"] > _WIDE]
+    if wide:
+        notes += [f"quartiles are over {percent(_WIDE)} apart: {'; '.join(wide)}"]
     machine = value["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     notes += [f"{machine['cpu']}, {machine['threads']} threads, {versions}"]
@@ -142,10 +174,15 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
 def _layers(value: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    heads = ("step", "kind", "back end", "ms", "MACs of an image")
-    table = Table(*heads, title="skip, planned: each step when it was measured")
+    heads = ("step", "kind", "back end", "ms", "MACs of an image", "GMAC/s", "of the peak")
+    title = "skip, planned: each step when it was measured"
+    if value["peak_gmacs"] is not None:
+        title += f"; peak {value['peak_gmacs']:.0f} GMAC/s"
+    table = Table(*heads, title=title)
     for row in value["layers"]:
         ms = "" if row["ms"] is None else f"{row['ms']:.3f}"
         macs = "" if row["macs"] is None else f"{row['macs']:,.0f}"
-        table.add_row(row["step"], row["kind"], row["backend"], ms, macs)
+        rate = "" if row["gmacs"] is None else f"{row['gmacs']:.1f}"
+        share = "" if row["share_of_peak"] is None else percent(row["share_of_peak"])
+        table.add_row(row["step"], row["kind"], row["backend"], ms, macs, rate, share)
     return table

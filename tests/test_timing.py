@@ -1,18 +1,21 @@
 """Timing: gates of a given share, the bound, and what `ftwt bench` reports."""
 
+import sys
 import time
 
 import pytest
 import torch
+from ftwt_cli.bench import Gates, _untrained
 from torch import nn
 
 import ftwt
 from ftwt import FtwtError, gates
 from ftwt.data import shapes
 from ftwt.graph.live import Evaluator
-from ftwt.reports.timing import bench, calibrate, subjects, to_reduction
+from ftwt.reports.timing import bench, calibrate, engines, measure, subjects, to_reduction
 from ftwt.reports.timing.calibration import measured_reduction
 from ftwt.reports.timing.measure import interleave, paired_speedup
+from ftwt.runtime import native
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 
@@ -115,7 +118,36 @@ def test_depthwise_filters_of_the_bound_have_inputs():
             assert int((mask & given).sum()) == min(int(mask.sum()), int(given.sum()))
 
 
-def test_rounds_are_interleaved_and_compared_within_a_round():
+def quiet(shares):
+    """Stands for what other programs used in each round that is taken."""
+    left = list(shares)
+
+    class Others:
+        def share(self):
+            return left.pop(0)
+
+    return Others
+
+
+def test_disturbed_rounds_are_taken_again_and_the_quieter_counts(monkeypatch):
+    seen = []
+    batches = [torch.tensor([one]) for one in (1, 2, 3)]
+    subject = {"one": lambda batch: seen.append(int(batch[0])) or time.sleep(0.04)}
+    monkeypatch.setattr(measure, "Others", quiet([0.0, 0.5, 0.01, 0.015]))
+    times, others, disturbed = interleave(subject, batches, 3)
+    changes = [one for one, before in zip(seen, [None, *seen], strict=False) if one != before]
+    assert changes == [1, 2, 3, 2]
+    assert len(times["one"].rounds) == 3
+    assert (others, disturbed) == (pytest.approx(0.025 / 3), 0)
+    # As many rounds again, and no more; what was worse does not count.
+    monkeypatch.setattr(measure, "Others", quiet([0.3, 0.4, 0.2, 0.5, 0.1, 0.6]))
+    _, others, disturbed = interleave(subject, batches, 3)
+    assert (others, disturbed) == (pytest.approx(0.2), 3)
+    monkeypatch.setattr(measure, "Others", quiet([None] * 3))
+    assert interleave(subject, batches, 3)[1:] == (None, 0)
+
+
+def test_rounds_are_interleaved_and_compared_within_a_round(monkeypatch):
     order = []
 
     def subject(name, seconds):
@@ -126,7 +158,10 @@ def test_rounds_are_interleaved_and_compared_within_a_round():
         return run
 
     batches = [torch.tensor([1]), torch.tensor([2])]
-    times = interleave({"slow": subject("slow", 0.04), "fast": subject("fast", 0.01)}, batches, 4)
+    monkeypatch.setattr(measure, "Others", quiet([0.0] * 4))
+    slow_and_fast = {"slow": subject("slow", 0.04), "fast": subject("fast", 0.01)}
+    times, others, disturbed = interleave(slow_and_fast, batches, 4)
+    assert (others, disturbed) == (0, 0)
     assert 40 <= times["slow"].low <= times["slow"].ms <= times["slow"].high
     assert len(times["fast"].rounds) == 4
     assert paired_speedup(times["slow"], times["fast"]) == pytest.approx(4, rel=0.4)
@@ -137,6 +172,40 @@ def test_rounds_are_interleaved_and_compared_within_a_round():
         ("slow", 1), ("fast", 1), ("fast", 2), ("slow", 2),
         ("slow", 1), ("fast", 1), ("fast", 2), ("slow", 2),
     ]  # fmt: skip
+
+
+def test_engines_answer_what_torch_answers():
+    pytest.importorskip("onnx")
+    network, _ = untrained()
+    batch = images(3)
+    found, missing = engines.deployed(network.eval(), batch)
+    assert not missing
+    with torch.inference_mode():
+        for run in found.values():
+            first, second = run(batch), run(batch.flip(0))
+            assert torch.allclose(first, network(batch), atol=1e-4)
+            assert torch.allclose(second, network(batch.flip(0)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [("onnx", ["onnxruntime", "openvino"]), ("onnxruntime", ["onnxruntime"])],
+)
+def test_an_engine_that_is_not_installed_is_said_in_one_line(monkeypatch, module, names):
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, module, None)
+    found, missing = engines.deployed(untrained()[0].eval(), images(1))
+    assert list(missing) == names
+    assert not found.keys() & missing.keys()
+    for why in missing.values():
+        assert why == f"{module} is not installed: pip install 'ftwt[engines]'"
+
+
+def test_an_engine_that_answers_something_else_gets_no_row(monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(engines, "ENGINES", {"other": lambda *_: lambda batch: torch.ones(1, 10)})
+    found, missing = engines.deployed(untrained()[0].eval(), images(1))
+    assert (found, missing) == ({}, {"other": "answers something else than torch"})
 
 
 @pytest.fixture
@@ -157,11 +226,18 @@ def test_forms_of_one_network_agree():
     batch = images(20)[16:]
     dense = subjects.dense(network, model, batch)
     with torch.inference_mode():
-        answers = [run(batch) for run in dense.runs.values()]
-        assert torch.allclose(*answers, atol=1e-4)
+        first, *answers = (run(batch) for run in dense.runs.values())
+        assert len(answers) >= 1
+        for answer in answers:
+            assert torch.allclose(first, answer, atol=1e-4)
         masked = model(batch)
         for run in subjects.skipping(model, batch).runs.values():
             assert torch.allclose(run(batch), masked, atol=1e-4)
+        cut, _ = subjects.bound(model, batch)
+        bounds = subjects.bounds(cut, batch)
+        assert subjects.BOUND in bounds.runs
+        for run in bounds.runs.values():
+            assert torch.allclose(run(batch), cut(batch), atol=1e-4)
     assert "no C++ compiler" in dense.missing[subjects.COMPILED]
     with pytest.raises(FtwtError, match="batch=5 with 4 images"):
         bench(network, model, batch, batch=5)
@@ -178,6 +254,18 @@ def test_the_command(ftwt_command):  # noqa: F811
     assert value["reduction_exact"] == pytest.approx(0.4, abs=0.1)
     assert value["mac_ratio"] == pytest.approx(1 / (1 - value["reduction_exact"]))
     assert value["share_of_bound"] > 0
+    assert value["over_best_bound"] > 0
+    assert value["best_dense"] in subjects.DENSE
+    assert value["best_bound"] in subjects.BOUNDS
+    assert 0 <= value["disturbed"] <= 2
+    if native.available():
+        assert value["engine_alone"] > 0
+        assert value["skipping_adds"] > 0
+        rows = [row for row in value["layers"] if row["share_of_peak"] is not None]
+        assert {"conv1", "fc"} <= {row["step"] for row in rows}
+        for row in rows:
+            assert row["gmacs"] == pytest.approx(2 * row["macs"] / row["ms"] / 1e6)
+            assert row["share_of_peak"] == pytest.approx(row["gmacs"] / value["peak_gmacs"])
     assert value["others"] is None or 0 <= value["others"] < 1
     assert value["machine"]["threads"] == torch.get_num_threads()
     assert {"conv1", "fc"} <= {row["step"] for row in value["layers"]}
@@ -186,3 +274,10 @@ def test_the_command(ftwt_command):  # noqa: F811
     assert "no row for dense, compiled: torch.compile does not work here: no C++ compiler" in text
     refused = ftwt_command("bench", "cifar10-resnet8", "--reduction", 0.4, "--fraction", 0.5)
     assert refused.status == 2
+
+
+def test_light_gates_are_low_rank_where_the_papers_would_cost():
+    name = "cifar10-mobilenet_v1-x0.25"
+    (_, paper, _), (_, light, _) = (_untrained(name, None, one) for one in Gates)
+    assert light.dense_macs == paper.dense_macs
+    assert light.gate_macs < paper.gate_macs

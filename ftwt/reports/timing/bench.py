@@ -1,5 +1,6 @@
 """`bench`: every form of one network in one interleaved run."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.reports.timing import subjects
-from ftwt.reports.timing.machine import Others, machine
+from ftwt.reports.timing.engines import Run
+from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import Timing, interleave, paired_speedup
+from ftwt.runtime import native
 
 
 def bench(
@@ -31,12 +34,18 @@ def bench(
         rounds: how often each form is timed; reported are the median and the quartiles.
 
     Returns:
-        `rows`: name, ms (median), low and high (quartiles) of each form, speedup against the best
-        of the dense ones. `mac_ratio`: dense MACs over the mean exact MACs, gates counted.
-        `share_of_bound`: time of the sliced bound over that of the native back end, or of the
-        torch back end if there is no native one (`share_of_bound_of` says which). `layers`: each
-        step of the planned form, where it runs and what that took when it was planned. `others`:
-        share of the machine's processors that other programs used meanwhile, which disturbs.
+        `rows`: name, ms (median), low and high (quartiles) and spread (how far they are apart, of
+        the median) of each form, speedup over the best of the dense ones (torch, ONNX Runtime,
+        OpenVINO), which `best_dense` names. `mac_ratio`: dense MACs over the mean exact MACs, gates
+        counted. `share_of_bound`: time of the sliced bound, run by the same kernels, over that of
+        the native back end, or of the torch back end if there is no native one (`share_of_bound_of`
+        says which); `over_best_bound` the same against the fastest of all forms of the cut network,
+        `best_bound`. `engine_alone`: speed-up of the own kernels with every filter on, without
+        gates; `skipping_adds` what skipping makes of that; None without kernels. `layers`: each
+        step of the planned form, where it runs, what that took when it was planned, and how that
+        stands to `peak_gmacs`, the most that the processor multiplies and adds (10^9 MACs/s).
+        `others`: share of the processors that other programs used meanwhile, which disturbs;
+        `disturbed`: rounds in which that was much, though they were taken twice.
     """
     if not 1 <= batch <= len(images):
         raise FtwtError(
@@ -49,34 +58,52 @@ def bench(
         macs = model.trace(images, targets=False).macs.double()
     dense = subjects.dense(network, model, batches[0])
     skipping = subjects.skipping(model, batches[0])
-    bound, bound_macs = subjects.bound(model, images)
-    runs: dict[str, subjects.Run] = {**dense.runs, subjects.MASKED: model}
-    runs |= {**skipping.runs, subjects.BOUND: bound}
-    others = Others()
-    times = interleave(runs, batches, rounds)
-    disturbed = others.share()
+    cut, bound_macs = subjects.bound(model, images)
+    bounds = subjects.bounds(cut, batches[0])
+    runs: dict[str, Run] = {
+        **dense.runs,
+        subjects.MASKED: model,
+        **skipping.runs,
+        **bounds.runs,
+    }
+    times, others, disturbed = interleave(runs, batches, rounds)
     model.train(was_training)
-    best = min((name for name in subjects.DENSE if name in times), key=lambda name: times[name].ms)
-    rows = [_row(name, timing, times[best]) for name, timing in times.items()]
+    best, best_bound = _best(times, subjects.DENSE), _best(times, subjects.BOUNDS)
     mean = macs.mean().item()
-    measured = subjects.NATIVE if subjects.NATIVE in times else subjects.TORCH
+    ours = subjects.NATIVE if subjects.NATIVE in times else subjects.TORCH
+
+    def speedup(slow: str, fast: str) -> float | None:
+        both = slow in times and fast in times
+        return paired_speedup(times[slow], times[fast]) if both else None
+
+    peak = native.peak()
     return {
         "batch": batch,
         "rounds": rounds,
-        "rows": rows,
-        "missing": {**dense.missing, **skipping.missing},
+        "rows": [_row(name, timing, times[best]) for name, timing in times.items()],
+        "missing": {**dense.missing, **skipping.missing, **bounds.missing},
         "best_dense": best,
         "dense_macs": model.dense_macs,
         "macs": mean,
         "bound_macs": bound_macs,
         "mac_ratio": model.dense_macs / mean,
         "reduction_exact": 1 - mean / model.dense_macs,
-        "share_of_bound": paired_speedup(times[subjects.BOUND], times[measured]),
-        "share_of_bound_of": measured,
-        "layers": subjects.layers(skipping, batch),
-        "others": disturbed,
+        "share_of_bound": speedup(subjects.BOUND, ours),
+        "share_of_bound_of": ours,
+        "best_bound": best_bound,
+        "over_best_bound": speedup(best_bound, ours),
+        "engine_alone": speedup(best, subjects.ALONE),
+        "skipping_adds": speedup(subjects.ALONE, ours),
+        "layers": subjects.layers(skipping, batch, peak),
+        "peak_gmacs": peak,
+        "others": others,
+        "disturbed": disturbed,
         "machine": machine(),
     }
+
+
+def _best(times: Mapping[str, Timing], among: Sequence[str]) -> str:
+    return min((name for name in among if name in times), key=lambda name: times[name].ms)
 
 
 def _row(name: str, timing: Timing, best: Timing) -> dict[str, Any]:
@@ -85,5 +112,6 @@ def _row(name: str, timing: Timing, best: Timing) -> dict[str, Any]:
         "ms": timing.ms,
         "low": timing.low,
         "high": timing.high,
+        "spread": timing.spread,
         "speedup": paired_speedup(best, timing),
     }

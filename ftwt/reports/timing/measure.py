@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ftwt.reports.timing.machine import Others
+
 # Seconds of timed calls that each subject gets in a round, if one call does not take longer.
 _PER_ROUND = 0.03
+# Share of the processors' time that others may use before a round counts as disturbed.
+QUIET = 0.02
 
 
 class Timing(NamedTuple):
@@ -21,25 +25,67 @@ class Timing(NamedTuple):
     high: float
     rounds: tuple[float, ...]
 
+    @property
+    def spread(self) -> float:
+        """How far the quartiles are apart, of the median."""
+        return (self.high - self.low) / self.ms
+
+
+class Measured(NamedTuple):
+    """What `interleave` took.
+
+    `others` is the share of the machine's processors that other programs used in the rounds that
+    count, None where the system does not tell; `disturbed` how many of these rounds had more of
+    that than `QUIET`.
+    """
+
+    times: Mapping[str, Timing]
+    others: float | None
+    disturbed: int
+
+
+class _Round(NamedTuple):
+    number: int
+    ms: Mapping[str, float]
+    others: float | None
+
+    @property
+    def disturbance(self) -> float:
+        return self.others or 0.0
+
 
 def interleave(
     subjects: Mapping[str, Callable[[Tensor], Any]], batches: Sequence[Tensor], rounds: int
-) -> dict[str, Timing]:
+) -> Measured:
     """Time each subject in each round, on the round's batch; every round starts with another.
 
     A round gives the median of a few calls, after one that is not timed: the one before was of
-    another subject, whose weights fill the caches.
+    another subject, whose weights fill the caches. Rounds in which other programs used more than
+    `QUIET` of the processors are taken again, as many as `rounds` times in all; of both the quieter
+    counts.
     """
     names = list(subjects)
-    taken: dict[str, list[float]] = {name: [] for name in names}
     with torch.inference_mode():
         calls = {name: _calls(subjects[name], batches[0]) for name in names}
-        for number in range(rounds):
-            batch = batches[number % len(batches)]
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
-                taken[name].append(_round(subjects[name], batch, calls[name]))
-    return {name: _timing(times) for name, times in taken.items()}
+
+        def take(number: int) -> _Round:
+            batch, first, others = batches[number % len(batches)], number % len(names), Others()
+            order = names[first:] + names[:first]
+            ms = {name: _round(subjects[name], batch, calls[name]) for name in order}
+            return _Round(number, ms, others.share())
+
+        taken = [take(number) for number in range(rounds)]
+        for _ in range(rounds):
+            worst = max(taken, key=lambda one: one.disturbance)
+            if worst.disturbance <= QUIET:
+                break
+            again = take(worst.number)
+            if again.disturbance < worst.disturbance:
+                taken[worst.number] = again
+    times = {name: _timing([one.ms[name] for one in taken]) for name in names}
+    shares = [one.others for one in taken if one.others is not None]
+    others = statistics.mean(shares) if shares else None
+    return Measured(times, others, sum(one.disturbance > QUIET for one in taken))
 
 
 def paired_speedup(dense: Timing, other: Timing) -> float:

@@ -1,27 +1,31 @@
 """What is timed: one network in several forms, each a callable of a batch."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ftwt import runtime
+from ftwt import gates, runtime
 from ftwt.errors import FtwtError
+from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
 from ftwt.graph import calls
 from ftwt.graph.live import Evaluator
+from ftwt.reports.timing.engines import ENGINES, Run, deployed
 from ftwt.runtime import native
 from ftwt.slicing import cut
 
-Run: TypeAlias = Callable[[Tensor], Any]
-
 EAGER, FOLDED, COMPILED = "dense, eager", "dense, folded", "dense, compiled"
-DENSE = (EAGER, FOLDED, COMPILED)
+DENSE = (EAGER, FOLDED, COMPILED, *(f"dense, {name}" for name in ENGINES))
+# The own kernels with every filter on, and no gates.
+ALONE = "dense, native"
 MASKED, BOUND = "masked", "sliced bound"
+BOUNDS = (BOUND, f"{BOUND}, torch", *(f"{BOUND}, {name}" for name in ENGINES))
 TORCH, NATIVE = "skip, torch", "skip, native"
 PLANNED = "skip, planned"
 BACKENDS = {TORCH: "torch", NATIVE: "native"}
@@ -56,7 +60,47 @@ def dense(network: nn.Module, model: Gated, batch: Tensor) -> Subjects:
         # No C++ compiler, or one that torch cannot use: many types of error, all with a reason.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         missing[COMPILED] = f"torch.compile does not work here: {lines[0]}"
+    _deploy("dense", folded, batch, runs, missing)
+    _kernels(ALONE, plain, batch, runs, missing)
     return Subjects(runs, missing)
+
+
+def bounds(network: nn.Module, batch: Tensor) -> Subjects:
+    """The network cut beforehand, without gates: by the own kernels, by torch and by the engines.
+
+    The first is what skipping could reach at best, as the same kernels run it. Without the library
+    that is torch.
+    """
+    runs: dict[str, Run] = {}
+    missing: dict[str, str] = {}
+    _kernels(BOUND, network, batch, runs, missing)
+    runs.setdefault(BOUND, network)
+    runs[f"{BOUND}, torch"] = network
+    _deploy(BOUND, network, batch, runs, missing)
+    return Subjects(runs, missing)
+
+
+def _deploy(
+    form: str, network: nn.Module, batch: Tensor, runs: dict[str, Run], missing: dict[str, str]
+) -> None:
+    """Add the network as each engine runs it."""
+    found, why = deployed(network, batch)
+    runs |= {f"{form}, {name}": run for name, run in found.items()}
+    missing |= {f"{form}, {name}": reason for name, reason in why.items()}
+
+
+def _kernels(
+    form: str, network: nn.Module, batch: Tensor, runs: dict[str, Run], missing: dict[str, str]
+) -> None:
+    """Add a plain network as the own kernels run it: gates that cost nothing keep every filter."""
+    if (reason := native.missing()) is not None:
+        missing[form] = f"there are no native kernels: {reason}"
+        return
+    try:
+        model = attach(network, Pruning(gates.Fixed({})), example=batch[:1]).eval()
+        runs[form] = runtime.skip(model, backend="native")
+    except FtwtError as error:
+        missing[form] = str(error)
 
 
 def skipping(model: Gated, batch: Tensor) -> Subjects:
@@ -64,8 +108,8 @@ def skipping(model: Gated, batch: Tensor) -> Subjects:
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
     for name, backend in BACKENDS.items():
-        if backend == "native" and not native.available():
-            missing[name] = "the native library is not built in this installation"
+        if backend == "native" and (reason := native.missing()) is not None:
+            missing[name] = f"there are no native kernels: {reason}"
             continue
         try:
             runs[name] = runtime.skip(model, backend=backend)
@@ -75,18 +119,26 @@ def skipping(model: Gated, batch: Tensor) -> Subjects:
     return Subjects(runs, missing)
 
 
-def layers(skipping: Subjects, batch: int) -> list[dict[str, Any]]:
-    """The steps of the planned form, with milliseconds for a batch and MACs of an image."""
+def layers(skipping: Subjects, batch: int, peak: float | None) -> list[dict[str, Any]]:
+    """The steps of the planned form: milliseconds for a batch, MACs of an image, and their rate.
+
+    `gmacs` is in 10^9 MACs a second, `share_of_peak` what that is of `peak`.
+    """
     planned = skipping.runs[PLANNED]
     assert isinstance(planned, runtime.Skipping)
-    return [asdict(row) for row in planned.explain(batch).rows]
+    rows = []
+    for row in planned.explain(batch).rows:
+        rate = batch * row.macs / row.ms / 1e6 if row.macs and row.ms else None
+        share = rate / peak if rate is not None and peak else None
+        rows.append({**asdict(row), "gmacs": rate, "share_of_peak": share})
+    return rows
 
 
 def bound(model: Gated, images: Float[Tensor, "B C H W"]) -> tuple[nn.Module, int]:
     """The plain network cut to the masks of the most ordinary image, and that image's MACs.
 
-    Ordinary is the one whose MACs are nearest to the mean. It is what skipping could reach at
-    best: as many channels in each layer, chosen beforehand, without gates.
+    Ordinary is the one whose MACs are nearest to the mean. It has as many channels in each layer,
+    chosen beforehand, and no gates.
     """
     with torch.no_grad():
         trace = model.trace(images, targets=False)

@@ -4,8 +4,8 @@ The library is an optional part of an installation: without it `available()` is 
 `supports` takes no step.
 """
 
-from ftwt.runtime.native.binding import available, force, instruction_set, missing
+from ftwt.runtime.native.binding import available, force, instruction_set, missing, peak
 from ftwt.runtime.native.segment import Segment
 from ftwt.runtime.native.support import supports
 
-__all__ = ["Segment", "available", "force", "instruction_set", "missing", "supports"]
+__all__ = ["Segment", "available", "force", "instruction_set", "missing", "peak", "supports"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # torch comes first: the library takes threads from the OpenMP runtime that torch has loaded.
-import torch  # noqa: F401
+import torch
 
 from ftwt.errors import FtwtError
 from ftwt.runtime.native import structs
@@ -80,6 +80,17 @@ def team_size(threads: int) -> int:
     """How many threads share the work where so many are asked for; 0 without the library."""
     library = load()
     return int(library.calls.ftwt_team_size(threads)) if library is not None else 0
+
+
+def peak() -> float | None:
+    """The most that torch's threads multiply and add with this instruction set, in 10^9 MACs/s.
+
+    Measured in some milliseconds, in registers alone; None without the library.
+    """
+    library, instructions = load(), instruction_set()
+    if library is None or instructions is None:
+        return None
+    return float(library.calls.ftwt_peak(instructions.encode(), torch.get_num_threads()))
 
 
 def force(name: str | None) -> None:
@@ -154,5 +165,7 @@ def _declare(library: ctypes.CDLL) -> None:
         ctypes.c_void_p,
         ctypes.c_int,
     )
+    library.ftwt_peak.restype = ctypes.c_double
+    library.ftwt_peak.argtypes = (ctypes.c_char_p, ctypes.c_int)
     library.ftwt_release.restype = None
     library.ftwt_release.argtypes = (ctypes.c_void_p,)

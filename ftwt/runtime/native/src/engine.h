@@ -102,6 +102,8 @@ typedef struct ftwt_kernels {
     int32_t lanes;
     int32_t share; /* inputs of a group, in a layout of few positions */
     int (*supported)(void);
+    /* Multiplies and adds in registers alone; returns how many MACs. */
+    int64_t (*multiply)(int rounds);
     /* Fills in a convolution's layout; zero on success. */
     int (*arrange)(ftwt_layout *layout, const ftwt_program *program, const ftwt_step *step);
     /* The most filters that a kernel makes at once, of so many vectors each. */
@@ -113,6 +115,9 @@ typedef struct ftwt_kernels {
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;
+
+/* Those of an instruction set, null if this processor has it not. */
+const ftwt_kernels *ftwt_kernels_of(const char *set);
 
 static inline float *ftwt_plane(const struct ftwt_plan *plan, int value, int sample, int channel) {
     const ftwt_value *v = &plan->program.value[value];

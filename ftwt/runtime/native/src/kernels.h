@@ -32,11 +32,28 @@ enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 #include "gate.h"
 #include "planes.h"
 
+/* Sums enough that none waits for the one before. */
+enum { PEAK_SUMS = REGISTERS == 32 ? 24 : 12 };
+
+static int64_t multiply(int rounds) {
+    vec sum[PEAK_SUMS];
+    for (int i = 0; i < PEAK_SUMS; i++) sum[i] = splat((float)i);
+    const vec by = splat(0.5f), more = splat(1);
+    for (int round = 0; round < rounds; round++)
+#pragma GCC unroll 24
+        for (int i = 0; i < PEAK_SUMS; i++) sum[i] = sum[i] * by + more;
+    vec all = splat(0);
+    for (int i = 0; i < PEAK_SUMS; i++) all += sum[i];
+    /* All sums are near 2: never so few that the work is left undone. */
+    return sum_of(all) > 0 ? (int64_t)rounds * PEAK_SUMS * LANES : 0;
+}
+
 const ftwt_kernels TABLE_NAME = {
     .name = NAME,
     .lanes = LANES,
     .share = SHARE,
     .supported = supported,
+    .multiply = multiply,
     .arrange = arrange,
     .filters = FILTERS,
     .masked_vectors = MASKED_VECTORS,

@@ -33,6 +33,12 @@ const char *ftwt_sets_known(void) {
     return names;
 }
 
+const ftwt_kernels *ftwt_kernels_of(const char *set) {
+    for (int i = 0; i < KNOWN; i++)
+        if (strcmp(known[i]->name, set) == 0 && known[i]->supported()) return known[i];
+    return 0;
+}
+
 /* Zeroed, aligned to a cache line, released with the plan. */
 static void *allocate(ftwt_plan *plan, int64_t count, int64_t size) {
     char *memory = calloc((size_t)(count * size) + sizeof(void *) + LINE, 1);
@@ -150,9 +156,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
 int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan) {
     *plan = 0;
     if (threads < 1 || !ftwt_holds(program)) return FTWT_PROGRAM;
-    const ftwt_kernels *kernels = 0;
-    for (int i = 0; i < KNOWN && !kernels; i++)
-        if (strcmp(known[i]->name, set) == 0 && known[i]->supported()) kernels = known[i];
+    const ftwt_kernels *kernels = ftwt_kernels_of(set);
     if (!kernels) return FTWT_PROGRAM;
     ftwt_plan *new = calloc(1, sizeof *new);
     if (!new) return FTWT_MEMORY;

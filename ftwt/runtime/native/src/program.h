@@ -125,6 +125,9 @@ int ftwt_run(
     int64_t *nanoseconds,    /* by step, or null */
     int threads
 );
+/* The most that so many threads multiply and add in registers, in MACs a nanosecond; 0 if this
+ * processor has no such set. */
+double ftwt_peak(const char *set, int threads);
 void ftwt_release(ftwt_plan *plan);
 
 #endif
