@@ -61,5 +61,5 @@ IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 class Upside:
-    def __call__(self, logits, *, training=False):
+    def weights(self, logits, *, training=False):
         return (logits < 0).to(logits.dtype)

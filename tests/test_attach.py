@@ -228,8 +228,6 @@ def test_losses_say_what_they_need(model):
         losses.CrossEntropy()(trace)
     with pytest.raises(ftwt.FtwtError, match="no gradient reaches the gates"):
         losses.MacBudget(0.5)(trace)
-    with pytest.raises(ftwt.FtwtError, match="GateBCE is given 2 times"):
-        losses.GateBCE() + losses.GateBCE()
     pruning = ftwt.Pruning(gates.Oracle())
     oracle = ftwt.attach(backbones.resnet8(), pruning, example=EXAMPLE)
     with pytest.raises(ftwt.FtwtError, match="oracles, which have no logits"):

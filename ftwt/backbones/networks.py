@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ftwt import backbones
 from ftwt.backbones._build import check_num_classes
 from ftwt.errors import FtwtError
-from ftwt.io.registry import networks_by
+from ftwt.io.registry import found, is_qualified, made_by, networks_by
 
 # Each value takes the number of classes.
 _CIFAR: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
@@ -56,19 +56,24 @@ def names() -> tuple[str, ...]:
 
 
 @networks_by
-def build(name: str, *, num_classes: int | None = None) -> nn.Module:
+def build(name: str | Callable[..., nn.Module], *, num_classes: int | None = None) -> nn.Module:
     """A new network with random weights, in training mode.
 
     Args:
-        name: one of `names()`, or `torchvision:NAME`, or `timm:NAME`.
+        name: one of `names()`, or `torchvision:NAME`, or `timm:NAME`; or a function that makes the
+            network, or `module:function` of one that `ftwt.register` knows.
         num_classes: width of the classifier; by default that of the data (10, 100 or 1000).
 
     >>> build("cifar100-resnet20").fc.out_features
     100
     """
-    source, model = _resolve(name)
     if num_classes is not None:
         check_num_classes(f"networks.build({name!r})", num_classes)
+    if callable(name):
+        return made_by(name, num_classes)
+    if is_qualified(name):
+        return made_by(found(name, "networks"), num_classes)
+    source, model = _resolve(name)
     match source:
         case "cifar10":
             return _CIFAR[model](num_classes or 10)

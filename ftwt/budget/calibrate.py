@@ -11,7 +11,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
-from ftwt.gates import Oracle
+from ftwt.gates.interface import is_oracle
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.inspection import Loader, check_gated
 
@@ -95,7 +95,7 @@ def calibrate(
 
 def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float]) -> Gated:
     _check_rising(loader, reductions)
-    if isinstance(model.pruning.gate, Oracle):
+    if is_oracle(model.pruning.gate):
         raise FtwtError(
             "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
             "ftwt.solve"

@@ -236,7 +236,7 @@ class _Outcome:
         masks: dict[str, Tensor] = {}
 
         def decide(site: str, features: Tensor) -> Tensor:
-            masks[site] = rule(features)
+            masks[site] = rule.keep(features)
             return masks[site]
 
         output = model.decided(decide, images)

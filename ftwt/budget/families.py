@@ -1,7 +1,7 @@
 """Target rules that nest: many masses over one site from one ranking of its channels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.targets import HeatmapMass, Ranking, RankingTarget, Score, Target, TopK
+from ftwt.targets import Adjustable, Ranking, RankingTarget, Score, Target
 from ftwt.targets.interface import rank
 
 
@@ -39,7 +39,7 @@ class Family:
         `rankings` holds what is ranked already, so that families of one score share it.
         """
         if not self._ranking_rules:
-            return self.rules[0](features).to(torch.int16)
+            return self.rules[0].keep(features).to(torch.int16)
         score = self._ranking_rules[0].score
         if score not in rankings:
             rankings[score] = rank(features, score)
@@ -71,13 +71,7 @@ def families(rules: Sequence[Target]) -> tuple[Family, ...]:
 
 def split(rule: Target) -> tuple[Target, float]:
     """A rule as a base and how much it keeps: rules of one base nest as the amount rises."""
-    match rule:
-        case HeatmapMass():
-            return replace(rule, mass=1.0), rule.mass
-        case TopK():
-            return replace(rule, fraction=1.0), rule.fraction
-        case _:
-            return rule, 1.0
+    return (rule.with_amount(1.0), rule.amount) if isinstance(rule, Adjustable) else (rule, 1.0)
 
 
 def with_amount(base: Target, amount: float) -> Target:
@@ -86,16 +80,12 @@ def with_amount(base: Target, amount: float) -> Target:
     Raises:
         FtwtError: the base has no amount that could be chosen.
     """
-    match base:
-        case HeatmapMass():
-            return replace(base, mass=amount)
-        case TopK():
-            return replace(base, fraction=amount)
-        case _:
-            raise FtwtError(
-                f"solve: {base!r} keeps no amount that could be chosen; "
-                "give Pruning a target of targets.HeatmapMass or targets.TopK"
-            )
+    if not isinstance(base, Adjustable):
+        raise FtwtError(
+            f"solve: {base!r} keeps no amount that could be chosen; "
+            "give Pruning a target of targets.HeatmapMass or targets.TopK"
+        )
+    return base.with_amount(amount)
 
 
 def check_distinct(rules: Sequence[Target], called: str) -> None:
@@ -119,13 +109,7 @@ def check_distinct(rules: Sequence[Target], called: str) -> None:
 
 
 def _short(rule: Target) -> str:
-    match rule:
-        case HeatmapMass():
-            return f"mass {rule.mass:g}"
-        case TopK():
-            return f"fraction {rule.fraction:g}"
-        case _:
-            return repr(rule)
+    return f"{rule.amount_name} {rule.amount:g}" if isinstance(rule, Adjustable) else repr(rule)
 
 
 def _amount(entry: tuple[float, int, Target]) -> tuple[float, int]:

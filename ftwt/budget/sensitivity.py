@@ -95,7 +95,7 @@ def _losses(
                     def alone(
                         site: str, features: Tensor, name: str = name, rule: Target = rule
                     ) -> Tensor | None:
-                        return rule(features) if site == name else None
+                        return rule.keep(features) if site == name else None
 
                     output = model.decided(alone, images)
                     total[place] += float(F.cross_entropy(output, labels, reduction="sum"))

@@ -1,6 +1,6 @@
 """From a budget to the mass, or the mass for each layer, that meets it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
 from ftwt.losses.classification import right_answers
-from ftwt.targets import PerSite, Target
+from ftwt.targets import PerSite, Target, rule_of
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, pairs
 
@@ -43,7 +43,7 @@ class Solution:
     dense_accuracy: float
     images: int
     amounts: Mapping[str, float]
-    target: Target | PerSite
+    target: Target
     pruning: Pruning
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def solve(
     check_calibration(model, loader, reduction, "solve")
     if convention not in ("exact", "paper"):
         raise FtwtError(f"solve: convention={convention!r} is unknown; use 'exact' or 'paper'")
-    profile = Profile(model, loader, _base(model.pruning), convention)
+    profile = Profile(model, loader, _base(model.pruning, model.sites), convention)
     check_images(profile.images, "solve")
     if reduction > float(profile.curve.max()):
         raise FtwtError(_out_of_reach(profile, reduction, float(profile.curve.max())))
@@ -107,7 +107,7 @@ def solve(
     if sequential and best.reduction < reduction - _FAR:
         raise FtwtError(_out_of_reach(profile, reduction, best.reduction))
     rules = {name: profile.rules[level] for name, level in best.levels.items()}
-    target: Target | PerSite = PerSite(rules) if per_layer else next(iter(rules.values()))
+    target: Target = PerSite(rules) if per_layer else next(iter(rules.values()))
     return Solution(
         asked=reduction,
         convention=convention,
@@ -170,7 +170,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
 
             def decide(site: str, features: Tensor, masks: dict[str, Tensor] = masks) -> Tensor:
                 if follow:
-                    masks[site] = profile.rules[levels[site]](features)
+                    masks[site] = profile.rules[levels[site]].keep(features)
                 return masks[site]
 
             output = model.decided(decide, images.to(device))
@@ -182,11 +182,9 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
     return _Try(levels, reduction, right / profile.images)
 
 
-def _base(pruning: Pruning) -> Target:
+def _base(pruning: Pruning, sites: Iterable[str]) -> Target:
     """The rule whose amount is to be found."""
-    if not isinstance(pruning.target, PerSite):
-        return split(pruning.target)[0]
-    bases = {split(rule)[0] for rule in pruning.target.rules.values()}
+    bases = {split(rule_of(pruning.target, site))[0] for site in sites}
     if len(bases) > 1:
         raise FtwtError(
             "solve: the model's targets differ from site to site in more than their mass; "

@@ -12,13 +12,11 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gated.sizes import precision, shapes_of
-from ftwt.gates.untrained import Fixed
 from ftwt.graph.insertion import compile_graph, insert_gates
 from ftwt.graph.liveness import Liveness
-from ftwt.graph.sites import Candidate, Where, candidates, choose, shape_of
+from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose, shape_of
 from ftwt.graph.tracing import trace
 from ftwt.macs import plan
-from ftwt.targets.per_site import PerSite
 
 
 def attach(
@@ -117,13 +115,12 @@ def _check_options(pruning: Any, where: Any, leaves: Any) -> None:
 
 def _check_per_site(pruning: Pruning, sites: list[str]) -> None:
     """Masks and targets for sites that do not exist would be left out without a word."""
-    masks = pruning.gate.masks if isinstance(pruning.gate, Fixed) else ()
-    rules = pruning.target.rules if isinstance(pruning.target, PerSite) else ()
-    for what, named in (("gates.Fixed has a mask", masks), ("targets.PerSite has a rule", rules)):
+    for what, part in (("a mask", pruning.gate), ("a rule", pruning.target)):
+        named = part.named_sites if isinstance(part, NamesSites) else ()
         unknown = [name for name in named if name not in sites]
         if unknown:
             raise FtwtError(
-                f"attach: {what} for {unknown[0]!r}, which is no site; "
+                f"attach: {type(part).__name__} has {what} for {unknown[0]!r}, which is no site; "
                 f"the sites are {', '.join(sites)}"
             )
 

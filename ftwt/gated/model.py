@@ -16,7 +16,7 @@ from ftwt.gated.explain import Explanation, explain
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import Decide, Decided, Recorder, SiteGate
 from ftwt.gated.trace import Trace
-from ftwt.gates.untrained import Oracle
+from ftwt.gates.interface import is_oracle
 from ftwt.macs import Plan
 
 
@@ -110,7 +110,7 @@ class Gated(nn.Module):
         rules = {gate.site.name: gate.target for gate in self._site_gates()}
 
         def keep(site: str, features: Tensor) -> None:
-            found[site] = rules[site](features)
+            found[site] = rules[site].keep(features)
 
         source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
         devices = {one.device for one in inputs if one.is_cuda}
@@ -135,7 +135,7 @@ class Gated(nn.Module):
         return Recorder(targets=targets, given=self.dense_targets(*inputs))
 
     def _asks_oracle_of_dense(self) -> bool:
-        return self.pruning.target_source != "masked" and isinstance(self.pruning.gate, Oracle)
+        return self.pruning.target_source != "masked" and is_oracle(self.pruning.gate)
 
     def decided(self, decide: Decide, *inputs: Tensor) -> Any:
         """Run the network with masks that `decide` gives in place of the gates.

@@ -9,10 +9,15 @@ from ftwt.gates.interface import Estimator, Gate
 from ftwt.gates.pooled_linear import PooledLinear
 from ftwt.targets.heatmap_mass import HeatmapMass
 from ftwt.targets.interface import Target
-from ftwt.targets.per_site import PerSite
 
 Coupling = Literal["decoupled", "joint"]
 TargetSource = Literal["masked", "dense", "teacher"]
+
+_KINDS = {
+    "gate": (Gate, "build(site) and macs(live, site)"),
+    "target": (Target, "keep(features)"),
+    "estimator": (Estimator, "weights(logits, training=)"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,13 @@ class Pruning:
     """
 
     gate: Gate = field(default_factory=PooledLinear)
-    target: Target | PerSite = field(default_factory=lambda: HeatmapMass(0.9))
+    target: Target = field(default_factory=lambda: HeatmapMass(0.9))
     coupling: Coupling = "decoupled"
     estimator: Estimator = field(default_factory=Hard)
     target_source: TargetSource = "masked"
 
     def __post_init__(self) -> None:
-        kinds = (("gate", Gate), ("target", Target | PerSite), ("estimator", Estimator))
-        for name, kind in kinds:
+        for name, (kind, methods) in _KINDS.items():
             part = getattr(self, name)
             # A class has its instances' methods, too, so the protocol would take it.
             if isinstance(part, type):
@@ -46,9 +50,10 @@ class Pruning:
                     f"{part.__name__}(...)"
                 )
             if not isinstance(part, kind):
+                came = " ".join(repr(part).split())
                 raise FtwtError(
-                    f"Pruning: {name}={part!r} is no {name}; give an instance, such as "
-                    f"{name}={getattr(Pruning(), name)!r}"
+                    f"Pruning: {name}={came} is no {name}, which has {methods}; give an instance, "
+                    f"such as {name}={getattr(Pruning(), name)!r}"
                 )
         if self.coupling not in ("decoupled", "joint"):
             raise FtwtError(

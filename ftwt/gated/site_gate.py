@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.trace import SiteTrace
-from ftwt.gates.estimators import Hard
-from ftwt.gates.interface import ReadsMaxima
-from ftwt.gates.untrained import Oracle
+from ftwt.gates.interface import ReadsMaxima, has_constant_weights, is_oracle
 from ftwt.graph import operations
 from ftwt.graph.sites import SiteShape
-from ftwt.targets.interface import RankingTarget, Target, channel_scores
-from ftwt.targets.per_site import PerSite
+from ftwt.targets.interface import RankingTarget, Target, channel_scores, rule_of
 
 
 class Recorder:
@@ -32,7 +29,7 @@ class Recorder:
 
     def target(self, site: str, rule: Target, features: Tensor) -> Tensor:
         """The target of a site: given, or by the rule."""
-        return rule(features.detach()) if self.given is None else self.given[site]
+        return rule.keep(features.detach()) if self.given is None else self.given[site]
 
     def rank_later(self, site: str, rule: RankingTarget, scores: Tensor) -> None:
         """Leave a site's target to `finish`, which ranks alike sites in one go."""
@@ -44,7 +41,7 @@ class Recorder:
         for group in self._waiting.values():
             sites, rules, scores = zip(*group, strict=True)
             # A target does not depend on the batch, so sites can share one.
-            targets = rules[0](torch.cat(scores)).split([len(one) for one in scores])
+            targets = rules[0].keep(torch.cat(scores)).split([len(one) for one in scores])
             for site, target in zip(sites, targets, strict=True):
                 self.sites[site] = self.sites[site]._replace(target=target)
         self._waiting.clear()
@@ -73,8 +70,7 @@ class SiteGate(nn.Module):
         self.site = site
         self.pruning = pruning
         self.gate = pruning.gate.build(site)
-        rule = pruning.target
-        self.target: Target = rule.of(site.name) if isinstance(rule, PerSite) else rule
+        self.target = rule_of(pruning.target, site.name)
         self.threshold = 0.0
 
     def forward(
@@ -95,10 +91,10 @@ class SiteGate(nn.Module):
             return features if mask is None else _masked(features, mask)
         pruning = self.pruning
         target, logits, maxima = None, None, None
-        oracle = isinstance(pruning.gate, Oracle)
+        oracle = is_oracle(pruning.gate)
         rule = self.target
         if oracle and recorder is None:
-            target = rule(features.detach())
+            target = rule.keep(features.detach())
         elif recorder is not None and (oracle or recorder.targets):
             if oracle or recorder.given is not None or not isinstance(rule, RankingTarget):
                 target = recorder.target(self.site.name, rule, features)
@@ -115,7 +111,7 @@ class SiteGate(nn.Module):
         else:
             logits = self.gate(self._read(inputs, recorder))
             shifted = logits - self.threshold if self.threshold else logits
-            weight = pruning.estimator(shifted, training=self.training)
+            weight = pruning.estimator.weights(shifted, training=self.training)
         masked = _masked_relu(given, features, weight) if fused else _masked(features, weight)
         if recorder is not None:
             recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
@@ -129,7 +125,7 @@ class SiteGate(nn.Module):
         where a hook watches the ReLU. A compiler fuses by itself.
         """
         plain = relu is True or (type(relu) is nn.ReLU and not operations.hooked(relu))
-        constant = isinstance(self.pruning.estimator, Hard) or not torch.is_grad_enabled()
+        constant = has_constant_weights(self.pruning.estimator) or not torch.is_grad_enabled()
         return plain and constant and not torch.compiler.is_compiling()
 
     def _read(self, inputs: Tensor, recorder: Recorder | None) -> Tensor:

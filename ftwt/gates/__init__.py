@@ -6,6 +6,7 @@ Imports errors and graph; targets and losses are unknown to it.
 from ftwt.gates.bottleneck import Bottleneck
 from ftwt.gates.by_cost import ByCost
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
+from ftwt.gates.forms import AffineForm, TableForm
 from ftwt.gates.interface import Estimator, Gate
 from ftwt.gates.narrowed import Narrowed
 from ftwt.gates.pooled_linear import PooledLinear
@@ -13,6 +14,7 @@ from ftwt.gates.untrained import Fixed, Oracle, Random
 from ftwt.graph.sites import SiteShape
 
 __all__ = [
+    "AffineForm",
     "Bottleneck",
     "ByCost",
     "Estimator",
@@ -26,4 +28,5 @@ __all__ = [
     "Random",
     "SiteShape",
     "StraightThrough",
+    "TableForm",
 ]

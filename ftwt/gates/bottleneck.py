@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
-from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
+from ftwt.gates.pooling import Normalize, Pool, check_pooling
 from ftwt.graph.sites import SiteShape
 
 
@@ -55,8 +55,12 @@ class _Bottleneck(nn.Module):
         return self.spec.pool == "max"
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
-        pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
-        kind = inputs.device.type if not inputs.is_meta else "cpu"
-        with torch.autocast(kind, enabled=False):
-            logits: Tensor = self.layers(pooled.to(next(self.parameters()).dtype))
-        return logits
+        return self.form()(inputs)
+
+    def form(self) -> AffineForm:
+        """See `HasForm`."""
+        first, last = self.layers[0], self.layers[2]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        hidden = first.weight, first.bias
+        return AffineForm(self.spec.pool, self.spec.normalize, last.weight, last.bias, hidden)

@@ -8,8 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import Gate
-from ftwt.gates.untrained import Oracle
+from ftwt.gates.interface import Gate, is_oracle
 from ftwt.graph.sites import SiteShape
 
 
@@ -39,7 +38,7 @@ class ByCost:
                 "may cost, for example 0.1"
             )
         for name, spec in (("gate", self.gate), ("otherwise", self.otherwise)):
-            if isinstance(spec, type) or not isinstance(spec, Gate) or isinstance(spec, Oracle):
+            if isinstance(spec, type) or not isinstance(spec, Gate) or is_oracle(spec):
                 raise FtwtError(
                     f"ByCost: {name}={spec!r} cannot be chosen by cost; give gates that predict, "
                     "for example ByCost(gates.PooledLinear(), gates.Bottleneck(8))"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,11 +15,16 @@ from ftwt.errors import FtwtError
 class Hard:
     """Threshold without gradient, as in FTWT: the task's loss never reaches the gate."""
 
-    def __call__(
+    compares: ClassVar[bool] = True
+    constant: ClassVar[bool] = True
+
+    def weights(
         self, logits: Float[Tensor, "B C"], *, training: bool = False
     ) -> Float[Tensor, "B C"]:
         """Return [logit > 0], that is [sigmoid(logit) > 0.5]."""
         return _step(logits)
+
+    __call__ = weights
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,15 @@ class StraightThrough:
     (arXiv 1308.3432).
     """
 
-    def __call__(
+    compares: ClassVar[bool] = True
+
+    def weights(
         self, logits: Float[Tensor, "B C"], *, training: bool = False
     ) -> Float[Tensor, "B C"]:
         """Return [logit > 0] with the gradient of sigmoid(logit)."""
         return _straight_through(_step(logits), logits)
+
+    __call__ = weights
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,15 @@ class Gumbel:
 
     temperature: float = 1.0
 
+    compares: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
             raise FtwtError(
                 f"Gumbel: temperature={self.temperature!r}; give a positive number, for example 1.0"
             )
 
-    def __call__(
+    def weights(
         self, logits: Float[Tensor, "B C"], *, training: bool = False
     ) -> Float[Tensor, "B C"]:
         """Return a mask drawn with probabilities sigmoid(logit); in evaluation [logit > 0]."""
@@ -66,6 +78,8 @@ class Gumbel:
         uniform = torch.rand(logits.shape, device=logits.device).clamp(1e-6, 1 - 1e-6)
         noisy = logits + torch.logit(uniform)
         return _straight_through(_step(noisy), noisy / self.temperature)
+
+    __call__ = weights
 
 
 def _step(logits: Tensor) -> Tensor:

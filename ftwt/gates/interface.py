@@ -36,14 +36,65 @@ class ReadsMaxima(Protocol):
 
 
 @runtime_checkable
+class AnswersTarget(Protocol):
+    """A gate that may answer with the target itself: its module is not called then."""
+
+    @property
+    def answers_target(self) -> bool:
+        """Whether it does. It reads the output that a gate should save, so nothing can skip."""
+        ...
+
+
+def is_oracle(gate: Gate) -> bool:
+    """Whether a gate answers with the target itself."""
+    return isinstance(gate, AnswersTarget) and gate.answers_target
+
+
+@runtime_checkable
+class ChoosesGate(Protocol):
+    """A gate that is another one at each site."""
+
+    def chosen(self, site: SiteShape) -> Gate:
+        """The gate that `site` gets."""
+        ...
+
+
+@runtime_checkable
 class Estimator(Protocol):
     """Turns logits into the weights that multiply a site's output."""
 
-    def __call__(
+    def weights(
         self, logits: Float[Tensor, "B C"], *, training: bool = False
     ) -> Float[Tensor, "B C"]:
-        """Return weights whose forward value is exactly 0 or 1, NaN where the logit is NaN.
-
-        Out of training the answer is [logit > 0], without anything random.
-        """
+        """Return weights whose forward value is exactly 0 or 1, NaN where the logit is NaN."""
         ...
+
+
+@runtime_checkable
+class ComparesWithZero(Protocol):
+    """An estimator that may say that it is a plain threshold, which kernels know."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether its answer out of training is [logit > 0], without anything random."""
+        ...
+
+
+@runtime_checkable
+class HasConstantWeights(Protocol):
+    """An estimator that may say that no gradient passes it."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether its weights never require gradient."""
+        ...
+
+
+def compares_with_zero(estimator: Estimator) -> bool:
+    """Whether an estimator is, out of training, [logit > 0]."""
+    return isinstance(estimator, ComparesWithZero) and estimator.compares
+
+
+def has_constant_weights(estimator: Estimator) -> bool:
+    """Whether no gradient ever passes an estimator."""
+    return isinstance(estimator, HasConstantWeights) and estimator.constant

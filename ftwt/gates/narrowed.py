@@ -9,16 +9,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.bottleneck import Bottleneck, _Bottleneck
+from ftwt.gates.forms import AffineForm, TableForm, form_of
 from ftwt.gates.interface import Gate
-from ftwt.gates.pooled_linear import PooledLinear, _PooledLinear
 from ftwt.gates.pooling import POOLS
-from ftwt.gates.untrained import Fixed, Random, _Table
 from ftwt.graph.channels import Spread
 from ftwt.graph.sites import SiteShape
-
-# Gates that need no more than the rows of the outputs that are left.
-_KNOWN = (PooledLinear, Bottleneck, Fixed, Random)
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,8 @@ class Part:
     """A site's gate in the whole network, and which of its inputs and outputs are left, in order.
 
     `in_channels`, `out_channels` and `macs` are the site's in the whole network; the channels that
-    are not left were zero there.
+    are not left were zero there. With `sheds` the gate does without the outputs that are not left,
+    and costs nothing for them.
     """
 
     gate: Gate
@@ -35,6 +31,7 @@ class Part:
     macs: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    sheds: bool = True
 
     def whole(self, name: str) -> SiteShape:
         """The site in the whole network."""
@@ -72,10 +69,10 @@ class Narrowed:
         return _Narrowed(self.part(site), site.name)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
-        """MACs of the gate with the outputs that are left; of the whole one if it is a stranger."""
+        """MACs of the gate with the outputs that are left; of the whole one if it sheds none."""
         part = self.part(site)
         shape = part.whole(site.name)
-        if isinstance(part.gate, _KNOWN):
+        if part.sheds:
             shape = shape._replace(out_channels=site.out_channels)
         return part.gate.macs(live, shape)
 
@@ -87,7 +84,7 @@ class _Narrowed(nn.Module):
         indices = [place.get(channel, -1) for channel in range(part.in_channels)]
         self.spread = Spread(indices, rank=3)
         self.register_buffer("outputs", torch.tensor(part.outputs), persistent=False)
-        self.picks = not isinstance(part.gate, _KNOWN)
+        self.picks = not part.sheds
         self.take(part.gate.build(part.whole(site)))
 
     def take(self, whole: nn.Module) -> None:
@@ -97,30 +94,45 @@ class _Narrowed(nn.Module):
             _keep(self.gate, self.get_buffer("outputs"))
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
-        if isinstance(self.gate, (_PooledLinear, _Bottleneck)):
+        form = form_of(self.gate)
+        if isinstance(form, AffineForm):
             # It pools again, which leaves one number as it is.
-            inputs = POOLS[self.gate.spec.pool](inputs)[..., None]
+            inputs = POOLS[form.pool](inputs)[..., None]
         whole = self.spread(inputs.flatten(2)).view(len(inputs), -1, *inputs.shape[2:])
         logits: Tensor = self.gate(whole)
         return logits.index_select(1, self.get_buffer("outputs")) if self.picks else logits
 
 
+def can_shed(gate: nn.Module) -> bool:
+    """Whether a gate's outputs are rows of its own tensors, so that it can do without some."""
+    return len(_rows(gate)) > 0
+
+
 def _keep(gate: nn.Module, outputs: Tensor) -> None:
-    """Leave a gate of `_KNOWN` with these outputs alone."""
-    match gate:
-        case _PooledLinear():
-            gate.linear = _rows(gate.linear, outputs)
-        case _Bottleneck():
-            last = gate.layers[2]
-            assert isinstance(last, nn.Linear)
-            gate.layers[2] = _rows(last, outputs)
-        case _Table():
-            gate.logits = gate.get_buffer("logits")[:, outputs]
+    """Leave a gate that can shed with these outputs alone."""
+    for owner, name, tensor, dim in _rows(gate):
+        kept = tensor.detach().index_select(dim, outputs.to(tensor.device))
+        setattr(owner, name, nn.Parameter(kept) if isinstance(tensor, nn.Parameter) else kept)
+        if isinstance(owner, nn.Linear):
+            owner.out_features = len(outputs)
 
 
-def _rows(layer: nn.Linear, outputs: Tensor) -> nn.Linear:
-    outputs = outputs.to(layer.weight.device)
-    layer.weight = nn.Parameter(layer.weight.detach()[outputs])
-    layer.bias = nn.Parameter(layer.bias.detach()[outputs])
-    layer.out_features = len(outputs)
-    return layer
+def _rows(gate: nn.Module) -> list[tuple[nn.Module, str, Tensor, int]]:
+    """Where a gate holds what makes its outputs: module, name, tensor, and dimension of outputs.
+
+    Empty where it does not tell, or computes that from other tensors.
+    """
+    wanted: list[tuple[Tensor, int]] = []
+    match form_of(gate):
+        case AffineForm() as form:
+            wanted = [(form.weight, 0), (form.bias, 0)]
+        case TableForm(logits):
+            wanted = [(logits, 1)]
+    found = [
+        (owner, name, tensor, dim)
+        for tensor, dim in wanted
+        for owner in gate.modules()
+        for name, own in (*owner._parameters.items(), *owner._buffers.items())
+        if own is tensor
+    ]
+    return found if len(found) == len(wanted) else []

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
-from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize
+from ftwt.gates.pooling import Normalize, Pool, check_pooling
 from ftwt.graph.sites import SiteShape
 
 
@@ -56,10 +56,8 @@ class _PooledLinear(nn.Module):
         return self.spec.pool == "max"
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
-        pooled = summarize(inputs, self.spec.pool, self.spec.normalize)
-        # Outside autocast: rounding logits to half precision would flip masks near zero.
-        # Tensors without data (meta) have no autocast to leave.
-        kind = inputs.device.type if not inputs.is_meta else "cpu"
-        with torch.autocast(kind, enabled=False):
-            logits: Tensor = self.linear(pooled.to(self.linear.weight.dtype))
-        return logits
+        return self.form()(inputs)
+
+    def form(self) -> AffineForm:
+        """See `HasForm`."""
+        return AffineForm(self.spec.pool, self.spec.normalize, self.linear.weight, self.linear.bias)

@@ -3,13 +3,14 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gates.forms import TableForm
 from ftwt.graph.sites import SiteShape
 
 Mask: TypeAlias = Tensor | Sequence[bool] | Sequence[Sequence[bool]]
@@ -25,6 +26,8 @@ class Oracle:
     It reads the site's own output, which no real gate can, so it tells what a target rule would
     save and cost before any training.
     """
+
+    answers_target: ClassVar[bool] = True
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return an empty module; the site asks its target rule instead."""
@@ -51,6 +54,11 @@ class Fixed:
 
     def __hash__(self) -> int:
         return hash(tuple(self.masks.items()))
+
+    @property
+    def named_sites(self) -> tuple[str, ...]:
+        """The sites that have a mask."""
+        return tuple(self.masks)
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return a module that holds the site's mask."""
@@ -116,6 +124,10 @@ class _Table(nn.Module):
         super().__init__()
         self.cycle, self.name = cycle, name
         self.register_buffer("logits", table.float() - 0.5, persistent=False)
+
+    def form(self) -> TableForm:
+        """See `HasForm`."""
+        return TableForm(self.get_buffer("logits"), self.cycle)
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         logits = self.get_buffer("logits")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import fx, nn
 
@@ -23,6 +23,16 @@ class SiteShape(NamedTuple):
     in_channels: int
     out_channels: int
     macs: int
+
+
+@runtime_checkable
+class NamesSites(Protocol):
+    """A component with settings for single sites: a stray name would be left out without a word."""
+
+    @property
+    def named_sites(self) -> Collection[str]:
+        """The sites that it names."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def described(model: nn.Module) -> dict[str, Any]:
     match model:
         case Gated():
             return {
-                "pruning": specs.to_json(model.pruning),
+                "pruning": specs.rebuildable(model.pruning),
                 "sites": list(model.sites),
                 "thresholds": model.thresholds,
                 "knots": [asdict(knot) for knot in model.knots],
@@ -34,7 +34,7 @@ def described(model: nn.Module) -> dict[str, Any]:
                 for place, one in enumerate(model.gated)
             ]
             return {
-                "policy": specs.to_json(model.policy),
+                "policy": specs.rebuildable(model.policy),
                 "knots": [asdict(knot) for knot in model.knots],
                 "settings": settings,
                 "copies": _copies(model.state_dict()),

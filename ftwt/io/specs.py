@@ -1,7 +1,9 @@
 """Specifications to JSON and back: frozen dataclasses, by the name of their type."""
 
 import dataclasses
+import inspect
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ftwt import gates, losses, targets
@@ -11,7 +13,8 @@ from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Temperature
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
-from ftwt.io.registry import name_of, register, registered
+from ftwt.io.registry import check_registered, found, register
+from ftwt.losses.interface import Named
 
 for _kind in (
     Pruning, Knot, Policy, Margin, Confidence, Entropy, Temperature,
@@ -20,22 +23,33 @@ for _kind in (
     gates.Narrowed, Part,
     gates.Hard, gates.StraightThrough, gates.Gumbel,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
-    losses.MacBudget,
+    losses.MacBudget, Named,
 ):  # fmt: skip
     register(_kind)
 
+# Keys with a meaning, which a plain mapping must not have.
+_MARKS = {"type", "function", "mapping"}
+
 
 def to_json(value: Any) -> Any:
-    """A specification as plain JSON values; `from_json` gives back an equal one."""
+    """A specification as plain JSON values; `from_json` gives back an equal one.
+
+    Raises:
+        FtwtError: `from_json` could not, as something is not registered or no specification.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": name_of(type(value)), **fields}
+        fields = [one.name for one in dataclasses.fields(value) if one.init]
+        held = {name: to_json(getattr(value, name)) for name in fields}
+        return {"type": check_registered(type(value)), **held}
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        plain = {key: to_json(item) for key, item in value.items()}
+        return plain if not _MARKS & set(plain) else {"mapping": list(map(list, plain.items()))}
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if inspect.isroutine(value) or isinstance(value, type):
+        return {"function": check_registered(value)}
     raise FtwtError(
         f"to_json: {type(value).__name__} is not a specification; use frozen dataclasses of "
         "numbers, strings, tuples and other specifications"
@@ -47,12 +61,23 @@ def recorded(value: Any) -> Any:
     return json.loads(json.dumps(to_json(value)))
 
 
-def renewed(found: Any) -> Any:
+def rebuildable(value: Any) -> Any:
+    """A specification as it stands in a file that is to be loaded.
+
+    Raises:
+        FtwtError: it could not be.
+    """
+    said = recorded(value)
+    from_json(said)
+    return said
+
+
+def renewed(held: Any) -> Any:
     """What a file says, with the fields that specifications got since it was written."""
     try:
-        return recorded(from_json(found))
+        return recorded(from_json(held))
     except FtwtError:
-        return found
+        return held
 
 
 def from_json(value: Any) -> Any:
@@ -65,14 +90,13 @@ def from_json(value: Any) -> Any:
         return tuple(from_json(item) for item in value)
     if not isinstance(value, dict):
         return value
-    if "type" not in value:
+    if "mapping" in value:
+        return {key: from_json(item) for key, item in value["mapping"]}
+    if isinstance(value.get("function"), str):
+        return found(value["function"])
+    if not isinstance(value.get("type"), str):
         return {key: from_json(item) for key, item in value.items()}
-    known = registered()
-    kind = known.get(value["type"])
-    if kind is None:
-        raise FtwtError(
-            f"from_json: unknown type {value['type']!r}; known are {', '.join(sorted(known))}"
-        )
+    kind = found(value["type"])
     fields = {key: from_json(item) for key, item in value.items() if key != "type"}
     try:
         return kind(**fields)

@@ -24,8 +24,9 @@ _FORMAT = 1
 class Card:
     """What a file says of its model, beside the weights.
 
-    `network` is a name of `ftwt.networks`, or None for a network of the user's own, which `load`
-    then has to be given. `mean` and `std` are those of the pixels that it was trained on.
+    `network` is a name of `ftwt.networks` or of a registered factory (or that function itself), or
+    None for any other network, which `load` then has to be given. `mean` and `std` are those of the
+    pixels that it was trained on.
     `networks` names the network of each setting of an escalating model, where they differ.
     """
 
@@ -37,6 +38,10 @@ class Card:
     extra: Mapping[str, Any] = field(default_factory=dict)
     networks: tuple[str | None, ...] = ()
 
+    def __post_init__(self) -> None:
+        if callable(self.network):
+            object.__setattr__(self, "network", registry.check_registered(self.network))
+
 
 def save(model: nn.Module, path: Path | str, card: Card) -> None:
     """Write a gated, escalating or plain network; the file appears whole or not at all.
@@ -44,8 +49,12 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
     Weights that settings of an escalating network share are written once.
 
     Raises:
-        FtwtError: a part that cannot be built from a file, or names for other settings.
+        FtwtError: a part that is not registered, so that `load` could not build it, or names for
+            other settings.
     """
+    for name in (card.network, *card.networks):
+        if name is not None and registry.is_qualified(name):
+            registry.found(name, "save")
     settings = len(model.gated) if isinstance(model, Escalating) else 0
     if len(card.networks) not in (0, settings):
         raise FtwtError(

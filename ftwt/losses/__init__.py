@@ -6,7 +6,7 @@ Imports errors and graph: what a loss reads of a pass is a protocol of its own.
 from ftwt.losses.cross_entropy import CrossEntropy
 from ftwt.losses.distillation import Distillation, with_teacher
 from ftwt.losses.gate_bce import GateBCE
-from ftwt.losses.interface import Loss, Objective, Report
+from ftwt.losses.interface import Loss, Objective, Report, of
 from ftwt.losses.mac_budget import MacBudget
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "MacBudget",
     "Objective",
     "Report",
+    "of",
     "with_teacher",
 ]

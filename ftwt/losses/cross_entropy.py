@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.losses.classification import need_classes, need_logits
-from ftwt.losses.interface import Pass, add, need_labels, scale
+from ftwt.losses.interface import Pass, add, add_to, need_labels, scale
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class CrossEntropy:
 
     label_smoothing: float = 0.0
 
-    __add__ = add
+    __add__, __radd__ = add, add_to
     __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:

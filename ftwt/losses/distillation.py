@@ -2,7 +2,8 @@
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,21 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.losses.classification import need_logits
-from ftwt.losses.interface import Loss, Objective, Pass, add, scale
+from ftwt.losses.interface import Loss, Named, Objective, Pass, add, add_to, scale
+
+
+@runtime_checkable
+class LearnsFromTeacher(Protocol):
+    """A loss with a teacher: trainings give it the dense network that they start from."""
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The network that it learns from, if it has one yet."""
+        ...
+
+    def taught_by(self, network: nn.Module) -> Loss:
+        """The same loss with this teacher."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Distillation:
     temperature: float = 4.0
     weight: float = 0.5
 
-    __add__ = add
+    __add__, __radd__ = add, add_to
     __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:
@@ -72,6 +87,10 @@ class Distillation:
         )
         return self.weight * self.temperature**2 * divergence
 
+    def taught_by(self, network: nn.Module) -> "Distillation":
+        """The same loss with a copy of `network` as the teacher."""
+        return replace(self, teacher=network)
+
     def _ask(self, trace: Pass) -> Float[Tensor, "B classes"]:
         if self.teacher is None:
             raise FtwtError(
@@ -88,20 +107,22 @@ class Distillation:
 
 
 def with_teacher(objective: Objective, network: nn.Module | None) -> Objective:
-    """The objective with `network` as the teacher of a `Distillation` that has none.
+    """The objective with `network` as the teacher of each loss that wants one and has none.
 
     Raises:
         FtwtError: there is one, and no network.
     """
-    terms: list[tuple[float, Loss]] = []
-    for weight, loss in objective.terms:
-        if not isinstance(loss, Distillation) or loss.teacher is not None:
-            terms.append((weight, loss))
-        elif network is not None:
-            terms.append((weight, Distillation(network, loss.temperature, loss.weight)))
-        else:
-            raise FtwtError(
-                "train: distillation learns from the dense network that training starts from, and "
-                "there is none; give it as init (--init RUN), a run of the plain network"
-            )
-    return Objective(tuple(terms))
+    return Objective(tuple((weight, _taught(loss, network)) for weight, loss in objective.terms))
+
+
+def _taught(loss: Loss, network: nn.Module | None) -> Loss:
+    if isinstance(loss, Named):
+        return replace(loss, loss=_taught(loss.loss, network))
+    if not isinstance(loss, LearnsFromTeacher) or loss.teacher is not None:
+        return loss
+    if network is None:
+        raise FtwtError(
+            "train: distillation learns from the dense network that training starts from, and "
+            "there is none; give it as init (--init RUN), a run of the plain network"
+        )
+    return loss.taught_by(network)

@@ -1,7 +1,7 @@
 """The gates' own loss: predict the target mask."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, scale
+from ftwt.losses.interface import Pass, add, add_to, scale
 
 Balance = Literal["site", "filter"]
 
@@ -31,7 +31,8 @@ class GateBCE:
 
     balance: Balance | None = None
 
-    __add__ = add
+    trains_gates_alone: ClassVar[bool] = True
+    __add__, __radd__ = add, add_to
     __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:

@@ -1,9 +1,19 @@
 """What a loss is, and how losses add up."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from itertools import chain, count
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,13 +68,25 @@ class Pass(Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """A scalar from one traced pass: a frozen dataclass, so that it prints and compares.
+    """A scalar from one traced pass: a function, or a value that is called like one.
 
-    Each loss takes `__add__ = add` and `__mul__ = __rmul__ = scale`, which make an `Objective`.
+    Losses of ftwt add up by themselves; a loss of your own adds to them as it is, and scales as
+    `0.5 * losses.of(function)`. For a run that is saved it is a registered function, or a
+    registered frozen dataclass.
     """
 
     def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
+        ...
+
+
+@runtime_checkable
+class TrainsGates(Protocol):
+    """A loss that may say that it trains gates alone: phases without gates leave it out."""
+
+    @property
+    def trains_gates_alone(self) -> bool:
+        """Whether the backbone can do without it."""
         ...
 
 
@@ -81,35 +103,65 @@ class Objective:
 
     terms: tuple[tuple[float, Loss], ...]
 
+    def __post_init__(self) -> None:
+        for _, loss in self.terms:
+            _check(loss)
+
     def __call__(self, trace: Pass, labels: Tensor | None = None) -> Report:
-        """Return the sum, and each part under the name of its loss."""
+        """Return the sum, and each part under its name."""
         if not self.terms:
             raise FtwtError(
                 "Objective: there is nothing to minimise; GateBCE trains gates alone, so a phase "
                 "that trains the backbone alone needs another loss, for example "
                 "losses.CrossEntropy() + losses.GateBCE()"
             )
-        parts = {_name(loss): loss(trace, labels) for _, loss in self.terms}
+        parts = {
+            name: _scalar(name, loss(trace, labels))
+            for name, (_, loss) in zip(self.names, self.terms, strict=True)
+        }
         weights = [weight for weight, _ in self.terms]
         weighted = [weight * part for weight, part in zip(weights, parts.values(), strict=True)]
         return Report(torch.stack(weighted).sum(), parts)
 
-    def __post_init__(self) -> None:
-        names = [_name(loss) for _, loss in self.terms]
-        for name in names:
-            if names.count(name) > 1:
-                raise FtwtError(
-                    f"Objective: {name} is given {names.count(name)} times; give each loss once, "
-                    "with a weight"
-                )
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each part is called: by its class or function, numbered where two share a name.
+
+        >>> from ftwt.losses import GateBCE
+        >>> (GateBCE() + GateBCE(balance="site")).names
+        ('GateBCE', 'GateBCE 2')
+        """
+        # "loss" is what records call the sum.
+        names = ["loss"]
+        for _, loss in self.terms:
+            own = _name(loss)
+            numbered = (f"{own} {number}" for number in count(2))
+            names.append(next(one for one in chain([own], numbered) if one not in names))
+        return tuple(names[1:])
+
+    def without_gates(self) -> "Objective":
+        """The losses that the backbone learns from."""
+        kept = [
+            (weight, loss)
+            for weight, loss in self.terms
+            if not (isinstance(loss, TrainsGates) and loss.trains_gates_alone)
+        ]
+        return Objective(tuple(kept))
 
     @staticmethod
-    def of(loss: "Loss | Objective") -> "Objective":
+    def of(loss: "Addend") -> "Objective":
         """An objective of one loss, or the objective itself."""
-        return loss if isinstance(loss, Objective) else Objective(((1.0, loss),))
+        if isinstance(loss, Objective):
+            return loss
+        _check(loss)
+        return Objective(((1.0, loss),))
 
-    def __add__(self, other: "Loss | Objective") -> "Objective":
+    def __add__(self, other: "Addend") -> "Objective":
         return Objective(self.terms + Objective.of(other).terms)
+
+    def __radd__(self, other: "Addend | Literal[0]") -> "Objective":
+        # sum() begins with 0.
+        return self if isinstance(other, int) and other == 0 else Objective.of(other) + self
 
     def __mul__(self, weight: float) -> "Objective":
         return Objective(tuple((_number(weight) * own, loss) for own, loss in self.terms))
@@ -117,14 +169,72 @@ class Objective:
     __rmul__ = __mul__
 
 
-def add(loss: Loss, other: Loss | Objective) -> Objective:
+if TYPE_CHECKING:
+    Addend: TypeAlias = Loss | Objective
+else:
+    # Anything may come: `Objective` refuses what is no loss, in one line.
+    Addend = object
+
+
+@dataclass(frozen=True)
+class Named:
+    """A loss under another name in records."""
+
+    name: str
+    loss: Loss
+
+    @property
+    def trains_gates_alone(self) -> bool:
+        """As the loss itself says."""
+        return isinstance(self.loss, TrainsGates) and self.loss.trains_gates_alone
+
+    def __call__(self, trace: Pass, labels: Any = None) -> Any:
+        """Return what the loss does."""
+        return self.loss(trace, labels)
+
+
+def of(loss: Addend, name: str | None = None) -> Objective:
+    """An objective of any loss, which adds and scales; `name` is what records call it.
+
+    Example:
+        >>> def late(trace, labels):
+        ...     return trace.output.square().mean()
+        >>> (0.1 * of(late)).names, of(late, "size").names
+        (('late',), ('size',))
+    """
+    if name is None or isinstance(loss, Objective):
+        return Objective.of(loss)
+    _check(loss)
+    return Objective.of(Named(name, loss))
+
+
+def add(loss: Loss, other: Addend) -> Objective:
     """`loss + other`."""
     return Objective.of(loss) + other
+
+
+def add_to(loss: Loss, other: Addend | Literal[0]) -> Objective:
+    """`other + loss`."""
+    return other + Objective.of(loss)
 
 
 def scale(loss: Loss, weight: float) -> Objective:
     """`weight * loss` and `loss * weight`."""
     return Objective(((_number(weight), loss),))
+
+
+def is_loss(value: object) -> bool:
+    """Whether a value can be called as a loss is: with a trace and labels."""
+    if isinstance(value, type) or not callable(value):
+        return False
+    try:
+        inspect.signature(getattr(value, "forward", value)).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:
+        # Built-in functions may not tell what they take.
+        return True
+    return True
 
 
 def need_labels(loss: str, labels: Tensor | None) -> Tensor:
@@ -145,4 +255,35 @@ def _number(weight: float) -> float:
 
 
 def _name(loss: Loss) -> str:
-    return type(loss).__name__
+    if isinstance(loss, Named):
+        return loss.name
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return "function" if name == "<lambda>" else str(name)
+
+
+def _check(loss: object) -> None:
+    """Refuse what is no loss where it is written, not in the first step of a training."""
+    mend = "give losses such as losses.CrossEntropy(), or losses.of(function of trace and labels)"
+    if isinstance(loss, type):
+        raise FtwtError(
+            f"Objective: {loss.__name__} is a class; give an instance, {loss.__name__}(...)"
+        )
+    came = " ".join(str(getattr(loss, "__name__", loss)).split())
+    if not is_loss(loss):
+        raise FtwtError(f"Objective: {came} is no loss of a trace and labels; {mend}")
+    source = getattr(loss, "__module__", None) or ""
+    if source.partition(".")[0] == "torch":
+        raise FtwtError(
+            f"Objective: {came} is torch's, which takes an output and labels, not a trace; give "
+            "losses.of(lambda trace, labels: ...) that calls it with trace.output"
+        )
+
+
+def _scalar(name: str, value: Any) -> Float[Tensor, ""]:
+    if not isinstance(value, Tensor) or value.dim():
+        came = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise FtwtError(
+            f"Objective: the loss {name} answers {came}, expected a tensor of one number; end it "
+            "with .mean()"
+        )
+    return value

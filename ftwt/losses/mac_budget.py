@@ -1,12 +1,13 @@
 """A loss on what the masks cost."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, scale
+from ftwt.losses.interface import Pass, add, add_to, scale
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class MacBudget:
 
     fraction: float
 
-    __add__ = add
+    trains_gates_alone: ClassVar[bool] = True
+    __add__, __radd__ = add, add_to
     __mul__ = __rmul__ = scale
 
     def __post_init__(self) -> None:

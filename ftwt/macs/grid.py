@@ -43,7 +43,7 @@ def count_grid(plan: Plan, strengths: Mapping[str, Int[Tensor, "B _"]], top: int
         inputs = _keeping(live, 1, top)[:, 0]
         pairs = _pairs(layer, live, inputs, strengths, active, top)
         layers[layer.name] = per_sample(pairs) * layer.pair_macs
-        if layer.site is None:
+        if layer.site is None or plan.gate is None:
             continue
         macs = plan.gate.macs(inputs.flatten(), layer.site)
         gates[layer.site.name] = per_sample(macs.view(inputs.shape))

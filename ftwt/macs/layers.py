@@ -23,7 +23,7 @@ def dense_macs(network: nn.Module, example: Tensor) -> int:
     return sum(trace(network, example, ()).macs.values())
 
 
-def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate) -> Plan:
+def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate | None) -> Plan:
     """Work out the cost of every operation of a traced network.
 
     Raises:

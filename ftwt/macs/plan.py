@@ -44,7 +44,8 @@ class Plan:
     """What a gated network costs, as a function of its masks."""
 
     layers: tuple[Layer, ...]
-    gate: Gate
+    # None for a plain network.
+    gate: Gate | None = None
 
     @property
     def dense_macs(self) -> int:
@@ -58,7 +59,7 @@ class Plan:
 
     def gate_cost(self, layer: Layer) -> int:
         """MACs of a layer's gate for one sample with every channel live."""
-        if layer.site is None:
+        if layer.site is None or self.gate is None:
             return 0
         once = self.gate.macs(torch.tensor([layer.site.in_channels]), layer.site)
         return int(once) * layer.rows.each
@@ -129,7 +130,7 @@ class Plan:
             inputs = read(layer, layer.inputs)
             pairs = _pairs(layer, inputs, masks)
             layers[layer.name] = layer.rows.per_sample(pairs) * layer.pair_macs
-            if layer.site is not None:
+            if self.gate is not None and layer.site is not None:
                 macs = self.gate.macs(inputs.sum(1), layer.site)
                 gates[layer.site.name] = layer.rows.per_sample(macs)
         return layers, gates

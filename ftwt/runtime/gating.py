@@ -6,14 +6,13 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
-from ftwt.gates.untrained import Oracle
+from ftwt.gates.interface import compares_with_zero, is_oracle
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
     """The module whose logits say which filters run, and the number of filters."""
     pruning = gate.pruning
-    if isinstance(pruning.gate, Oracle):
+    if is_oracle(pruning.gate):
         raise FtwtError(
             "skip: an oracle reads the output that skipping would not compute, so there is "
             "nothing to skip; attach a real gate, for example gates.PooledLinear()"
@@ -24,7 +23,7 @@ def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
 
 def compares(gate: SiteGate) -> bool:
     """Whether a mask is, in eval mode, where the logit is above the threshold."""
-    return isinstance(gate.pruning.estimator, (Hard, StraightThrough, Gumbel))
+    return compares_with_zero(gate.pruning.estimator)
 
 
 class _Estimated(nn.Module):
@@ -37,7 +36,7 @@ class _Estimated(nn.Module):
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         """Above zero where the estimator's weight is one."""
         logits = self.gate.gate(inputs) - self.gate.threshold
-        return self.gate.pruning.estimator(logits, training=False) - 0.5
+        return self.gate.pruning.estimator.weights(logits, training=False) - 0.5
 
 
 class Thresholds:

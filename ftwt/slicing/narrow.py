@@ -12,10 +12,9 @@ from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gates.by_cost import ByCost
-from ftwt.gates.interface import Gate
-from ftwt.gates.narrowed import Narrowed, Part, _Narrowed
-from ftwt.gates.untrained import Fixed, Oracle
+from ftwt.gates.interface import ChoosesGate, Gate, is_oracle
+from ftwt.gates.narrowed import Narrowed, Part, _Narrowed, can_shed
+from ftwt.gates.untrained import Fixed
 from ftwt.graph.sites import shape_of
 from ftwt.io.registry import finished_by
 from ftwt.slicing.closure import closed
@@ -52,7 +51,7 @@ def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> Gated:
         raise FtwtError(
             "narrow: filters were removed from this network before; start from the whole one"
         )
-    if isinstance(gate, Oracle):
+    if is_oracle(gate):
         raise FtwtError("narrow: an oracle has no gates to keep; attach gates that predict")
     small, parts = _cut(model, closed(model, kept), gate)
     made = _attach(small, model, replace(model.pruning, gate=Narrowed(parts)))
@@ -96,8 +95,11 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
                 f"narrow: {site.name!r} does not stay one convolution without these filters; keep "
                 "all filters of the layers before it"
             )
-        chosen = gate.chosen(shape) if isinstance(gate, ByCost) else gate
-        parts[site.name] = Part(chosen, *shape[1:], shares[0].inputs, shares[0].outputs)
+        chosen = gate.chosen(shape) if isinstance(gate, ChoosesGate) else gate
+        held = model.gates[site.key]
+        assert isinstance(held, SiteGate)
+        left = shares[0].inputs, shares[0].outputs
+        parts[site.name] = Part(chosen, *shape[1:], *left, sheds=can_shed(held.gate))
     return small, parts
 
 

@@ -5,18 +5,30 @@ Imports errors and graph; gates and losses are unknown to it.
 
 from ftwt.targets.active import Active
 from ftwt.targets.heatmap_mass import HeatmapMass
-from ftwt.targets.interface import Ranking, RankingTarget, Score, Target, channel_scores
+from ftwt.targets.interface import (
+    Adjustable,
+    Ranking,
+    RankingTarget,
+    Score,
+    SiteTarget,
+    Target,
+    channel_scores,
+    rule_of,
+)
 from ftwt.targets.per_site import PerSite
 from ftwt.targets.top_k import TopK
 
 __all__ = [
     "Active",
+    "Adjustable",
     "HeatmapMass",
     "PerSite",
     "Ranking",
     "RankingTarget",
     "Score",
+    "SiteTarget",
     "Target",
     "TopK",
     "channel_scores",
+    "rule_of",
 ]

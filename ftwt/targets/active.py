@@ -15,6 +15,8 @@ class Active:
     Under an oracle the network's output does not change.
     """
 
-    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return the mask of the filters that fire."""
-        return HeatmapMass(1.0)(features)
+        return HeatmapMass(1.0).keep(features)
+
+    __call__ = keep

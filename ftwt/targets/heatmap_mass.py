@@ -1,7 +1,7 @@
 """The paper's target: the filters that hold a given share of a layer's heatmap mass."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -38,6 +38,8 @@ class HeatmapMass:
     min_channels: int = 1
     score: Score = "max"
 
+    amount_name: ClassVar[str] = "mass"
+
     def __post_init__(self) -> None:
         if not 0 < self.mass <= 1:
             raise FtwtError(
@@ -55,10 +57,21 @@ class HeatmapMass:
             )
         check_score("HeatmapMass", self.score)
 
-    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+    @property
+    def amount(self) -> float:
+        """See `Adjustable`."""
+        return self.mass
+
+    def with_amount(self, amount: float) -> "HeatmapMass":
+        """The same rule with another mass."""
+        return replace(self, mass=amount)
+
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return the mask of the filters to keep."""
         ranking = rank(features, self.score)
         return keep_first(ranking.order, self.counts(ranking))
+
+    __call__ = keep
 
     def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
         """Return how many filters each sample keeps."""

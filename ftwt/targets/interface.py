@@ -15,10 +15,46 @@ Score = Literal["max", "mean", "l2"]
 
 @runtime_checkable
 class Target(Protocol):
-    """Decides from a site's output which filters should have run."""
+    """Decides from a site's output which filters should have run.
 
-    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+    Those of ftwt can be called, too, and then answer what `keep` does.
+    """
+
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return True for each filter to keep; at least one a sample."""
+        ...
+
+
+@runtime_checkable
+class SiteTarget(Protocol):
+    """A target that is another one at each site."""
+
+    def for_site(self, site: str) -> Target:
+        """The target of a site, by its name."""
+        ...
+
+
+def rule_of(target: Target, site: str) -> Target:
+    """The target of a site."""
+    return target.for_site(site) if isinstance(target, SiteTarget) else target
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A target that keeps a certain amount: all that it keeps at one, it keeps at a larger one."""
+
+    @property
+    def amount_name(self) -> str:
+        """What the amount is called, such as "mass"."""
+        ...
+
+    @property
+    def amount(self) -> float:
+        """The amount, in (0, 1]."""
+        ...
+
+    def with_amount(self, amount: float) -> Target:
+        """The same target with another amount."""
         ...
 
 
@@ -44,6 +80,10 @@ class RankingTarget(Protocol):
 
     def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
         """Return how many channels each sample keeps."""
+        ...
+
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+        """As every target; what it keeps depends on the scores alone."""
         ...
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jaxtyping import Bool, Float
+from torch import Tensor
+
 from ftwt.errors import FtwtError
 from ftwt.targets.interface import Target
 
@@ -11,11 +14,11 @@ from ftwt.targets.interface import Target
 class PerSite:
     """A target for each site by name, such as the mass for each layer that `ftwt.solve` finds.
 
-    It takes the place of a target in `Pruning` and has to name every site.
+    It has to name every site.
 
     Example:
         >>> from ftwt.targets import HeatmapMass
-        >>> PerSite({"conv1": HeatmapMass(0.9)}).of("conv1")
+        >>> PerSite({"conv1": HeatmapMass(0.9)}).for_site("conv1")
         HeatmapMass(mass=0.9, boundary='below', min_channels=1, score='max')
     """
 
@@ -29,7 +32,12 @@ class PerSite:
     def __hash__(self) -> int:
         return hash(tuple(self.rules.items()))
 
-    def of(self, site: str) -> Target:
+    @property
+    def named_sites(self) -> tuple[str, ...]:
+        """The sites that have a rule."""
+        return tuple(self.rules)
+
+    def for_site(self, site: str) -> Target:
         """Return the rule of a site."""
         if site not in self.rules:
             raise FtwtError(
@@ -37,3 +45,9 @@ class PerSite:
                 "and has to name every site"
             )
         return self.rules[site]
+
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+        """Refuse: features do not say which site they are of."""
+        raise FtwtError(
+            "PerSite: features do not say their site; use for_site(name).keep(features)"
+        )

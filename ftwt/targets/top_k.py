@@ -1,6 +1,7 @@
 """Uniform target: the same share of filters in each layer and sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,8 @@ class TopK:
     fraction: float
     score: Score = "max"
 
+    amount_name: ClassVar[str] = "fraction"
+
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise FtwtError(
@@ -33,14 +36,25 @@ class TopK:
             )
         check_score("TopK", self.score)
 
+    @property
+    def amount(self) -> float:
+        """See `Adjustable`."""
+        return self.fraction
+
+    def with_amount(self, amount: float) -> "TopK":
+        """The same rule with another fraction."""
+        return replace(self, fraction=amount)
+
     def count(self, channels: int) -> int:
         """How many of `channels` filters are kept."""
         return max(1, round(self.fraction * channels))
 
-    def __call__(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
+    def keep(self, features: Float[Tensor, "B C *space"]) -> Bool[Tensor, "B C"]:
         """Return the mask of the filters to keep."""
         ranking = rank(features, self.score)
         return keep_first(ranking.order, self.counts(ranking))
+
+    __call__ = keep
 
     def counts(self, ranking: Ranking) -> Int[Tensor, "B"]:
         """Return the same number for each sample."""

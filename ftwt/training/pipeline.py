@@ -18,7 +18,7 @@ from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate
 from ftwt.graph.sites import Where
 from ftwt.losses.distillation import with_teacher
-from ftwt.losses.interface import Loss, Objective
+from ftwt.losses.interface import Loss, Objective, is_loss
 from ftwt.targets.interface import Target
 from ftwt.training.epoch import Batches
 from ftwt.training.loop import Epoch, fit
@@ -86,7 +86,7 @@ class Pipeline(_Ordered):
 
     def gate(self, gate: Gate, *, estimator: Estimator | None = None) -> "WithGate":
         """Choose the gate, and how its logits are thresholded (`gates.Hard()` by default)."""
-        _expect("gate", gate, hasattr(gate, "build"), "a gate", "gates.PooledLinear()")
+        _expect("gate", gate, isinstance(gate, Gate), "a gate", "gates.PooledLinear()")
         return WithGate(self, gate, estimator or Hard())
 
 
@@ -109,8 +109,9 @@ class WithGate(_Ordered):
 
         `source` is `Pruning`'s target_source: whose features targets come from.
         """
-        isnt = hasattr(target, "build") or not callable(target)
-        _expect("target", target, not isnt, "a target", "targets.HeatmapMass(0.9)")
+        _expect(
+            "target", target, isinstance(target, Target), "a target", "targets.HeatmapMass(0.9)"
+        )
         pruning = Pruning(self.chosen, target, coupling, self.estimator, source)
         return WithTarget(self.start, pruning)
 
@@ -129,7 +130,7 @@ class WithTarget(_Ordered):
 
     def loss(self, loss: Loss | Objective) -> "WithLoss":
         """Choose what to minimise."""
-        fits = isinstance(loss, Objective) or (callable(loss) and hasattr(loss, "__add__"))
+        fits = isinstance(loss, Objective) or is_loss(loss)
         _expect("loss", loss, fits, "a loss", "losses.CrossEntropy() + losses.GateBCE()")
         return WithLoss(self, Objective.of(loss))
 

@@ -5,19 +5,13 @@ from torch import Tensor, nn
 
 from ftwt.gated.model import Gated
 from ftwt.gated.trace import Trace
-from ftwt.gates.untrained import Oracle
-from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Objective
-from ftwt.losses.mac_budget import MacBudget
 from ftwt.macs import Plan
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Half
 from ftwt.training.tally import seen
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Losses that reach the backbone through gates, if at all.
-_FOR_GATES = (GateBCE, MacBudget)
 
 
 class Step(nn.Module):
@@ -52,12 +46,9 @@ def observe(model: nn.Module, images: Tensor, *, targets: bool = True) -> Trace:
     """Trace a gated network; a plain one gives a trace without sites."""
     if isinstance(model, Gated):
         return model.trace(images, targets=targets)
-    return Trace(model(images), {}, (images,), lambda _: Plan((), Oracle()))
+    return Trace(model(images), {}, (images,), lambda _: Plan(()))
 
 
 def objective_of(phase: Phase, objective: Objective) -> Objective:
     """The losses that have something to train in a phase."""
-    if phase.trains("gates"):
-        return objective
-    kept = tuple(term for term in objective.terms if not isinstance(term[1], _FOR_GATES))
-    return Objective(kept)
+    return objective if phase.trains("gates") else objective.without_gates()

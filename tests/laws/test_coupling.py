@@ -94,9 +94,9 @@ def test_evaluation_builds_no_graph_and_computes_no_target(network, batch):
     calls = []
 
     class Spy(targets.Active):
-        def __call__(self, features):
+        def keep(self, features):
             calls.append(features)
-            return super().__call__(features)
+            return super().keep(features)
 
     pruning = ftwt.Pruning(target=Spy())
     model = ftwt.attach(network, pruning, example=batch[:1], where=lambda *_: True)

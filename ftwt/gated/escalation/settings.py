@@ -55,7 +55,7 @@ def fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]] | None:
         module = gate.gate.gate if isinstance(gate.gate, _Narrowed) else gate.gate
         if not isinstance(module, _Table) or len(module.get_buffer("logits")) > 1:
             return None
-        weight = gate.pruning.estimator(module.get_buffer("logits") - gate.threshold)
+        weight = gate.pruning.estimator.weights(module.get_buffer("logits") - gate.threshold)
         masks[name] = weight[0] > 0
     return masks
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gates.forms import AffineForm, form_of
 from ftwt.graph import operations
 
 # A reduction is met when it is this near; trying further would fit the images.
@@ -25,7 +26,7 @@ def calibrate(model: Gated, images: Float[Tensor, "B C H W"], fraction: float) -
     same images, so that a deep network of random weights neither dies out nor overflows.
 
     Args:
-        model: gates are `PooledLinear` or `Bottleneck`, or end in a linear layer with a bias.
+        model: gates tell an affine form, or end in a linear layer with a bias.
         images: a few dozen; masks of other images like these keep about the same share.
         fraction: share of the filters to keep, in (0, 1].
     """
@@ -107,13 +108,7 @@ def _take_statistics(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
 def _keep(fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def hook(site: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(site, SiteGate)
-        linears = [one for one in site.gate.modules() if isinstance(one, nn.Linear)]
-        if not linears or linears[-1].bias is None:
-            raise FtwtError(
-                f"calibrate: {type(site.pruning.gate).__name__} has no linear layer with a bias; "
-                "attach with gates.PooledLinear()"
-            )
-        bias = linears[-1].bias
+        bias = _bias(site)
         bias.zero_()
         if fraction == 1:
             bias.fill_(1e4)
@@ -122,3 +117,17 @@ def _keep(fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         bias.copy_(-logits.double().quantile(1 - fraction, dim=0))
 
     return hook
+
+
+def _bias(site: SiteGate) -> Tensor:
+    """The bias of a gate's logits."""
+    form = form_of(site.gate)
+    if isinstance(form, AffineForm):
+        return form.bias
+    linears = [one for one in site.gate.modules() if isinstance(one, nn.Linear)]
+    if not linears or linears[-1].bias is None:
+        raise FtwtError(
+            f"calibrate: {type(site.pruning.gate).__name__} has no linear layer with a bias; "
+            "attach with gates.PooledLinear()"
+        )
+    return linears[-1].bias

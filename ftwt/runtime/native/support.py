@@ -2,8 +2,9 @@
 
 from torch import Tensor, float32
 
-from ftwt.gates import bottleneck, pooled_linear, untrained
+from ftwt.gates.forms import AffineForm, TableForm, form_of
 from ftwt.runtime import program
+from ftwt.runtime.native import structs
 from ftwt.runtime.native.binding import available, constant
 from ftwt.runtime.program import Step, Value
 
@@ -11,7 +12,7 @@ from ftwt.runtime.program import Step, Value
 def supports(step: Step) -> bool:
     """Whether a segment can hold this step: float32 on the CPU, no space or two dimensions of it.
 
-    A gate can be inside if it is a PooledLinear, Bottleneck, Fixed or Random. False for every step
+    A gate can be inside if its module tells its form (`gates.AffineForm`). False for every step
     where the library is not there.
     """
     if not available():
@@ -85,12 +86,11 @@ def _pool(pool: program.Pool | None, output: Value) -> bool:
 
 
 def _gate(step: program.Gate) -> bool:
-    match step.module:
-        case pooled_linear._PooledLinear() as gate:
-            return _plain(gate.linear.weight)
-        case bottleneck._Bottleneck() as gate:
-            return _plain(*gate.parameters())
-        case untrained._Table() as gate:
-            return gate.get_buffer("logits").device.type == "cpu"
+    match form_of(step.module):
+        case AffineForm() as form:
+            known = form.pool in structs.POOLS and form.normalize in structs.NORMALIZERS
+            return known and _plain(form.weight, form.bias, *(form.hidden or ()))
+        case TableForm(logits):
+            return logits.device.type == "cpu"
         case _:
             return False

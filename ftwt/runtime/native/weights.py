@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftwt.gates import bottleneck, pooled_linear, untrained
+from ftwt.gates.forms import AffineForm, TableForm, form_of
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.binding import constant
 
@@ -39,30 +39,16 @@ class GateWeights(NamedTuple):
 
 def gate_weights(module: nn.Module) -> GateWeights:
     """The weights of a gate that `supports` takes."""
-    match module:
-        case pooled_linear._PooledLinear(spec=spec, linear=linear):
-            weight, bias = linear.weight.detach(), linear.bias.detach()
-            return GateWeights(
-                "gate", spec.pool, spec.normalize, 0, by_input(weight), padded(bias), _sums(weight)
-            )
-        case bottleneck._Bottleneck(spec=spec, layers=layers):
-            down, up = layers[0], layers[2]
-            assert isinstance(down, nn.Linear)
-            assert isinstance(up, nn.Linear)
-            weight, bias = down.weight.detach(), down.bias.detach()
-            return GateWeights(
-                "gate",
-                spec.pool,
-                spec.normalize,
-                spec.rank,
-                by_input(weight),
-                padded(bias),
-                _sums(weight),
-                by_input(up.weight.detach()),
-                padded(up.bias.detach()),
-            )
-        case untrained._Table():
-            rows = module.get_buffer("logits").float().contiguous()
+    match form_of(module):
+        case AffineForm(pool, normalize, weight, bias, hidden):
+            layers = [(weight, bias)] if hidden is None else [hidden, (weight, bias)]
+            packed = [(by_input(one.detach()), padded(two.detach())) for one, two in layers]
+            first = layers[0][0].detach()
+            rank = 0 if hidden is None else len(first)
+            last = packed[1] if hidden is not None else (None, None)
+            return GateWeights("gate", pool, normalize, rank, *packed[0], _sums(first), *last)
+        case TableForm(logits):
+            rows = logits.float().contiguous()
             return GateWeights("table", None, "none", rows.shape[0], rows)
         case _:
             raise AssertionError("supports() takes no such gate")
