@@ -25,9 +25,11 @@ def test_plans_survive_json_and_say_where_each_step_runs(tmp_path):
     assert abs(macs - executed) < 1e-3
     assert "gate of 0" in str(told)
     assert "batch 3 of 3x8x8" in str(told)
-    # The fastest of the candidates is what runs.
-    best = min(told.totals, key=lambda name: told.totals[name])
+    # What was chosen of the candidates is what runs, and what is slower was not chosen.
+    best = told.chosen
+    assert best in told.totals
     assert best == "mixed" or {row.backend for row in told.rows} <= {best, "torch"}
+    assert best in ("native", min(told.totals, key=lambda name: told.totals[name]))
 
 
 def test_a_plan_serves_the_nearest_batch_size():

@@ -14,9 +14,6 @@ from ftwt.runtime.program import Call, Conv, Gate, Linear, Step
 from ftwt.runtime.runner import Runner
 from ftwt.runtime.state import State
 
-# What computes every filter.
-_DENSE = ("dense", "channels-last")
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -84,7 +81,7 @@ def audited(
         f"gate of {step.site}" if isinstance(step, Gate) else step.name
         for piece in runner.pieces
         for step in piece.steps
-        if (piece.backend.name in _DENSE and isinstance(step, (Conv, Gate, Linear)))
+        if (piece.backend.dense and isinstance(step, (Conv, Gate, Linear)))
         or (isinstance(step, Gate) and not exact(step))
         or (isinstance(step, Call) and step.name in reads_live)
     ]

@@ -11,7 +11,7 @@ from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.runtime.checks import check_model
 from ftwt.runtime.escalating import SkippingEscalation, cut_in_advance
-from ftwt.runtime.placement import Plan
+from ftwt.runtime.placement import Placement
 from ftwt.runtime.skipping import Skipping
 
 
@@ -20,7 +20,7 @@ def skip(
     model: Gated,
     *,
     calibrate: Tensor | tuple[Tensor, ...] | None = ...,
-    plan: Plan | Mapping[str, Any] | None = ...,
+    plan: Placement | Mapping[str, Any] | None = ...,
     backend: str | None = ...,
 ) -> Skipping: ...
 
@@ -38,7 +38,7 @@ def skip(
     model: Gated | Escalating,
     *,
     calibrate: Tensor | tuple[Tensor, ...] | None = None,
-    plan: Plan | Mapping[str, Any] | None = None,
+    plan: Placement | Mapping[str, Any] | None = None,
     backend: str | None = None,
 ) -> Skipping | SkippingEscalation:
     """Return `model`, in eval mode, as a function that executes only what its masks ask for.
@@ -51,9 +51,11 @@ def skip(
             moment, as batch norms are folded into them: call `skip` again after training.
             Thresholds of gates are read at every call, unless a setting is cut in advance.
         calibrate: a batch (a tuple of tensors for several inputs) on which all back ends are
-            measured; each step then runs where the whole is fastest.
+            measured; each step then runs where the whole is fastest, if that is clearly faster
+            than what runs without measurement.
         plan: of a gated network: what was measured before, `Skipping.plan` or its JSON.
-        backend: "native", "torch", "dense" or "channels-last", for every step that it takes.
+        backend: "native", "torch", "dense", "channels-last" or one of your own (see
+            `runtime.register`), for every step that it takes.
 
     Raises:
         FtwtError: no gated model, training mode, a gate that cannot run beforehand, or a plan of
@@ -76,7 +78,7 @@ def skip(
         raise FtwtError("skip: give one of calibrate=, plan= and backend= only")
     skipping = Skipping(model, backend or "native")
     if plan is not None:
-        skipping.use(plan if isinstance(plan, Plan) else Plan.from_json(plan))
+        skipping.use(plan if isinstance(plan, Placement) else Placement.from_json(plan))
     if calibrate is not None:
         skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
     return skipping

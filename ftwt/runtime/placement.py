@@ -4,13 +4,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ftwt.errors import FtwtError
 from ftwt.runtime.program import Conv, Gate, Linear, Program, Step, output_of
 
 _FORMAT = 1
+# Batches this many times larger or smaller than a measured one are placed as it was.
+_NEAR = 4
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,54 @@ class Row:
 
 @dataclass(frozen=True)
 class Placed:
-    """The rows for one batch size and image size, and what whole candidates took, in ms."""
+    """What runs where for one batch size and image size, step by step; prints as a table.
+
+    Milliseconds are for the batch, MACs the mean of an image; both are of the calibration, and
+    missing where there was none. `totals` has the milliseconds of whole candidates, of which the
+    rows are those of `chosen`.
+    """
 
     batch: int
     shapes: tuple[tuple[int, ...], ...]
-    threads: int
     rows: tuple[Row, ...]
-    totals: Mapping[str, float]
+    totals: Mapping[str, float] = field(default_factory=dict)
+    threads: int | None = None
+    chosen: str = ""
+
+    def __str__(self) -> str:
+        shapes = " and ".join("x".join(map(str, shape)) for shape in self.shapes)
+        threads = "" if self.threads is None else f", {self.threads} threads"
+        lines = [f"batch {self.batch} of {shapes}{threads}"]
+        if not self.totals:
+            lines += ["not measured: skip(model, calibrate=images) chooses by measurement"]
+        for name, ms in sorted(self.totals.items(), key=lambda pair: pair[1]):
+            lines += [f"{name}: {ms:.3f} ms" + (", chosen" if name == self.chosen else "")]
+        steps = [("step", "kind", "back end", "ms", "MACs")]
+        steps += [
+            (row.step, row.kind, row.backend, _number(row.ms, ".3f"), _number(row.macs, ",.0f"))
+            for row in self.rows
+        ]
+        widths = [max(len(row[place]) for row in steps) for place in range(5)]
+        for row in steps:
+            left = (text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True))
+            right = (text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True))
+            lines += ["  ".join([*left, *right]).rstrip()]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Placement:
     """Back ends for all batch sizes that were measured, of one model."""
 
     model: str
     placed: tuple[Placed, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """As a JSON object, which `Plan.from_json` reads."""
+        """As a JSON object, which `Placement.from_json` reads."""
         return {"format": _FORMAT, **asdict(self)}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Plan":
+    def from_json(value: Mapping[str, Any]) -> "Placement":
         """Read what `json` made.
 
         Raises:
@@ -59,22 +87,32 @@ class Plan:
         try:
             if value["format"] != _FORMAT:
                 raise KeyError("format")
-            return Plan(value["model"], tuple(_placed(one) for one in value["placed"]))
+            return Placement(value["model"], tuple(_placed(one) for one in value["placed"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FtwtError(
-                f"Plan.from_json: this is no plan of this version of ftwt ({error}); "
+                f"Placement.from_json: this is no plan of this version of ftwt ({error}); "
                 "make one with skip(model, calibrate=images).plan.json()"
             ) from error
 
-    def with_placed(self, new: Placed) -> "Plan":
+    def with_placed(self, new: Placed) -> "Placement":
         """With one batch size measured, in place of what was known of it."""
         kept = (one for one in self.placed if (one.batch, one.shapes) != (new.batch, new.shapes))
         return replace(self, placed=(*kept, new))
 
     def for_batch(self, batch: int, shapes: tuple[tuple[int, ...], ...]) -> Placed | None:
-        """What was measured for the nearest batch size of these images, if anything was."""
-        fitting = [one for one in self.placed if one.shapes == shapes]
-        return min(fitting, key=lambda one: abs(math.log(one.batch / batch)), default=None)
+        """What was measured for a batch of about this size of these images, if anything was.
+
+        What is fastest for one image says nothing of a hundred: not beyond `_NEAR` times.
+        """
+        far = [(abs(math.log(one.batch / batch)), one) for one in self.placed]
+        near = [
+            pair for pair in far if pair[1].shapes == shapes and pair[0] <= math.log(_NEAR) + 1e-9
+        ]
+        return min(near, key=lambda pair: pair[0])[1] if near else None
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def fingerprint(program: Program) -> str:
@@ -120,4 +158,5 @@ def _placed(value: Mapping[str, Any]) -> Placed:
         threads=int(value["threads"]),
         rows=tuple(Row(**row) for row in value["rows"]),
         totals=dict(value["totals"]),
+        chosen=str(value.get("chosen", "")),
     )

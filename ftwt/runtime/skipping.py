@@ -1,23 +1,24 @@
 """A gated network that runs only what its masks keep."""
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated.anatomy import Anatomy, Shapes
 from ftwt.gated.model import Gated
+from ftwt.gated.sizes import shapes_of
 from ftwt.graph.probing import countable
 from ftwt.runtime.audit import Audit, audited
-from ftwt.runtime.backends import backend_named
-from ftwt.runtime.calibrate import calibrated, everywhere, prepared, profiled
+from ftwt.runtime.backends import backend_named, everywhere
 from ftwt.runtime.checks import check_inputs
-from ftwt.runtime.explain import Explanation
 from ftwt.runtime.gating import Thresholds
 from ftwt.runtime.lowering import lower
-from ftwt.runtime.placement import Plan, fingerprint, rows_of
+from ftwt.runtime.measure import measured, prepared, profiled
+from ftwt.runtime.placement import Placed, Placement, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
 from ftwt.runtime.state import State
@@ -25,10 +26,11 @@ from ftwt.runtime.state import State
 # Batch sizes and image sizes that are kept ready.
 _MOST_READY = 16
 
-_Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+# What a program is for: shapes of one sample, precision and place of the weights.
+_For: TypeAlias = tuple[Shapes, torch.dtype | None, torch.device | None]
 
 
-def explain(skipping: "Skipping", batch: int = 1) -> Explanation:
+def explain(skipping: "Skipping", batch: int = 1) -> Placed:
     """Say which back end runs which step for a batch size, and what that takes.
 
     The answer prints as a table. It is for images of the size that the model was attached with.
@@ -36,22 +38,25 @@ def explain(skipping: "Skipping", batch: int = 1) -> Explanation:
     return skipping.explain(batch)
 
 
-class Skipping:
+class Skipping(nn.Module):
     """A gated network that runs only what its masks keep; called like the network itself.
 
-    Outputs are the gated network's in eval mode, to rounding, without gradients.
+    Outputs are the gated network's in eval mode, to rounding, without gradients. It is a module,
+    so that it stands in a larger one, moves with it by `.to()` and runs hooks.
     """
 
     def __init__(self, model: Gated, backend: str) -> None:
+        super().__init__()
+        self.training = False
         self.model = model
         self._backend = backend_named(backend).name
         self._thresholds = Thresholds(model)
-        own = lower(model, model.anatomy)
-        self._programs: dict[_Shapes, Program] = {model.anatomy.expected: own}
+        self._programs: dict[_For, Program] = {}
         self._ready: dict[tuple[Any, ...], Runner] = {}
-        self.plan = Plan(fingerprint(own))
+        self.plan = Placement(fingerprint(self._own_program()))
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Any:
         """Return what the gated network would.
 
         Raises:
@@ -61,12 +66,16 @@ class Skipping:
             return self._runner(inputs)(inputs, self._thresholds())
 
     def calibrate(self, *inputs: Tensor) -> None:
-        """Measure all back ends on a batch, and choose by that for batches of about its size."""
+        """Measure all back ends on a batch, and choose by that for batches of about its size.
+
+        Another back end than the usual is chosen only where it is clearly faster.
+        """
         program = self.program(*inputs)
         with torch.no_grad():
-            self.use(self.plan.with_placed(calibrated(program, inputs, self._thresholds())))
+            placed = measured(program, inputs, self._thresholds(), self._backend)
+        self.use(self.plan.with_placed(placed))
 
-    def use(self, plan: Plan) -> None:
+    def use(self, plan: Placement) -> None:
         """Run by a plan from now on.
 
         Raises:
@@ -88,13 +97,13 @@ class Skipping:
         Raises:
             FtwtError: the model was not calibrated, or not for reductions this low or high.
         """
-        twin = copy.copy(self)
-        twin.model = self.model.at(reduction=reduction)
+        twin = Skipping.__new__(Skipping)
+        twin.__dict__.update(self.__dict__)
+        twin._modules = {"model": self.model.at(reduction=reduction)}
         twin._thresholds = Thresholds(twin.model)
         if not twin._thresholds.all:
             # Gates that look at their own thresholds.
-            twin._programs = {twin.model.anatomy.expected: lower(twin.model, twin.model.anatomy)}
-            twin._ready = {}
+            twin._programs, twin._ready = {}, {}
         return twin
 
     def audit(self, *inputs: Tensor) -> Audit:
@@ -107,32 +116,50 @@ class Skipping:
                 runner.run(state, inputs)
             return audited(runner, state, executed, self.model.anatomy_for(inputs, "skip"))
 
-    def profile(self, *inputs: Tensor) -> Explanation:
+    def profile(self, *inputs: Tensor) -> Placed:
         """Measure each step of a batch where it runs now; the answer prints as a table."""
         with torch.no_grad():
-            placed = profiled(self._runner(inputs), inputs, self._thresholds())
-        return Explanation(placed.batch, placed.shapes, placed.rows, placed.totals, placed.threads)
+            return profiled(self._runner(inputs), inputs, self._thresholds())
 
-    def explain(self, batch: int) -> Explanation:
+    def explain(self, batch: int) -> Placed:
         """What runs where for a batch size."""
         shapes = self.model.anatomy.expected
         placed = self.plan.for_batch(batch, shapes)
         if placed is not None:
-            return Explanation(batch, shapes, placed.rows, placed.totals, placed.threads)
-        program = self._programs[shapes]
-        rows = rows_of(program, everywhere(program, self._backend))
-        return Explanation(batch, shapes, rows, {})
+            return replace(placed, batch=batch)
+        program = self._own_program()
+        return Placed(batch, shapes, rows_of(program, everywhere(program, self._backend)))
 
     def program(self, *inputs: Tensor) -> Program:
         """The steps that run for inputs of this size."""
         check_inputs(self.model, inputs)
-        shapes = tuple(tuple(one.shape[1:]) for one in inputs)
-        found = self._programs.get(shapes)
+        return self._program(shapes_of(inputs), lambda: self.model.anatomy_for(inputs, "skip"))
+
+    def _own_program(self) -> Program:
+        own = self.model.anatomy
+        return self._program(own.expected, lambda: own)
+
+    def _program(self, shapes: Shapes, anatomy: Callable[[], Anatomy]) -> Program:
+        like = next((one for one in self.model.parameters() if one.is_floating_point()), None)
+        key = (shapes, None, None) if like is None else (shapes, like.dtype, like.device)
+        found = self._programs.get(key)
         if found is None:
-            found = self._programs[shapes] = lower(
-                self.model, self.model.anatomy_for(inputs, "skip")
-            )
+            found = self._programs[key] = lower(self.model, anatomy())
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is prepared: a copy prepares its own."""
+        return {**vars(self), "_programs": {}, "_ready": {}, "_thresholds": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._thresholds = Thresholds(self.model)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Skipping":
+        """Move or convert, and prepare anew."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        _forget(self)
+        return self
 
     def _runner(self, inputs: Sequence[Tensor]) -> Runner:
         if self.model.training or not all(isinstance(one, Tensor) for one in inputs):
@@ -141,7 +168,7 @@ class Skipping:
         found = self._ready.get(key)
         if found is None:
             program, batch = self.program(*inputs), len(inputs[0])
-            placed = self.plan.for_batch(batch, tuple(tuple(one.shape[1:]) for one in inputs))
+            placed = self.plan.for_batch(batch, shapes_of(inputs))
             if placed is None:
                 names: Sequence[str] = everywhere(program, self._backend)
             elif len(placed.rows) == len(program.steps):
@@ -156,3 +183,9 @@ class Skipping:
                 self._ready.pop(next(iter(self._ready)), None)
             self._ready[key] = found
         return found
+
+
+def _forget(skipping: nn.Module, _: Any = None) -> None:
+    """Prepare anew, as weights have changed; the copies that `at` made keep what they have."""
+    assert isinstance(skipping, Skipping)
+    skipping._programs, skipping._ready = {}, {}

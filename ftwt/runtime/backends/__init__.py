@@ -6,18 +6,41 @@ from ftwt.runtime.backends.channels_last import ChannelsLast
 from ftwt.runtime.backends.interface import Backend, Part
 from ftwt.runtime.backends.native import Native
 from ftwt.runtime.backends.stepwise import Stepwise
+from ftwt.runtime.program import Program, Step
 
-__all__ = ["Backend", "ChannelsLast", "Native", "Part", "Stepwise", "backend_named"]
+__all__ = [
+    "Backend", "ChannelsLast", "Native", "Part", "Stepwise", "backend_named", "everywhere",
+    "register", "registered", "taking",
+]  # fmt: skip
 
-_BACKENDS: dict[str, Backend] = {
-    one.name: one
-    for one in (
-        Stepwise("dense", dense.run_step),
-        Stepwise("torch", gathered.run_step),
-        Native(),
-        ChannelsLast(),
-    )
-}
+# Runs any step on any device, and whatever the others do not take.
+_ANY = "torch"
+_KNOWN: dict[str, Backend] = {}
+
+
+def register(backend: Backend) -> Backend:
+    """Let `skip(model, backend=NAME)` run on a back end, and calibrations measure it.
+
+    A back end of the same name is replaced. Plans that name it need it registered when they are
+    used.
+
+    Raises:
+        FtwtError: it lacks what a back end has.
+    """
+    members = ("name", "fuses", "runs_on", "dense", "whole", "takes", "prepare")
+    missing = [name for name in members if not hasattr(backend, name)]
+    if missing or not isinstance(backend.name, str):
+        raise FtwtError(
+            f"runtime.register: {backend!r} is no back end ({missing or 'its name is no text'}); "
+            f"give one with {', '.join(members)}: see ftwt.runtime.Backend"
+        )
+    _KNOWN[backend.name] = backend
+    return backend
+
+
+def registered() -> tuple[str, ...]:
+    """The names of all back ends."""
+    return tuple(_KNOWN)
 
 
 def backend_named(name: str) -> Backend:
@@ -26,6 +49,27 @@ def backend_named(name: str) -> Backend:
     Raises:
         FtwtError: no back end has this name.
     """
-    if name not in _BACKENDS:
-        raise FtwtError(f"skip: backend={name!r} is unknown; use one of {', '.join(_BACKENDS)}")
-    return _BACKENDS[name]
+    if name not in _KNOWN:
+        raise FtwtError(f"skip: backend={name!r} is unknown; use one of {', '.join(_KNOWN)}")
+    return _KNOWN[name]
+
+
+def taking(program: Program, step: Step, name: str) -> Backend:
+    """The back end of this name if it runs a step of a program here, else torch."""
+    backend = backend_named(name)
+    here = backend.runs_on is None or (program.dtype, program.device.type) in backend.runs_on
+    return backend if here and backend.takes(step) else _KNOWN[_ANY]
+
+
+def everywhere(program: Program, name: str) -> tuple[str, ...]:
+    """The back end of each step: this one for all that it takes, torch for the rest."""
+    return tuple(taking(program, step, name).name for step in program.steps)
+
+
+for _backend in (
+    Stepwise("dense", dense.run_step, dense=True),
+    Stepwise(_ANY, gathered.run_step),
+    Native(),
+    ChannelsLast(),
+):
+    register(_backend)

@@ -18,6 +18,8 @@ class ChannelsLast:
 
     name = "channels-last"
     fuses = False
+    dense = True
+    whole = True
     runs_on = frozenset({(torch.float32, "cpu")})
 
     def takes(self, step: Step) -> bool:

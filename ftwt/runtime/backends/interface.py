@@ -34,6 +34,16 @@ class Backend(Protocol):
         """Precisions and types of device; None for any."""
         ...
 
+    @property
+    def dense(self) -> bool:
+        """Whether it computes every filter, whatever the masks say."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is worth it from end to end only, as the form of its results costs others."""
+        ...
+
     def takes(self, step: Step) -> bool:
         """Whether it runs a step."""
         ...

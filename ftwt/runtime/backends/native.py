@@ -18,6 +18,8 @@ class Native:
 
     name = "native"
     fuses = True
+    dense = False
+    whole = False
     runs_on = frozenset({(torch.float32, "cpu")})
 
     def takes(self, step: Step) -> bool:

@@ -15,6 +15,8 @@ class Stepwise:
 
     name: str
     run_step: Callable[[Step, State], None]
+    dense: bool = False
+    whole: bool = False
     fuses = False
     runs_on = None
 

@@ -3,11 +3,13 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ftwt.runtime.backends import Backend, backend_named
+from ftwt.gated.sizes import shapes_of
+from ftwt.runtime.backends import backend_named, everywhere, registered, taking
 from ftwt.runtime.placement import Placed, rows_of
 from ftwt.runtime.program import (
     Conv,
@@ -29,62 +31,85 @@ Names = tuple[str, ...]
 _ROUNDS, _MOST_MS = 15, 600.0
 # Whole programs within this factor of the fastest after the first rounds are measured longer.
 _FIRST_ROUNDS, _CLOSE = 4, 1.4
-# Worth it only from end to end: the form of what they hand on costs whoever reads it.
-_WHOLE = ("channels-last",)
-
-
-def everywhere(program: Program, name: str) -> Names:
-    """One back end for all steps that it takes; torch for the rest."""
-    return tuple(
-        name if _takes(backend_named(name), program, step) else "torch" for step in program.steps
-    )
+# What is chosen is faster than the usual by this share, and in this share of rounds.
+_MARGIN, _MOSTLY = 0.03, 0.75
+_MIXED = "mixed"
 
 
 def prepared(program: Program, names: Sequence[str], batch: int) -> Runner:
     """A program on the back ends of these names; torch does what one cannot do here."""
-    backends = [
-        backend_named(name if _takes(backend_named(name), program, step) else "torch")
-        for name, step in zip(names, program.steps, strict=True)
-    ]
+    backends = [taking(program, *pair) for pair in zip(program.steps, names, strict=True)]
     return Runner(program, backends, batch)
 
 
-def _takes(backend: Backend, program: Program, step: Step) -> bool:
-    places = backend.runs_on
-    here = places is None or (program.dtype, program.device.type) in places
-    return here and backend.takes(step)
-
-
-def calibrated(
-    program: Program, inputs: Sequence[Tensor], thresholds: Mapping[str, float]
+def measured(
+    program: Program, inputs: Sequence[Tensor], thresholds: Mapping[str, float], usual: str
 ) -> Placed:
     """Measure the back ends on a batch, and place each step where the whole is fastest.
 
     Candidates are every back end by itself and the mix that their times step by step suggest;
-    they are then run as a whole, in turns, and the fastest is taken.
+    they are then run as a whole, in turns. The fastest is taken if it beats the `usual` back end,
+    which runs what is not measured, also in a duel of paired rounds: one disturbed measurement
+    chooses nothing.
     """
     batch = len(inputs[0])
-    names = ("native", "torch", "dense", *_WHOLE)
-    candidates = {name: everywhere(program, name) for name in names}
-    candidates = {name: chosen for name, chosen in candidates.items() if name in chosen}
+    candidates = {name: everywhere(program, name) for name in registered()}
+    candidates = {
+        name: chosen for name, chosen in candidates.items() if name in chosen or name == usual
+    }
     runners = {name: prepared(program, chosen, batch) for name, chosen in candidates.items()}
     steps = {name: _steps(one, inputs, thresholds) for name, one in runners.items()}
     totals = _totals(runners, inputs, thresholds)
-    single = {name: chosen for name, chosen in candidates.items() if name not in _WHOLE}
+    single = {name: chosen for name, chosen in candidates.items() if not backend_named(name).whole}
     mix = _mixed(program, batch, single, steps, totals)
     if mix not in candidates.values():
-        candidates["mixed"] = mix
-        runners["mixed"] = prepared(program, mix, batch)
-        steps["mixed"] = _steps(runners["mixed"], inputs, thresholds)
+        candidates[_MIXED] = mix
+        runners[_MIXED] = prepared(program, mix, batch)
+        steps[_MIXED] = _steps(runners[_MIXED], inputs, thresholds)
         totals = _totals(runners, inputs, thresholds)
     best = min(totals, key=lambda name: totals[name])
-    return _placed(runners[best], inputs, thresholds, steps[best], totals)
+    if best != usual and not _beats(runners[best], runners[usual], inputs, thresholds):
+        best = usual
+    return _placed(runners[best], inputs, thresholds, steps[best], totals, best)
+
+
+def _beats(
+    one: Runner, other: Runner, inputs: Sequence[Tensor], thresholds: Mapping[str, float]
+) -> bool:
+    """Whether one program is faster than another by a margin, round by round."""
+    first, second = (partial(runner, inputs, thresholds) for runner in (one, other))
+    return wins(_pairs((first, second), inputs[0].device))
+
+
+def wins(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether the first of each pair of milliseconds is the shorter one, clearly and mostly."""
+    ratios = [first / second for first, second in pairs]
+    most = sum(ratio < 1 for ratio in ratios) >= _MOSTLY * len(ratios)
+    return most and statistics.median(ratios) < 1 - _MARGIN
+
+
+def _pairs(
+    runs: tuple[Callable[[], object], Callable[[], object]], device: torch.device
+) -> list[tuple[float, float]]:
+    """Milliseconds of both in each round; which is first changes from round to round."""
+    pairs: list[tuple[float, float]] = []
+
+    def once() -> None:
+        ms = [0.0, 0.0]
+        for place in (0, 1) if len(pairs) % 2 else (1, 0):
+            started = clock(device)
+            runs[place]()
+            ms[place] = clock(device) - started
+        pairs.append((ms[0], ms[1]))
+
+    _repeat([once], device)
+    return pairs[1:]
 
 
 def profiled(runner: Runner, inputs: Sequence[Tensor], thresholds: Mapping[str, float]) -> Placed:
     """Measure every step of a program where it runs now."""
     totals = _totals({"now": runner}, inputs, thresholds)
-    return _placed(runner, inputs, thresholds, _steps(runner, inputs, thresholds), totals)
+    return _placed(runner, inputs, thresholds, _steps(runner, inputs, thresholds), totals, "now")
 
 
 def _placed(
@@ -93,20 +118,20 @@ def _placed(
     thresholds: Mapping[str, float],
     ms: Mapping[Step, float],
     totals: Mapping[str, float],
+    chosen: str,
 ) -> Placed:
     executed: dict[Step, Tensor] = {}
     runner.run(State(runner.batch, inputs[0].device, thresholds, executed), inputs)
-    names = [piece.backend.name for piece in runner.pieces for _ in piece.steps]
+    ran = [piece.backend.name for piece in runner.pieces for _ in piece.steps]
     rows = tuple(
         replace(
             row,
             ms=ms[step],
             macs=executed[step].double().mean().item() if step in executed else None,
         )
-        for row, step in zip(rows_of(runner.program, names), runner.program.steps, strict=True)
+        for row, step in zip(rows_of(runner.program, ran), runner.program.steps, strict=True)
     )
-    shapes = tuple(tuple(one.shape[1:]) for one in inputs)
-    return Placed(runner.batch, shapes, torch.get_num_threads(), rows, totals)
+    return Placed(runner.batch, shapes_of(inputs), rows, totals, torch.get_num_threads(), chosen)
 
 
 def _steps(
@@ -193,10 +218,10 @@ def _mixed(
 
 
 def _ways(step: Step, place: int, candidates: Mapping[str, Names]) -> list[str]:
-    """Back ends that differ for a step; without weights torch and dense are the same."""
+    """Back ends that differ for a step; without weights, dense ones do what torch does."""
     ways = [name for name, chosen in candidates.items() if chosen[place] == name]
     weighty = isinstance(step, (Conv, Linear, Gate))
-    return ways if weighty else [name for name in ways if name != "dense"]
+    return ways if weighty else [name for name in ways if not backend_named(name).dense]
 
 
 def _crosses(one: str, two: str) -> bool:
@@ -215,17 +240,19 @@ def _borders(
     That is the part of a whole run that no step accounts for, shared among its segments, and a
     copy of every tensor that passes.
     """
-    name = "native"
-    if name not in candidates:
+    fused = [name for name in candidates if backend_named(name).fuses]
+    if not fused:
         return [0.0] * len(program.steps)
-    chosen = candidates[name]
+    fixed = max(_per_segment(candidates[one], totals[one], steps[one], one) for one in fused)
+    per_element = _copy_ms() * batch
+    return [fixed + elements * per_element for elements in _passing(program)]
+
+
+def _per_segment(chosen: Names, total: float, steps: Mapping[Step, float], name: str) -> float:
     segments = sum(
         one == name != before for before, one in zip(("", *chosen), chosen, strict=False)
     )
-    rest = totals[name] - sum(steps[name].values())
-    fixed = max(0.01, rest / max(1, segments))
-    per_element = _copy_ms() * batch
-    return [fixed + elements * per_element for elements in _passing(program)]
+    return max(0.01, (total - sum(steps.values())) / max(1, segments))
 
 
 def _passing(program: Program) -> list[int]:
