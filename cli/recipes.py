@@ -109,5 +109,7 @@ def _facts(made: "Recipe") -> list[tuple[str, str]]:
         facts += [("gates", settings.gates), ("gate", made.pruning.gate)]
         facts += [("target", made.pruning.target), ("targets from", made.pruning.target_source)]
         facts += [("coupling", made.pruning.coupling), ("estimator", made.pruning.estimator)]
+    if made.escalation is not None:
+        facts.append(("escalation", made.escalation))
     facts += [("precision", settings.amp or "float32"), ("seed", settings.seed)]
     return [(label, str(value)) for label, value in facts]

@@ -140,6 +140,11 @@ def train(
         "ema": ema,
     }
     made = _switched(make_recipe(recipe, choices, dense=dense), switches)
+    if made.escalation is not None and (per_layer or choices != Choices(epochs=epochs, seed=seed)):
+        raise typer.BadParameter(
+            f"{recipe} has no gates: --mass, --coupling, --normalize, --distill, --target-source "
+            "and --per-layer are for recipes that have; give --reduction"
+        )
     with ExitStack() as stack:
         own = stack.enter_context(distributed.joined(device))
         if not (resume and reduction is not None and budget.waits_for_calibration(out)):
@@ -164,8 +169,19 @@ def train(
                 device=own, before_phase=before_phase, watch=watch,
             )  # fmt: skip
 
+        def stage(called: str, chosen: "Recipe", start: Path | str) -> tuple[Any, dict[str, Any]]:
+            return runs.finished_or_trained(
+                chosen, dataset, out / called,
+                name=f"{recipe} {called}", init=start, checkpoint_every=checkpoint_every,
+                device=own, watch=watch,
+            )  # fmt: skip
+
         if reduction is None:
             _, record = run(made)
+        elif made.escalation is not None:
+            _, record = budget.train_escalated_run(
+                made, dataset, out, reduction=reduction, init=init, train=stage, name=recipe
+            )
         else:
             _, record = budget.train_to(
                 made, dataset, out,

@@ -52,16 +52,35 @@ def test_a_static_arm_is_narrow_and_costs_what_was_asked(study, arm):
     torch.testing.assert_close(again.model(images), made.model(images))
     assert again.run == made.run
     masked = study.recipe(ftwt.Pruning(gates.Fixed({})))
-    with pytest.raises(FtwtError, match="holds another recipe's run"):
+    with pytest.raises(FtwtError, match="started differently"):
         study.train(f"{arm}-50", masked, study.start)
 
 
+def test_escalation_answers_with_a_narrow_network_and_the_dense_control(study):
+    made = ARMS["escalated"].make(study, 0.4)
+    found = record.record(study, "escalated", 0.4, made.model, made.run)
+    control = ARMS["dense"].make(study, 0.4)
+    narrow, whole = made.model.gated
+    assert narrow.dense_macs <= 0.6 * study.macs(0.4)
+    assert whole.dense_macs == study.dense_macs == found["dense_macs"]
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(whole(images), control.model(images))
+    assert made.run["budget"]["calibrated"]["measured"] == pytest.approx(0.43, abs=0.03)
+    assert found["reduction_exact"] <= 1 - narrow.dense_macs / study.dense_macs
+    assert set(made.run["stages"]) == {"first", "last"}
+
+
 def test_torch_pruning_keeps_the_filters_that_its_network_has(study):
-    pruning = pytest.importorskip("torch_pruning")
-    assert pruning
-    whole = study.gated(ftwt.Pruning(gates.Fixed({})))
+    pytest.importorskip("torch_pruning")
+
+    def gated(fixed):
+        return ftwt.attach(
+            study.plain, ftwt.Pruning(fixed), example=study.example, where=study.inner_sites
+        )
+
+    whole = gated(gates.Fixed({}))
     for reduction in (0.3, 0.6):
-        model = study.gated(ftwt.Pruning(by_torch_pruning(study, whole, study.macs(reduction))))
+        model = gated(by_torch_pruning(study, whole, study.macs(reduction)))
         left = evaluate(model, [(torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))])
         assert reduction <= left.reduction_exact < reduction + 0.04
     with pytest.raises(FtwtError, match="Torch-Pruning does not reach 1 MACs"):

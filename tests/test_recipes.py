@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import losses, networks
+from ftwt import budget, losses, networks
 from ftwt.io import specs
 from ftwt.training import CATALOGUE, Choices, Cosine, Sgd, Steps, freeze_gates_halfway, recipe, runs
 from ftwt.training import recipes as package
@@ -44,7 +44,7 @@ def test_every_recipe_is_a_value_that_survives_json(name):
     for dense in (True, False):
         made = recipe(name, Choices(coupling="joint", distill=True), dense=dense)
         assert specs.from_json(json.loads(json.dumps(specs.to_json(made)))) == made
-        assert (made.pruning is None) == dense
+        assert (made.pruning is None and made.escalation is None) == dense
 
 
 def test_the_papers_cifar_hyperparameters():
@@ -102,7 +102,8 @@ def test_an_unknown_name_lists_the_nearest():
 def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_path):
     """The script stands alone: it runs, and trains what the recipe would."""
     calls = []
-    monkeypatch.setattr(runs, "train_run", lambda *given, **named: calls.append((given, named)))
+    for module, train in ((runs, "train_run"), (budget, "train_escalated_run")):
+        monkeypatch.setattr(module, train, lambda *given, **named: calls.append((given, named)))
     monkeypatch.setattr(ftwt.data, "load", lambda name: name)
     text = package.source(name, dense=dense)
     file = tmp_path / "mine.py"
@@ -113,6 +114,7 @@ def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_pat
     assert given[0] == made
     assert str(given[2]).startswith(f"runs/my-{name}")
     assert named["name"] == f"my-{name}"
+    assert ("reduction" in named) == (made.escalation is not None)
     # No import that it does not use.
     imported = {
         one.name for node in ast.parse(text).body if isinstance(node, ast.ImportFrom)

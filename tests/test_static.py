@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 import ftwt
 from ftwt import FtwtError, data, gates, targets, training
-from ftwt.budget.static import mean_scores, sensitive_masks, uniform_masks, weight_scores
+from ftwt.budget.static import (
+    inner_sites,
+    mean_scores,
+    sensitive_masks,
+    uniform_masks,
+    weight_scores,
+)
 from ftwt.io import storage
 from ftwt.slicing import narrow
 from ftwt.training import evaluate, runs
@@ -85,6 +91,25 @@ def test_a_layer_that_changes_nothing_is_narrowed_first():
     assert kept[INNER[0]] <= 2
     assert kept[INNER[1]] > 16
     assert kept[INNER[2]] > 32
+
+
+def test_depthwise_sites_follow_the_channels_that_they_are_given():
+    torch.manual_seed(0)
+    network = ftwt.backbones.mobilenet_v1(width=0.25).eval()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
+    assert inner_sites(network, EXAMPLE) == model.sites
+    fixed = uniform_masks(model, weight_scores(model), 0.4 * model.dense_macs)
+    masks, before = masks_of(fixed), None
+    followed = 0
+    for site in model.anatomy.sites:
+        if site.module.groups > 1:
+            assert torch.equal(masks[site.name], masks[before])
+            followed += 1
+        before = site.name
+    assert followed == 13
+    small = narrow(ftwt.attach(network, ftwt.Pruning(fixed), example=EXAMPLE), masks)
+    assert small.dense_macs == cost(model, masks)
+    assert 0.38 * model.dense_macs < small.dense_macs <= 0.4 * model.dense_macs
 
 
 def test_fewer_macs_than_one_filter_a_layer_are_refused():

@@ -1,33 +1,23 @@
 """What all arms share: the start, the data, the recipe, and a folder of runs that resume."""
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ftwt import data, losses
-from ftwt.budget import named
+from ftwt.budget.static import inner_sites
 from ftwt.data import Dataset
-from ftwt.errors import FtwtError
-from ftwt.gated.attach import attach
-from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gates import Fixed
-from ftwt.graph.operations import Kind, kind_of
-from ftwt.io import specs, storage
+from ftwt.io import storage
 from ftwt.macs import dense_macs
-from ftwt.training import OneCycle, Phase, Recipe, Settings, Sgd, freeze_gates_halfway, runs
-from ftwt.training.inspection import Loader
+from ftwt.training import Choices, OneCycle, Recipe, Sgd, freeze_gates_halfway, runs
 from ftwt.training.loop import BeforePhase
-from ftwt.training.preparation import split
-
-# Training images, spread over the classes, by which filters are ranked.
-_RANKED_ON = 2000
+from ftwt.training.recipes.best import best_dense
 
 
 @dataclass(frozen=True)
@@ -56,17 +46,6 @@ class Study:
         """An input, (1, 3, H, W)."""
         return torch.zeros(1, 3, self.dataset.image_size, self.dataset.image_size)
 
-    @property
-    def validation(self) -> Loader:
-        """Images held out of training."""
-        return named.validation(self.dataset, self.dataset.mean, self.dataset.std)
-
-    @property
-    def ranked_on(self) -> Loader:
-        """Some training images, as they are, to choose filters by."""
-        training, _ = split(self.dataset)
-        return named.served(training, self.dataset.mean, self.dataset.std, limit=_RANKED_ON)
-
     @cached_property
     def dense_macs(self) -> int:
         """MACs of the dense network for one image."""
@@ -78,32 +57,17 @@ class Study:
 
     @cached_property
     def inner_sites(self) -> tuple[str, ...]:
-        """Sites whose output is no part of a sum: their filters leave a residual trunk alone."""
-        whole = attach(self.plain, Pruning(Fixed({})), example=self.example)
-        traced = whole.anatomy.traced
-        return tuple(
-            site.name
-            for site in whole.anatomy.sites
-            if not any(
-                kind_of(user, traced.module(user)) is Kind.UNION for user in site.output.users
-            )
-        )
-
-    def gated(self, pruning: Pruning) -> Gated:
-        """The start with gates at the inner sites."""
-        return attach(self.plain, pruning, example=self.example, where=self.inner_sites)
+        """Sites that leave residual trunks alone."""
+        return inner_sites(self.plain, self.example)
 
     def recipe(self, pruning: Pruning | None = None) -> Recipe:
         """The recipe of every arm: SGD, one cycle, distillation from the start."""
-        settings = Settings(
-            (Phase("train", self.epochs),),
-            Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
-            amp="auto",
-            channels_last=True,
-            seed=self.seed,
-        )
-        objective = losses.CrossEntropy() + losses.Distillation()
-        return Recipe(self.network, settings, objective, pruning)
+        return replace(best_dense(self.network, self.choices), pruning=pruning)
+
+    @property
+    def choices(self) -> Choices:
+        """Epochs and seed."""
+        return Choices(epochs=self.epochs, seed=self.seed)
 
     def with_gates(self, pruning: Pruning, sites: tuple[str, ...] | None = None) -> Recipe:
         """The same with gates, which learn at their own rate and are frozen halfway."""
@@ -121,44 +85,40 @@ class Study:
         short = self.network.partition("-")[2]
         return self.out / f"{short}-{run}-e{self.epochs}-s{self.seed}"
 
-    def train(self, run: str, recipe: Recipe, init: Path) -> "Trained":
+    def train(self, run: str, recipe: Recipe, init: Path | str) -> "Trained":
         """Train, go on with, or load a run.
 
         Raises:
             FtwtError: the folder holds a finished run of another recipe.
         """
-        folder = self.folder(run)
-        record = _read(folder)
-        if record.get("status") != "finished":
-            return Trained(*self.run(run, recipe, init))
-        if specs.renewed(record["specification"]) != specs.recorded(recipe):
-            raise FtwtError(f"pareto: {folder} holds another recipe's run; give a new --out")
-        return Trained(storage.load(folder)[0], record)
+        return Trained(
+            *runs.finished_or_trained(
+                recipe,
+                self.dataset,
+                self.folder(run),
+                name=f"pareto {run}",
+                init=init,
+                watch=_WATCH,
+            )
+        )
 
     def run(
-        self, run: str, recipe: Recipe, init: Path, before_phase: BeforePhase | None = None
+        self, run: str, recipe: Recipe, before_phase: BeforePhase
     ) -> tuple[nn.Module, dict[str, Any]]:
-        """Train a run, or go on with it: its model and its `run.json`."""
+        """Train a run with gates, or go on with it: its model and its `run.json`."""
         folder = self.folder(run)
         return runs.train_run(
             recipe, self.dataset, folder,
-            name=f"pareto {run}", init=init, resume=bool(_read(folder)),
+            name=f"pareto {run}", init=self.start, resume=(folder / "run.json").is_file(),
             before_phase=before_phase, watch=_WATCH,
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A network, and the record (`run.json`) of the run that it was made in."""
 
     model: nn.Module
     run: dict[str, Any]
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    file = folder / "run.json"
-    record: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return record
 
 
 def _say(row: Any) -> None:

@@ -5,6 +5,7 @@ Imports graph to training.
 
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.curve import reduction_curve
+from ftwt.budget.escalated import train_escalated, train_escalated_run
 from ftwt.budget.escalation import with_temperatures
 from ftwt.budget.estimate import Applied, Estimate, EstimateRow, LayerEstimate, estimate
 from ftwt.budget.families import check_distinct
@@ -23,6 +24,8 @@ __all__ = [
     "estimate",
     "reduction_curve",
     "solve",
+    "train_escalated",
+    "train_escalated_run",
     "train_to",
     "waits_for_calibration",
     "widen",

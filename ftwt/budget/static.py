@@ -1,22 +1,29 @@
 """Static pruning: masks that are the same for every image, at given exact MACs.
 
-    model = attach(network, Pruning(Fixed({})), example=example)
+    sites = inner_sites(network, example)
+    model = attach(network, Pruning(Fixed({})), example=example, where=sites)
     fixed = uniform_masks(model, mean_scores(model, loader), macs)
 
 A score tells which filters of a site to keep first; how many each site keeps is either the same
-share everywhere, or decided by how much the network's answer suffers.
+share everywhere, or decided by how much the network's answer suffers. A depthwise site keeps the
+filters of the channels that it is given.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
+from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
 from ftwt.gates.untrained import Fixed
+from ftwt.graph import calls
+from ftwt.graph.live import Evaluator, Live
+from ftwt.graph.operations import Kind, kind_of
 from ftwt.targets import Score, channel_scores
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
@@ -29,6 +36,24 @@ _STEPS, _IMAGES = 8, 512
 _NOTHING = 1e-6
 
 Scores = Mapping[str, Float[Tensor, " C_out"]]
+
+
+def inner_sites(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> tuple[str, ...]:
+    """Sites whose output is no part of a sum: without their filters a residual trunk stays whole.
+
+    All sites, where every one of them is part of a sum.
+
+    Raises:
+        FtwtError: as `attach`.
+    """
+    anatomy = attach(network, Pruning(Fixed({})), example=example).anatomy
+    traced = anatomy.traced
+    inner = tuple(
+        site.name
+        for site in anatomy.sites
+        if not any(kind_of(user, traced.module(user)) is Kind.UNION for user in site.output.users)
+    )
+    return inner or tuple(site.name for site in anatomy.sites)
 
 
 def weight_scores(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
@@ -90,7 +115,7 @@ def uniform_masks(model: Gated, scores: Scores, macs: float) -> Fixed:
     counts = _Counts(model, scores, macs)
 
     def share_of(share: float) -> dict[str, int]:
-        return {name: max(1, round(share * len(one))) for name, one in scores.items()}
+        return {name: max(1, round(share * width)) for name, width in counts.widths.items()}
 
     low, high = (1.0, 1.0) if counts.fit(share_of(1.0)) else (0.0, 1.0)
     for _ in range(_HALVINGS):
@@ -110,10 +135,10 @@ def sensitive_masks(model: Gated, scores: Scores, macs: float, loader: Loader) -
         FtwtError: even one filter a site costs more than `macs`, or the loader is empty.
     """
     counts = _Counts(model, scores, macs)
-    levels = {name: _levels(len(one)) for name, one in scores.items()}
+    levels = {name: _levels(width) for name, width in counts.widths.items()}
     rises = _divergences(model, counts, levels, loader)
-    place, chosen = dict.fromkeys(scores, 0), None
-    kept = {name: len(one) for name, one in scores.items()}
+    place, chosen = dict.fromkeys(levels, 0), None
+    kept = dict(counts.widths)
     while not counts.fit(kept):
         before = counts.cost(kept)
         worth = {}
@@ -130,29 +155,42 @@ def sensitive_masks(model: Gated, scores: Scores, macs: float, loader: Loader) -
 
 
 class _Counts:
-    """What numbers of filters cost, and the masks that they stand for."""
+    """What numbers of filters cost, and the masks that they stand for.
+
+    `widths` are the sites that are counted, with all their filters; depthwise ones follow.
+    """
 
     def __init__(self, model: Gated, scores: Scores, macs: float) -> None:
-        self._plan, self._macs = model.anatomy.plan, macs
+        self._model, self._macs = model, macs
+        self._followed = dict(_followed(model))
         self._ranked = {
-            name: one.cpu().argsort(descending=True, stable=True) for name, one in scores.items()
+            name: scores[name].cpu().argsort(descending=True, stable=True)
+            for name in model.sites
+            if name not in self._followed
         }
-        least = self.cost(dict.fromkeys(scores, 1))
+        self.widths = {name: len(order) for name, order in self._ranked.items()}
+        least = self.cost(dict.fromkeys(self.widths, 1))
         if least > macs:
             raise FtwtError(
                 f"static masks: {macs:,.0f} MACs are fewer than one filter in each layer costs, "
                 f"{least:,.0f}; ask for more MACs"
             )
 
-    def mask(self, name: str, count: int) -> Tensor:
-        order = self._ranked[name]
-        mask = torch.zeros(len(order), dtype=torch.bool)
-        mask[order[:count]] = True
-        return mask
+    def masks(self, counts: Mapping[str, int]) -> dict[str, Bool[Tensor, "1 C_out"]]:
+        """A row for each site."""
+        found: dict[str, Tensor] = {}
+        for name in self._model.sites:
+            if name not in self._followed:
+                order = self._ranked[name]
+                found[name] = torch.zeros(1, len(order), dtype=torch.bool)
+                found[name][0, order[: counts[name]]] = True
+                continue
+            live = Evaluator(found, torch.ones(1, 1, dtype=torch.bool))
+            found[name] = live(self._followed[name])
+        return found
 
     def cost(self, counts: Mapping[str, int]) -> float:
-        masks = {name: self.mask(name, count)[None] for name, count in counts.items()}
-        layers = self._plan.exact(masks)
+        layers = self._model.anatomy.plan.exact(self.masks(counts))
         return float(torch.stack(list(layers.values())).sum())
 
     def fit(self, counts: Mapping[str, int]) -> bool:
@@ -169,9 +207,19 @@ class _Counts:
                 growing = False
                 for name in names:
                     more = kept | {name: kept[name] + 1}
-                    if kept[name] < len(self._ranked[name]) and self.fit(more):
+                    if kept[name] < self.widths[name] and self.fit(more):
                         kept, growing = more, True
-        return Fixed({name: self.mask(name, count) for name, count in kept.items()})
+        return Fixed({name: mask[0] for name, mask in self.masks(kept).items()})
+
+
+def _followed(model: Gated) -> Iterator[tuple[str, Live]]:
+    """Depthwise sites, which keep a filter for each channel that they are given."""
+    for site in model.anatomy.sites:
+        conv, source = site.module, calls.source(site.convolution)
+        if not isinstance(conv, nn.Conv2d) or source is None:
+            continue
+        if 1 < conv.groups == conv.in_channels == conv.out_channels:
+            yield site.name, model.anatomy.liveness.channels(source)
 
 
 def _levels(filters: int) -> list[int]:
@@ -189,20 +237,25 @@ def _divergences(
     with evaluating(model):
         for images, _ in first(loader, _IMAGES, "sensitive_masks"):
             images = images.to(device)
-            dense = model.decided(_narrowed(None, None), images).log_softmax(1)
+            dense = model.decided(_run_all, images).log_softmax(1)
             for name, steps in levels.items():
                 for place, count in enumerate(steps[1:], 1):
-                    alone = _narrowed(name, counts.mask(name, count).to(device))
-                    answer = model.decided(alone, images).log_softmax(1)
+                    masks = counts.masks(counts.widths | {name: count})
+                    answer = model.decided(_as(masks), images).log_softmax(1)
                     divergence = F.kl_div(answer, dense, reduction="sum", log_target=True)
                     sums[name][place] += float(divergence)
     return {name: total.cummax(0).values.tolist() for name, total in sums.items()}
 
 
-def _narrowed(narrowed: str | None, mask: Tensor | None) -> Callable[[str, Tensor], Tensor | None]:
-    """Decides for every site to run all filters, and for one its mask."""
+def _run_all(site: str, features: Tensor) -> None:
+    """Decides for every filter of a site to run."""
+
+
+def _as(masks: Mapping[str, Bool[Tensor, "1 C_out"]]) -> Callable[[str, Tensor], Tensor | None]:
+    """Decides as the masks say; whole ones need no multiplication."""
 
     def decide(site: str, features: Tensor) -> Tensor | None:
-        return mask.expand(len(features), -1) if site == narrowed and mask is not None else None
+        mask = masks[site].to(features.device)
+        return None if bool(mask.all()) else mask.expand(len(features), -1)
 
     return decide

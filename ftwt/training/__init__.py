@@ -8,7 +8,7 @@ from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
-from ftwt.training.recipes import CATALOGUE, Choices, Recipe, recipe
+from ftwt.training.recipes import CATALOGUE, Choices, Escalation, Recipe, recipe
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import State, start
@@ -20,6 +20,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Epoch",
+    "Escalation",
     "Evaluation",
     "Interrupted",
     "Keeper",

@@ -71,6 +71,11 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
             f"train: {dataset.name} has one class ({dataset.classes[0]}), there is nothing to tell "
             "apart; give data of two classes or more"
         )
+    if recipe.escalation is not None:
+        raise FtwtError(
+            "train: this recipe spends a budget that each image shares in, so it needs one; give "
+            "--reduction, or budget.train_escalated a reduction"
+        )
     model, dense = _networks(recipe, dataset, init)
     training, held = split(dataset)
     validation = serve(

@@ -7,6 +7,7 @@ run.json            command, recipe, data, versions, seed, status, hours, result
 resume.pt           the last state, and resume.previous.pt the one before, until the run has ended
 """
 
+import json
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -20,12 +21,12 @@ from torch import nn
 from ftwt.data import Dataset
 from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
-from ftwt.io import storage
+from ftwt.io import specs, storage
 from ftwt.io.files import writing
 from ftwt.training import checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Keeper, Moment
-from ftwt.training.folders import check_free, claimed, remove_partials
+from ftwt.training.folders import check_free, claimed, remove_partials, status
 from ftwt.training.loop import BeforePhase, Epoch, fit
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
@@ -131,6 +132,29 @@ def train_run(
             raise folder.stopped(error, state) from None
         on_main(lambda: folder.finish(model))
         return model.eval(), record
+
+
+def finished_or_trained(
+    recipe: Recipe, dataset: Dataset, out: Path, **options: Any
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The finished run of a recipe in a folder, or that which `train_run` begins or goes on with.
+
+    Raises:
+        FtwtError: the folder holds a finished run of another recipe; or as `train_run`.
+    """
+    file = out / "run.json"
+    if not file.is_file() or status(out) != "finished":
+        return train_run(recipe, dataset, out, resume=file.is_file(), **options)
+    record = json.loads(file.read_text())
+    found = checkpoint.differences(
+        specs.renewed(record["specification"]), specs.recorded(recipe), "recipe"
+    )
+    if found:
+        raise FtwtError(
+            f"train: {out} holds a finished run that was started differently: "
+            f"{'; '.join(found[:4])}; give a new folder"
+        )
+    return storage.load(out)[0], record
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ftwt import data
 from ftwt.data import Dataset
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
+from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import storage
 from ftwt.io.files import write_atomically
@@ -62,10 +63,14 @@ def evaluate_run(
     dataset = data.load(name, size=size, only=only, workers=workers)
     check_classes(f"eval: {run}", card, dataset)
     batches = _test_batches(dataset, card, limit)
-    if isinstance(model, Gated):
-        measured = _gated(model, card, batches, file.parent / "dense.safetensors")
-    else:
-        measured = _plain(model, batches, dataset.image_size)
+    start = file.parent / "dense.safetensors"
+    match model:
+        case Gated():
+            measured = _gated(model, card, batches, start)
+        case Escalating():
+            measured = _escalating(model, batches, start)
+        case _:
+            measured = _plain(model, batches, dataset.image_size)
     result = {
         "run": str(run),
         "data": name,
@@ -108,14 +113,10 @@ def _plain(model: nn.Module, batches: Loader, side: int) -> dict[str, Any]:
 
 def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> dict[str, Any]:
     seen = activity(model, batches)
-    device = next(model.parameters()).device
-    dense = None
-    if start.is_file():
-        dense = evaluate(storage.load(start, device=device)[0], batches).accuracy
     return {
         "images": seen.images,
         "accuracy": seen.accuracy,
-        "dense_accuracy": dense,
+        "dense_accuracy": _accuracy_of(start, model, batches),
         "all_on_accuracy": evaluate(_AllOn(model), batches).accuracy,
         "dense_macs": seen.dense_macs,
         "dense_macs_before_slim": card.extra.get("dense_macs_before_slim"),
@@ -125,6 +126,33 @@ def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> di
         "reduction_paper": seen.reduction_paper,
         "layers": layer_rows(seen),
     }
+
+
+def _escalating(model: Escalating, batches: Loader, start: Path) -> dict[str, Any]:
+    """`all_on_accuracy` is that of the last setting by itself."""
+    seen = evaluate(model, batches)
+    return {
+        "images": seen.images,
+        "accuracy": seen.accuracy,
+        "dense_accuracy": _accuracy_of(start, model, batches),
+        "all_on_accuracy": evaluate(model.gated[-1], batches).accuracy,
+        "dense_macs": seen.dense_macs,
+        "macs": seen.macs,
+        "paper_macs": seen.paper_macs,
+        "reduction_exact": seen.reduction_exact,
+        "reduction_paper": seen.reduction_paper,
+        "layers": [],
+    }
+
+
+def _accuracy_of(start: Path, model: nn.Module, batches: Loader) -> float | None:
+    """That of the plain network that a training started from, if the run holds it."""
+    device = next(model.parameters()).device
+    return (
+        evaluate(storage.load(start, device=device)[0], batches).accuracy
+        if start.is_file()
+        else None
+    )
 
 
 def layer_rows(seen: Activity) -> list[dict[str, Any]]:

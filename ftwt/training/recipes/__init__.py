@@ -4,7 +4,7 @@ Each stands alone, though they resemble each other: a recipe is printed, copied 
 """
 
 from ftwt.training.recipes.catalogue import CATALOGUE, Entry, recipe
-from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.recipe import Choices, Escalation, Recipe
 from ftwt.training.recipes.source import source
 
-__all__ = ["CATALOGUE", "Choices", "Entry", "Recipe", "recipe", "source"]
+__all__ = ["CATALOGUE", "Choices", "Entry", "Escalation", "Recipe", "recipe", "source"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ftwt.errors import FtwtError
-from ftwt.training.recipes import imagenet, paper, short
+from ftwt.training.recipes import best, imagenet, paper, short
 from ftwt.training.recipes.recipe import Choices, Recipe
 
 Make = Callable[[str, Choices], Recipe]
@@ -54,7 +54,7 @@ def _catalogue() -> Mapping[str, Entry]:
 
     def add(name: str, variant: str, dense: Make, dynamic: Make) -> None:
         # A few epochs make nothing that compares with published results.
-        published = None if variant == "-short" else _PUBLISHED.get(name)
+        published = None if variant in ("-short", "-best") else _PUBLISHED.get(name)
         found[name + variant] = Entry(name, dense, dynamic, published)
 
     for name in (f"{data}-{model}" for data in ("cifar10", "cifar100") for model in _CIFAR):
@@ -64,6 +64,7 @@ def _catalogue() -> Mapping[str, Entry]:
             add(name, "", paper.cifar_dense, paper.cifar_dynamic)
         add(name, "-finetune", paper.cifar_finetune_dense, paper.cifar_finetune_dynamic)
         add(name, "-short", short.short_dense, short.short_dynamic)
+        add(name, "-best", best.best_dense, best.best)
     for name in (f"imagenet-{model}" for model in _IMAGENET):
         if "mobilenet" in name:
             add(name, "", imagenet.imagenet_mobile_dense, imagenet.imagenet_mobile_dynamic)

@@ -4,11 +4,39 @@ from dataclasses import dataclass, field
 
 from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
+from ftwt.gated.escalation import Margin, Signal
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
 from ftwt.io.registry import register
 from ftwt.losses import Objective
+from ftwt.targets import Score
 from ftwt.training.settings import Settings
+
+
+@register
+@dataclass(frozen=True)
+class Escalation:
+    """A narrow network answers first, and the whole one again where the first is unsure.
+
+    Both are trained by the same recipe from the same start. `first` is the share of the wanted
+    MACs that the first pass takes; its filters are the same for all images, those with the largest
+    mean score. `by` and `weight` are as for `ftwt.escalate`.
+
+    Raises:
+        FtwtError: `first` is not between 0 and 1.
+    """
+
+    first: float = 0.6
+    score: Score = "l2"
+    by: Signal = field(default_factory=Margin)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first < 1:
+            raise FtwtError(
+                f"Escalation: first={self.first!r} is outside (0, 1); give the share of the MACs "
+                "that the first pass takes, for example 0.6"
+            )
 
 
 @register
@@ -17,7 +45,8 @@ class Recipe:
     """Everything that a training needs beside the data and the starting weights.
 
     `pruning` is None for a plain, dense network. `batch_size` is the images of one step. `sites`
-    names the convolutions that get gates; None takes those that `attach` finds.
+    names the convolutions that get gates; None takes those that `attach` finds. With `escalation`
+    two plain networks are trained, for a reduction that `budget.train_to` is given.
     """
 
     network: str
@@ -27,6 +56,7 @@ class Recipe:
     batch_size: int = 128
     augment: Augment | ResizedCrop = field(default_factory=Augment)
     sites: tuple[str, ...] | None = None
+    escalation: Escalation | None = None
 
 
 @dataclass(frozen=True)

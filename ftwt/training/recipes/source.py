@@ -12,20 +12,23 @@ _SCRIPT = '''"""{name}, {kind}, as ftwt trains it. Edit it, then run this file."
 from pathlib import Path
 
 {imports}
-from ftwt.training.runs import train_run
+from {module} import {train}
 
 
 {function}
 
 if __name__ == "__main__":
-    train_run(
+    {train}(
         {call},
         data.load("{data}"),
         Path("runs/my-{name}{suffix}"),
         name="my-{name}",
-        init={init},
+        init={init},{budget}
     )
 '''
+
+
+_FROM_WEIGHTS = ("-finetune", "-short", "-best")
 
 
 def source(name: str, *, dense: bool = False) -> str:
@@ -40,7 +43,11 @@ def source(name: str, *, dense: bool = False) -> str:
     assert module is not None
     function = inspect.getsource(make)
     kind = "dense" if dense else "dynamic"
+    escalates = make(entry.network, Choices()).escalation is not None
     return _SCRIPT.format(
+        module="ftwt.budget" if escalates else "ftwt.training.runs",
+        train="train_escalated_run" if escalates else "train_run",
+        budget="\n        reduction=0.5," if escalates else "",
         name=name,
         kind=kind,
         imports=_imports(module, function),
@@ -66,12 +73,14 @@ def _data(name: str) -> str:
 
 def _init(name: str, *, dense: bool) -> str:
     """What the training starts from: nothing, torchvision's weights, or the dense run."""
-    from_scratch = not name.endswith(("-finetune", "-short"))
+    from_scratch = not name.endswith(_FROM_WEIGHTS)
     if dense and from_scratch:
         return "None"
     if name.startswith("imagenet-") and "mobilenet_v1" not in name:
         return '"torchvision"'
-    start = name.removesuffix("-finetune").removesuffix("-short")
+    start = name
+    for suffix in _FROM_WEIGHTS:
+        start = start.removesuffix(suffix)
     return f'Path("runs/my-{start}-dense")'
 
 

@@ -1,0 +1,156 @@
+"""Training for a budget by escalation: a narrow network, the whole one, and when to ask it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ftwt.budget import named
+from ftwt.budget.calibrate import calibrate
+from ftwt.budget.narrow_start import chosen_on, narrow_start
+from ftwt.budget.static import mean_scores, uniform_masks
+from ftwt.data import Dataset
+from ftwt.errors import FtwtError
+from ftwt.gated.escalation import Escalating, escalate
+from ftwt.gated.model import Gated
+from ftwt.gates import Fixed
+from ftwt.io import specs, storage
+from ftwt.macs import dense_macs
+from ftwt.training import checkpoint, records, runs
+from ftwt.training.distributed import on_main
+from ftwt.training.preparation import prepare
+from ftwt.training.recipes import Recipe
+
+# A stage's name, its recipe and what it starts from, to its model and `run.json`.
+TrainStage = Callable[[str, Recipe, Path | str], tuple[nn.Module, dict[str, Any]]]
+
+
+def train_escalated(
+    recipe: Recipe,
+    dataset: Dataset,
+    start: Path,
+    *,
+    reduction: float,
+    init: Path | str | None,
+    train: TrainStage,
+) -> tuple[Escalating, dict[str, Any]]:
+    """Train both networks of an escalation and find the threshold between them.
+
+    The stage "first" is the start without the filters that matter least, trained as the narrow
+    network that it is; the stage "last" is the start itself. The threshold is found on validation
+    images.
+
+    Args:
+        recipe: one with an `escalation`.
+        dataset: training images rank the filters, the validation split sets the threshold; no test
+            image is touched.
+        start: a folder for the narrow start.
+        reduction: share of the whole network's MACs to save on average, exact.
+        init: the weights that both start from.
+        train: trains a stage, or gives the one that was trained before.
+
+    Returns:
+        The escalating network, and what to record: both stages' records and the calibration.
+
+    Raises:
+        FtwtError: there are no weights to start from, or the reduction is out of reach.
+    """
+    if init is None:
+        raise FtwtError(
+            "train: escalation ranks the filters of a trained network; give the dense run as --init"
+        )
+    assert recipe.escalation is not None
+    how, stage = recipe.escalation, replace(recipe, escalation=None)
+    plain = prepare(stage, dataset, init=init).model.eval()
+    example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
+    macs = how.first * (1 - reduction) * dense_macs(plain, example)
+
+    def choose(whole: Gated) -> Fixed:
+        return uniform_masks(whole, mean_scores(whole, chosen_on(dataset), score=how.score), macs)
+
+    narrow = narrow_start(start, plain, choose, example=example, card=_card(recipe, dataset))
+    first, first_record = train("first", replace(stage, pruning=narrow.pruning), start)
+    last, last_record = train("last", stage, init)
+    model = escalate([first, last], by=how.by, weight=how.weight, example=example)
+    model = calibrate(
+        model, named.validation(dataset, dataset.mean, dataset.std), reduction=reduction
+    )
+    knot = model.knots[0]
+    return model, {
+        "stages": {"first": first_record, "last": last_record},
+        "budget": {"calibrated": asdict(knot)},
+        "best_validation_accuracy": knot.accuracy,
+        "best_epoch": last_record["best_epoch"],
+        "hours": first_record["hours"] + last_record["hours"],
+    }
+
+
+def train_escalated_run(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    reduction: float,
+    init: Path | str | None,
+    train: TrainStage | None = None,
+    name: str = "custom",
+) -> tuple[Escalating, dict[str, Any]]:
+    """The same in a run folder, which `ftwt eval` and `ftwt bench` take.
+
+    Unless `train` is given, the stages train on the CPU in run folders `first` and `last` in it; a
+    run that was stopped goes on there.
+
+    Raises:
+        FtwtError: as `train_escalated`, or the folder was started with other options.
+    """
+
+    def stage(called: str, chosen: Recipe, start: Path | str) -> tuple[nn.Module, dict[str, Any]]:
+        return runs.finished_or_trained(
+            chosen, dataset, out / called, name=f"{name} {called}", init=start
+        )
+
+    asked = {"specification": specs.recorded(recipe), "reduction": reduction}
+    file = out / "run.json"
+    if file.is_file():
+        was = json.loads(file.read_text())
+        held = {"specification": specs.renewed(was["specification"]), "reduction": was["reduction"]}
+        found = checkpoint.differences(held, asked)
+        if found:
+            raise FtwtError(
+                f"train: {out} was started differently: {'; '.join(found[:4])}; resume it as it "
+                "was started, or give a new folder"
+            )
+    record = {
+        "status": "running",
+        "recipe": name,
+        **asked,
+        "init": str(init) if init is not None else None,
+        "seed": recipe.settings.seed,
+        **records.circumstances("cpu", recipe.settings.amp),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    on_main(lambda: records.write_record(out, record))
+    model, found_record = train_escalated(
+        recipe, dataset, out / "start", reduction=reduction, init=init, train=train or stage
+    )
+    record |= found_record | {"status": "finished"}
+
+    def finish() -> None:
+        shutil.copyfile(out / "start" / "dense.safetensors", out / "dense.safetensors")
+        storage.save(model, out / "model.safetensors", _card(recipe, dataset))
+        records.write_record(out, record)
+
+    on_main(finish)
+    return model, record
+
+
+def _card(recipe: Recipe, dataset: Dataset) -> storage.Card:
+    return storage.Card(
+        recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
+        {"data": dataset.name},
+    )  # fmt: skip
