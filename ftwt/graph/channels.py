@@ -12,21 +12,21 @@ def positions(indices: list[int]) -> Tensor:
 
 
 class Select(nn.Module):
-    """Some of the channels, in the order given."""
+    """Some of the channels, in the order given; or some places along another dimension."""
 
-    def __init__(self, indices: list[int]) -> None:
+    def __init__(self, indices: list[int], dim: int = 1) -> None:
         super().__init__()
-        self.indices = indices
+        self.indices, self.dim = indices, dim
         self.register_buffer("index", positions(indices), persistent=False)
-        first, count = indices[0], len(indices)
+        first, count = (indices or [0])[0], len(indices)
         # Neighbours need no copy.
         self.run = (first, count) if indices == list(range(first, first + count)) else None
 
     def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B D *space"]:
         """The chosen channels."""
         if self.run is not None:
-            return x.narrow(1, *self.run)
-        return x.index_select(1, self.get_buffer("index"))
+            return x.narrow(self.dim, *self.run)
+        return x.index_select(self.dim, self.get_buffer("index"))
 
 
 class Spread(nn.Module):

@@ -43,6 +43,21 @@ class Other:
 
 
 @dataclass(frozen=True, eq=False)
+class Constant:
+    """What is known before any input comes.
+
+    It is an attribute of the network, `path`, or what `run` makes of other constants. A program
+    with gates has the values in the places of constants.
+    """
+
+    value: Any
+    path: str | None = None
+    run: Callable[..., Any] | None = None
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Pool:
     """Two-dimensional pooling; "mean" divides by the window's whole size."""
 
@@ -197,7 +212,8 @@ class Call:
     """Any other operation, run by torch: `run(*arguments, **keywords)`.
 
     Arguments hold values and others in the places where the traced graph has nodes. `changes`
-    says that it works in place on what it is given, `shared` that it does as much for any batch.
+    says that it works in place on what it is given, `shared` that it does as much for any batch,
+    `each` that it works on each channel of its one value alone, so that it may be given some.
     """
 
     name: str
@@ -207,6 +223,23 @@ class Call:
     output: Value | Other
     changes: bool = False
     shared: bool = False
+    each: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by its name, called as a function."""
+
+    name: str
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """What the method of the first argument answers."""
+        return getattr(args[0], self.name)(*args[1:], **keywords)
+
+
+def same(value: Any) -> Any:
+    """What it is given, as it is after a change in place."""
+    return value
 
 
 Step: TypeAlias = (

@@ -4,17 +4,14 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.graph import calls
 from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import shape_of
-from ftwt.slicing.builder import Builder
-from ftwt.slicing.moves import follow
-from ftwt.slicing.parts import UnionAdd
-from ftwt.slicing.weighted import Weighted
+from ftwt.runtime.lowering import lower
+from ftwt.slicing.emit import Emitted, emit
 
 
 def cut(
@@ -46,35 +43,14 @@ def cut(
         >>> small(torch.randn(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    return build(model, masks, fold=fold)[0]
+    return build(model, masks, fold=fold).network
 
 
-def build(
-    model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool
-) -> tuple[fx.GraphModule, Builder]:
-    """The network that `cut` returns, and what it was made with."""
+def build(model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool) -> Emitted:
+    """The network that `cut` returns, and what each convolution became."""
     rows = check_masks(model, masks)
     live = Evaluator(rows, next(iter(rows.values())))
-    builder = Builder(model, live, traceable=not fold)
-    inside = _inside(model)
-    weighted = Weighted(builder, inside, fold=fold)
-    done: set[fx.Node] = set()
-    for node in builder.traced.graph.nodes:
-        done.add(node)
-        if node.op == "output":
-            builder.graph.output(fx.map_arg(node.args[0], builder.whole))
-        elif node.op == "placeholder":
-            builder.placeholder(node)
-        elif node.op == "get_attr":
-            builder.attribute(node)
-        elif not weighted.follow(node):
-            follow(builder, node, in_site=node in inside)
-        _after_changes(builder, node, done)
-    if fold:
-        _work_in_place(builder)
-    builder.graph.lint()
-    made = fx.GraphModule(builder.modules, builder.graph, type(model).__name__)
-    return made.train(model.training), builder
+    return emit(model, lower(model, model.anatomy, gates=False, fold=fold), live, fold=fold)
 
 
 def check_masks(
@@ -97,44 +73,3 @@ def check_masks(
     if unknown:
         raise FtwtError(f"cut: {unknown[0]!r} is no site; the sites are {', '.join(model.sites)}")
     return rows
-
-
-def _inside(model: Gated) -> dict[fx.Node, fx.Node]:
-    """The output of the site that each node is part of: its convolution, norm and activation."""
-    found = {}
-    for site in model.anatomy.sites:
-        node: fx.Node | None = site.output
-        while node is not None:
-            found[node] = site.output
-            node = calls.source(node) if node is not site.convolution else None
-    return found
-
-
-def _after_changes(builder: Builder, node: fx.Node, done: set[fx.Node]) -> None:
-    """Later readers of a tensor that `node` changes in place; the cut network changes none."""
-    names = builder.traced.changed.get(node.name, ())
-    for changed in (one for one in done if one.name in names):
-        later = [user for user in changed.users if user not in done]
-        if later and changed is calls.source(node) and changed in builder.pieces:
-            builder.pieces[changed] = builder.pieces[node]
-        elif later:
-            raise builder.refuse(node, f"it changes in place what {later[0].name} reads")
-
-
-def _work_in_place(builder: Builder) -> None:
-    """Save copies: sums and ReLUs go into a tensor that was just made and nobody else reads."""
-    order = {node: place for place, node in enumerate(builder.graph.nodes)}
-    for node in builder.graph.nodes:
-        module = builder.modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(module, (UnionAdd, nn.ReLU, nn.ReLU6)):
-            continue
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
-        made = builder.modules.get(str(source.target)) if source.op == "call_module" else None
-        if not isinstance(made, (nn.Conv2d, UnionAdd, nn.ReLU, nn.ReLU6)):
-            continue
-        # Who read it before has made a tensor of its own from it.
-        readers = [builder.modules.get(str(user.target)) for user in source.users]
-        alone = all(order[user] <= order[node] for user in source.users)
-        if alone and all(isinstance(one, (nn.Conv2d, UnionAdd, nn.ReLU)) for one in readers):
-            module.inplace = True

@@ -1,13 +1,17 @@
-"""Layers with some of their inputs and outputs only."""
+"""Layers and norms with some of their channels only."""
 
 import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+from ftwt.runtime.program import Conv, Linear
+
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class Share:
     outputs: tuple[int, ...]
 
 
-def shares(conv: nn.Conv2d, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[Share, ...]:
+def shares(conv: Conv, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[Share, ...]:
     """Split a convolution over its live inputs and wanted outputs; outputs without inputs miss.
 
     An ungrouped convolution is one share; a depthwise one too.
     """
-    reads, makes = conv.in_channels // conv.groups, conv.out_channels // conv.groups
+    reads, makes = conv.weight.shape[1], len(conv.weight) // conv.groups
     by_size: dict[tuple[int, int], list[tuple[list[int], list[int]]]] = {}
     ins: list[list[int]] = [[] for _ in range(conv.groups)]
     outs: list[list[int]] = [[] for _ in range(conv.groups)]
@@ -49,76 +53,70 @@ def shares(conv: nn.Conv2d, inputs: tuple[int, ...], outputs: tuple[int, ...]) -
     )
 
 
-def cut_conv(conv: nn.Conv2d, share: Share, norm: Norm | None) -> nn.Conv2d:
-    """A convolution of one share, with the batch norm that follows folded into it."""
-    reads = conv.in_channels // conv.groups
+def cut_conv(conv: Conv, share: Share, whole: nn.Module | None) -> nn.Conv2d:
+    """The convolution of one share; `whole` is the layer's own module, if it has one."""
+    reads = conv.weight.shape[1]
     outputs = torch.tensor(share.outputs)
-    weight = conv.weight.detach()[outputs]
-    if share.inputs != tuple(range(conv.in_channels)) or share.groups != conv.groups:
+    weight = conv.weight[outputs]
+    if share.inputs != tuple(range(reads * conv.groups)) or share.groups != conv.groups:
         each = len(share.inputs) // share.groups
         made = len(share.outputs) // share.groups
         columns = torch.tensor(share.inputs).view(share.groups, 1, each) % reads
-        columns = columns.expand(-1, made, -1).reshape(len(outputs), each)
-        space = weight.shape[2:]
-        weight = weight.gather(1, columns.view(len(outputs), each, 1, 1).expand(-1, -1, *space))
-    bias = conv.bias.detach()[outputs] if conv.bias is not None else None
-    if norm is not None:
-        scale, shift = scale_and_shift(norm)
-        weight = weight * scale[outputs].view(-1, 1, 1, 1)
-        bias = shift[outputs] if bias is None else bias * scale[outputs] + shift[outputs]
-    kept = copy.deepcopy(conv)
-    kept.in_channels, kept.out_channels = len(share.inputs), len(share.outputs)
-    kept.groups = share.groups
-    kept.weight = nn.Parameter(weight.clone())
-    kept.bias = nn.Parameter(bias.clone()) if bias is not None else None
+        columns = columns.expand(-1, made, -1).reshape(len(outputs), each, 1, 1)
+        columns = columns.expand(-1, -1, *weight.shape[2:]).to(weight.device)
+        weight = weight.gather(1, columns)
+    kept: nn.Conv2d = skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, len(share.inputs), len(share.outputs), tuple(weight.shape[2:]),
+        stride=conv.stride, padding=conv.padding, dilation=conv.dilation, groups=share.groups,
+        bias=_has_bias(conv.bias, whole), device=weight.device, dtype=weight.dtype,
+    )  # fmt: skip
+    return _with_weights(kept, weight, conv.bias[outputs], whole)
+
+
+def cut_linear(linear: Linear, inputs: tuple[int, ...], whole: nn.Module | None) -> nn.Linear:
+    """A linear layer that reads some inputs only."""
+    weight = linear.weight[:, torch.tensor(inputs, dtype=torch.long)]
+    kept: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, max(1, len(inputs)), len(weight), bias=_has_bias(linear.bias, whole),
+        device=weight.device, dtype=weight.dtype,
+    )  # fmt: skip
+    kept.in_features = len(inputs)
+    return _with_weights(kept, weight, linear.bias, whole)
+
+
+def cut_each(module: nn.Module, channels: tuple[int, ...], width: int) -> nn.Module:
+    """A module that works on each of `width` channels alone, for some of them."""
+    made = copy.deepcopy(module)
+    index = torch.tensor(channels, dtype=torch.long)
+    for part in made.modules():
+        held = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+        for name, value in held:
+            if value.shape != (width,) or channels == tuple(range(width)):
+                continue
+            some = value.detach()[index.to(value.device)].clone()
+            parameter = isinstance(value, nn.Parameter)
+            setattr(part, name, nn.Parameter(some, value.requires_grad) if parameter else some)
+        for name in ("num_features", "num_parameters"):
+            if getattr(part, name, None) == width:
+                setattr(part, name, len(channels))
+    return made
+
+
+def _has_bias(bias: Float[Tensor, "C"], whole: nn.Module | None) -> bool:
+    own = whole is not None and getattr(whole, "bias", None) is not None
+    return own or bool(bias.any())
+
+
+def _with_weights(kept: _Layer, weight: Tensor, bias: Tensor, whole: nn.Module | None) -> _Layer:
+    """Give a layer its weights, frozen where those of `whole` are."""
+    kept.weight = nn.Parameter(weight.detach().clone(), _trains(whole, "weight"))
+    if kept.bias is not None:
+        kept.bias = nn.Parameter(bias.detach().clone(), _trains(whole, "bias"))
     return kept
 
 
-def at_zero(conv: nn.Conv2d, norm: Norm | None) -> Float[Tensor, "C"]:
-    """What each filter answers where all its inputs are zero."""
-    zeros = conv.weight.new_zeros(conv.out_channels)
-    value = conv.bias.detach() if conv.bias is not None else zeros
-    if norm is None:
-        return value
-    scale, shift = scale_and_shift(norm)
-    return value * scale + shift
-
-
-def cut_linear(linear: nn.Linear, inputs: tuple[int, ...]) -> nn.Linear:
-    """A linear layer that reads some inputs only."""
-    made = nn.Linear(
-        len(inputs), linear.out_features, linear.bias is not None,
-        device=linear.weight.device, dtype=linear.weight.dtype,
-    )  # fmt: skip
-    made.weight = nn.Parameter(linear.weight.detach()[:, torch.tensor(inputs)].clone())
-    if linear.bias is not None:
-        made.bias = nn.Parameter(linear.bias.detach().clone())
-    return made
-
-
-def cut_norm(norm: Norm, channels: tuple[int, ...]) -> Norm:
-    """A batch norm of some channels."""
-    made = copy.deepcopy(norm)
-    made.num_features = len(channels)
-    index = torch.tensor(channels)
-    for name in ("weight", "bias"):
-        value = getattr(norm, name)
-        if value is not None:
-            setattr(made, name, nn.Parameter(value.detach()[index].clone()))
-    for name in ("running_mean", "running_var"):
-        value = getattr(norm, name)
-        if value is not None:
-            setattr(made, name, value[index].clone())
-    return made
-
-
-def scale_and_shift(norm: Norm) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
-    """A batch norm in eval mode as x * scale + shift."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = torch.rsqrt(variance + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach()
-    shift = -mean * scale
-    return scale, shift + norm.bias.detach() if norm.bias is not None else shift
+def _trains(whole: nn.Module | None, name: str) -> bool:
+    own = dict(whole.named_parameters()) if whole is not None else {}
+    # Folded or computed weights depend on several parameters.
+    chosen = [own[name]] if name in own else list(own.values())
+    return not chosen or any(one.requires_grad for one in chosen)

@@ -1,5 +1,6 @@
 """`narrow`: from a gated network to a smaller gated one, without some of its filters."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.interface import ChoosesGate, Gate, is_oracle
 from ftwt.gates.narrowed import Narrowed, Part, _Narrowed, can_shed
 from ftwt.gates.untrained import Fixed
-from ftwt.graph.sites import shape_of
+from ftwt.graph import calls, operations
+from ftwt.graph.sites import Candidate, shape_of
+from ftwt.graph.tracing import Traced
 from ftwt.io.registry import finished_by
 from ftwt.slicing.closure import closed
 from ftwt.slicing.cut import build
@@ -79,16 +82,17 @@ finished_by(Narrowed, renarrow)
 
 
 def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Module, dict[str, Part]]:
-    small, builder = build(model, kept, fold=False)
+    emitted = build(model, kept, fold=False)
+    times = Counter(one.module for one in model.anatomy.candidates if one.module is not None)
     parts = {}
     for site in model.anatomy.sites:
-        if str(site.convolution.target) != site.name:
+        if site.module is not None and times[site.module] > 1:
             raise FtwtError(
                 f"narrow: {site.name!r} is a layer that is called more than once, so its calls "
                 "share their filters; leave it alone with where="
             )
         shape = shape_of(site, model.anatomy.traced)
-        shares = builder.shares[site.convolution]
+        shares = emitted.shares.get(site.name, ())
         whole = len(shares) == 1 and len(shares[0].outputs) == int(kept[site.name].sum())
         if not whole:
             raise FtwtError(
@@ -100,10 +104,32 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
         assert isinstance(held, SiteGate)
         left = shares[0].inputs, shares[0].outputs
         parts[site.name] = Part(chosen, *shape[1:], *left, sheds=can_shed(held.gate))
-    return small, parts
+    return emitted.network, parts
 
 
 def _attach(small: nn.Module, model: Gated, pruning: Pruning) -> Gated:
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     example = tuple(torch.zeros(1, *shape, device=device) for shape in model.anatomy.expected)
-    return attach(small, pruning, example=example, where=list(model.sites))
+    # What was not looked into for the whole network is not for the smaller one.
+    traced = model.anatomy.traced
+    modules = (traced.module(node) for node in traced.graph.nodes)
+    leaves = tuple({type(one) for one in modules if one is not None})
+    made = attach(small, pruning, example=example, where=list(model.sites), leaves=leaves)
+    for old, new in zip(model.anatomy.sites, made.anatomy.sites, strict=True):
+        if _length(old, traced) != _length(new, made.anatomy.traced):
+            raise FtwtError(
+                f"narrow: {old.name!r} and its norm and activation cannot be cut together; write "
+                "them as modules of torch.nn, or leave the layer alone with where="
+            )
+    return made
+
+
+def _length(site: Candidate, traced: Traced) -> int:
+    """Operations of a site that do something."""
+    node, count = site.output, 1
+    while node is not site.convolution:
+        count += not operations.is_a(traced.module(node), (nn.Identity,))
+        source = calls.source(node)
+        assert source is not None
+        node = source
+    return count

@@ -25,7 +25,7 @@ class Append(nn.Module):
         return torch.cat([x, flat + torch.zeros_like(x[:, :1])], 1)
 
 
-class Constant(nn.Module):
+class Filled(nn.Module):
     """One number for each channel, whatever the input: a layer that no live channel reaches."""
 
     def __init__(self, values: Float[Tensor, "C"], space: tuple[int, ...]) -> None:
@@ -36,7 +36,25 @@ class Constant(nn.Module):
     def forward(self, images: Float[Tensor, "B ..."]) -> Float[Tensor, "B C *space"]:
         """The numbers, once for each sample of `images`."""
         flat = self.get_buffer("values").view(1, -1, *[1] * len(self.space))
-        return flat.expand(images.shape[0], -1, *self.space)
+        # Memory of its own, as what reads it may work in place.
+        return flat.repeat(images.shape[0], 1, *self.space)
+
+
+class Scaled(nn.Module):
+    """Each channel times a number plus another: a batch norm that no convolution took in."""
+
+    def __init__(self, scale: Float[Tensor, "C"], shift: Float[Tensor, "C"], rank: int) -> None:
+        super().__init__()
+        self.space = (1,) * (rank - 2)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B C *space"]:
+        """All channels."""
+        scale, shift = (
+            self.get_buffer(name).view(1, -1, *self.space) for name in ("scale", "shift")
+        )
+        return torch.addcmul(shift, x, scale)
 
 
 class UnionAdd(nn.Module):

@@ -16,6 +16,7 @@ REFUSED = (
     "its weights belong to no module",
     "does not stay one convolution",
     "is called more than once",
+    "cannot be cut together",
 )
 GATES = {
     "linear": gates.PooledLinear(),

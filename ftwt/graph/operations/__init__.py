@@ -4,10 +4,13 @@ from ftwt.graph.operations.kinds import Activation, Kind, Operation, Role
 from ftwt.graph.operations.match import (
     BATCH_NORMS,
     describe,
+    has_twin,
     hooked,
     is_a,
     is_activation,
     is_call,
+    is_item,
+    is_padding,
     kind_of,
     named,
     operation_of,
@@ -19,6 +22,6 @@ from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, timm_layers
 
 __all__ = [
     "BATCH_NORMS", "OUT_OF_PLACE", "TABLE", "Activation", "Kind", "Operation", "Role", "describe",
-    "hooked", "is_a", "is_activation", "is_call", "kind_of", "named", "operation_of", "plain",
-    "target_of", "timm_layers", "type_of",
+    "has_twin", "hooked", "is_a", "is_activation", "is_call", "is_item", "is_padding", "kind_of",
+    "named", "operation_of", "plain", "target_of", "timm_layers", "type_of",
 ]  # fmt: skip

@@ -1,12 +1,14 @@
 """Which row of the table a node is: the one place where modules are told apart."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from ftwt.graph.operations.kinds import Kind, Operation
-from ftwt.graph.operations.table import TABLE, foreign
+from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, foreign
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -92,6 +94,26 @@ def is_call(node: fx.Node, module: nn.Module | None, types: tuple[type[nn.Module
     if node.op == "call_module":
         return is_a(module, types)
     return node.op == "call_function" and node.target in functions
+
+
+def has_twin(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether an operation in place is known as one that makes a new tensor, too."""
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and hasattr(Tensor, name[:-1])
+    if node.op == "call_module":
+        return hasattr(module, "inplace")
+    return node.target in OUT_OF_PLACE or bool(node.kwargs.get("inplace"))
+
+
+def is_padding(node: fx.Node) -> bool:
+    """Whether a node pads by a function."""
+    return node.op == "call_function" and node.target is F.pad
+
+
+def is_item(node: fx.Node) -> bool:
+    """Whether a node takes an item or a slice."""
+    return node.op == "call_function" and node.target is operator.getitem
 
 
 def target_of(node: fx.Node) -> Any:

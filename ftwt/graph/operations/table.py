@@ -289,6 +289,8 @@ def foreign() -> dict[Any, Operation]:
         drop = _drop(2, "training", False)
         found |= {timm.DropPath: drop, timm.drop_path: drop}
         found[timm.DropBlock2d] = Operation(Kind.ELEMENTWISE)
+        # Batch norm, drop and activation in one.
+        found[timm.BatchNormAct2d] = Operation(Kind.FRESH, Role.BATCH_NORM)
     return found
 
 

@@ -1,7 +1,6 @@
 """A program while it is made from a traced graph."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,28 +8,26 @@ from torch import fx, nn
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
+from ftwt.graph import operations
 from ftwt.graph.live import All, OfSite, sites_in
 from ftwt.graph.probing import PROBE_BATCH
+from ftwt.runtime.lowering.each import works_on_each
 from ftwt.runtime.lowering.lives import simplified
-from ftwt.runtime.program import Call, Gate, Other, Step, Value
-
-
-@dataclass(frozen=True)
-class Constant:
-    """What is known before any input comes."""
-
-    value: Any
+from ftwt.runtime.program import Call, Constant, Gate, Method, Other, Step, Value, same
 
 
 class Building:
     """The steps so far, and what each node of the graph has become.
 
     `strict` keeps views views and copies copies; it matters where operations that torch runs work
-    in place.
+    in place. `gates` and `fold` are those of `lower`.
     """
 
-    def __init__(self, model: Gated, anatomy: Anatomy, *, strict: bool) -> None:
+    def __init__(
+        self, model: Gated, anatomy: Anatomy, *, strict: bool, gates: bool, fold: bool
+    ) -> None:
         self.model, self.anatomy, self.strict = model, anatomy, strict
+        self.gates, self.fold = gates, fold
         self.traced = anatomy.traced
         self.steps: list[Step] = []
         self.made: dict[fx.Node, Value | Other | Constant] = {}
@@ -45,15 +42,20 @@ class Building:
         self.names = {node: layer.name for node, layer in layers}
         self.site_of = {site.output: site.name for site in anatomy.sites}
         self._decided: set[str] = set()
+        self.entangled = self._entangled()
 
     def add(self, node: fx.Node, step: Step) -> bool:
         """Let a node become a step; return True."""
         self.steps.append(step)
-        if isinstance(step, Gate):
-            self._decided.add(step.site)
-        else:
+        if not isinstance(step, Gate):
             self.made[node] = step.output
         return True
+
+    def decide(self, gate: Gate) -> None:
+        """A site's mask is known from here on; without gates it always was."""
+        self._decided.add(gate.site)
+        if self.gates:
+            self.steps.append(gate)
 
     def as_is(self, node: fx.Node) -> None:
         """Leave a node to torch."""
@@ -67,8 +69,12 @@ class Building:
         changed = self.traced.changed.get(node.name, ())
         name = self.names.get(node, node.name)
         changes = bool(changed) and run is not torch.clone
+        if not self.gates and operations.has_twin(node, self.module(node)):
+            # It is written as its twin, which makes a tensor of its own.
+            changes = changes and bool(self._read_later(node))
+        each = node not in self.entangled and works_on_each(node, self.module(node), self.traced)
         shared = node.name in self.traced.probed.shared
-        self.steps.append(Call(name, run, args, keywords, output, changes, shared))
+        self.steps.append(Call(name, run, args, keywords, output, changes, shared, each))
         self.called.add(output)
         self.made[node] = output
         if changes:
@@ -97,10 +103,18 @@ class Building:
         inputs = node.all_input_nodes
         return bool(inputs) and all(isinstance(self.made.get(one), Constant) for one in inputs)
 
+    def constant(self, node: fx.Node) -> Constant:
+        """What a node that depends on constants alone comes to."""
+        values = fx.node.map_arg((node.args, node.kwargs), self.read)
+        made: Mapping[fx.Node, Any] = self.made
+        args, keywords = fx.node.map_arg((node.args, node.kwargs), made.__getitem__)
+        run = self.runner(node)
+        return Constant(run(*values[0], **values[1]), None, run, args, keywords)
+
     def argument(self, node: fx.Node) -> Any:
         """What a call gets in place of a node."""
         made = self.made[node]
-        return made.value if isinstance(made, Constant) else made
+        return made.value if self.gates and isinstance(made, Constant) else made
 
     def read(self, value: Any) -> Any:
         """An argument's value if it is known beforehand; a node where it is not."""
@@ -128,7 +142,7 @@ class Building:
         if module is not None:
             return module
         if node.op == "call_method":
-            return _Method(str(node.target))
+            return Method(str(node.target))
         assert callable(node.target)
         return node.target
 
@@ -143,10 +157,10 @@ class Building:
                     old.shape,
                     self.value(other, masked=True).live,
                 )
-                self.steps.append(Call(new.name, _same, (old,), {}, new))
+                self.steps.append(Call(new.name, same, (old,), {}, new))
                 self.made[other] = new
 
-    def entangled(self) -> set[fx.Node]:
+    def _entangled(self) -> set[fx.Node]:
         """Nodes whose tensors are changed in place and read after that, and what changes them."""
         found: set[fx.Node] = set()
         for node in self.traced.graph.nodes:
@@ -161,17 +175,3 @@ class Building:
         nodes = list(self.traced.graph.nodes)
         after = set(nodes[nodes.index(node) + 1 :])
         return [one for one in nodes if one.name in changed and after & set(one.users)]
-
-
-@dataclass(frozen=True)
-class _Method:
-    """A method by its name, called as a function."""
-
-    name: str
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return getattr(args[0], self.name)(*args[1:], **keywords)
-
-
-def _same(value: Any) -> Any:
-    return value

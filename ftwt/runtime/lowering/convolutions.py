@@ -16,6 +16,7 @@ from ftwt.graph.sites import Candidate
 from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
+from ftwt.runtime.lowering.each import activates
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.program import Activation, Call, Conv, Gate, Mask, Value
 
@@ -40,7 +41,7 @@ def convolution(building: Building, candidate: Candidate) -> None:
     if site is not None:
         gate = building.model.get_submodule(f"gates.{candidate.key}")
         assert isinstance(gate, SiteGate)
-        building.add(node, Gate(site, value, *gate_of(gate)))
+        building.decide(Gate(site, value, *gate_of(gate)))
     rest = _until(node, candidate.output)
     if conv is None:
         building.as_is(node)
@@ -73,12 +74,15 @@ def _fuse(
     def norms(node: fx.Node, module: nn.Module | None) -> recognise.Norm | None:
         return recognise.norm(node, module, building.read)
 
-    norm = _take(building, rest, taken, norms)
+    norm = _take(building, rest, taken, norms) if building.fold else None
     activation: Activation | None = None
     extra = None if norm is None else norm.activation
     if norm is not None:
         conv = recognise.folded(conv, norm)
-    if extra is not None:
+    if not building.gates:
+        # Activations are calls.
+        pass
+    elif extra is not None:
         activation = recognise.activation_of(extra)
         extra = extra if activation is None else None
     else:
@@ -101,7 +105,7 @@ def _fuse(
     building.fused.update(taken)
     if extra is not None:
         whole = Value(f"{output.name}_act", output.shape, All(output.shape[0]))
-        building.steps.append(Call(whole.name, extra, (output,), {}, whole))
+        building.steps.append(Call(whole.name, extra, (output,), {}, whole, each=activates(extra)))
         building.made[taken[-1]] = whole
         if site is not None and not rest:
             masked = building.value(candidate.output, masked=True)
@@ -136,7 +140,7 @@ def _padded(
     shape = (value.shape[0], high + 2 * rows, wide + 2 * columns)
     output = Value(f"{node.name}_padded", shape, value.live)
     pad = partial(F.pad, pad=(columns, columns, rows, rows), mode=conv.pad_mode)
-    building.steps.append(Call(output.name, pad, (value,), {}, output))
+    building.steps.append(Call(output.name, pad, (value,), {}, output, each=True))
     return output, replace(conv, padding=(0, 0), pad_mode="constant")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 from ftwt.graph import calls, operations
 from ftwt.graph.operations import Kind, Role
 from ftwt.runtime.lowering import moves, recognise
-from ftwt.runtime.lowering.building import Building, Constant
+from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.lives import simplified
 from ftwt.runtime.lowering.moves import Moved
 from ftwt.runtime.lowering.pools import pooling
@@ -16,6 +16,7 @@ from ftwt.runtime.program import (
     Add,
     Affine,
     Concat,
+    Constant,
     Linear,
     Multiply,
     Pick,
@@ -44,6 +45,9 @@ def _passes(building: Building, node: fx.Node, module: nn.Module | None) -> bool
     source = calls.source(node)
     if source is None or not isinstance(building.made.get(source), Value):
         return False
+    role = operations.operation_of(node, module).role
+    if role is Role.DROP and not building.fold:
+        return False
     return recognise.passes(node, module, building.read)
 
 
@@ -59,14 +63,14 @@ def _simple(building: Building, node: fx.Node, module: nn.Module | None) -> bool
         return _binary(building, node, output)
     if not isinstance(of, Value) or source is None:
         return False
-    activation = recognise.activation(node, module)
+    activation = recognise.activation(node, module) if building.gates else None
     if activation is not None:
         return building.add(node, Activate(name, of, output, activation))
     shapes = (building.traced.shapes[source.name], shape)
-    pool = pooling(node, module, building.read, shapes)
+    pool = pooling(node, module, building.read, shapes) if building.gates else None
     if pool is not None:
         return building.add(node, Pooling(name, of, output, None if pool == "whole" else pool))
-    norm = recognise.norm(node, module, building.read)
+    norm = recognise.norm(node, module, building.read) if building.fold else None
     if norm is not None and norm.activation is None:
         scale, shift = _affine(norm)
         return building.add(node, Affine(name, of, output, scale, shift))
@@ -142,6 +146,10 @@ def _move(building: Building, node: fx.Node) -> bool:
     if picked is None or building.batch_shape(node) is None:
         return False
     index, stride = picked
+    if stride != (1, 1) and not building.gates:
+        # A stride is told from one size of image; the operation itself knows it of every size.
+        del building.moved[node]
+        return False
     return building.add(node, Pick(node.name, moved.source, building.value(node), index, stride))
 
 

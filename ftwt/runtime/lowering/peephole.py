@@ -26,6 +26,7 @@ from ftwt.runtime.program import (
 def tidied(program: Program) -> Program:
     """Leave out what nobody reads; let steps take over the activation or pooling after them."""
     steps = _read(list(program.steps), program)
+    # Without gates there is nothing to fuse: activations and pools are calls.
     for fuse in (_with_activation, _with_pool):
         steps = _fused(steps, program, fuse)
     return replace(program, steps=tuple(steps))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -114,19 +114,16 @@ def _convolution(
 
 def norm(node: fx.Node, module: nn.Module | None, read: Read) -> Norm | None:
     """The batch norm that a node is, if it uses its running statistics."""
-    timm = operations.timm_layers()
+    if _role(node, module) is not Role.BATCH_NORM:
+        return None
     if isinstance(module, nn.BatchNorm2d):
-        act: nn.Module | None = None
-        if not operations.plain(module, nn.BatchNorm2d):
-            # Of timm: batch norm, drop and activation in one, the drop an identity when evaluated.
-            if timm is None or type(module) is not timm.BatchNormAct2d:
-                return None
-            act = cast(nn.Module, module.act)
+        # timm's brings an activation along; its drop is nothing when evaluated.
+        act: nn.Module | None = getattr(module, "act", None)
         mean, variance = module.running_mean, module.running_var
         if mean is None or variance is None:
             return None
         return Norm(mean, variance, module.eps, module.weight, module.bias, act)
-    if module is not None or _role(node, module) is not Role.BATCH_NORM:
+    if module is not None:
         return None
     names = ("running_mean", "running_var", "weight", "bias", "training")
     values = [read(calls.argument(node, place, one)) for place, one in enumerate(names, start=1)]

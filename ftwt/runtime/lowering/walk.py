@@ -8,46 +8,51 @@ from torch import fx
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
-from ftwt.runtime.lowering.building import Building, Constant
+from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.convolutions import convolution
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.lowering.peephole import tidied
-from ftwt.runtime.program import Call, Other, Program, Value
+from ftwt.runtime.program import Call, Constant, Other, Program, Value
 
 
-def lower(model: Gated, anatomy: Anatomy) -> Program:
+def lower(model: Gated, anatomy: Anatomy, *, gates: bool = True, fold: bool = True) -> Program:
     """Describe what `model` does, in eval mode, on inputs of the shape that `anatomy` is for.
 
-    Weights are those of the moment: folding copies them.
+    Weights are those of the moment: folding copies them, and what weights are computed from, such
+    as those of a weight norm, is computed once.
+
+    Args:
+        model: the network, with its weights.
+        anatomy: what is known of it.
+        gates: with steps that decide masks. Without, for masks that are known beforehand, nothing
+            is in the program that holds for one size of image or one back end alone: activations
+            and pools are calls, and constants say where they are from.
+        fold: fold batch norms into convolutions and leave dropouts out. Without, each is a call of
+            the network's own module, which can be trained.
     """
     with torch.no_grad():
-        program = _built(Building(model, anatomy, strict=False))
+        program = _built(Building(model, anatomy, strict=False, gates=gates, fold=fold))
         if any(isinstance(step, Call) and step.changes for step in program.steps):
-            program = _built(Building(model, anatomy, strict=True))
+            program = _built(Building(model, anatomy, strict=True, gates=gates, fold=fold))
     return program
 
 
 def _built(building: Building) -> Program:
     """Go through the graph."""
     convolutions = {one.convolution: one for one in building.anatomy.candidates}
-    entangled = building.entangled()
+    _constants(building)
     inputs: list[Value | Other] = []
     result: Any = None
     for node in building.traced.graph.nodes:
-        if node in building.fused:
+        if node in building.fused or isinstance(building.made.get(node), Constant):
             continue
         if node.op == "placeholder":
-            inputs += _placeholder(building, node)
-        elif node.op == "get_attr":
-            building.made[node] = Constant(building.attribute(str(node.target)))
+            inputs.append(_placeholder(building, node))
         elif node.op == "output":
             result = fx.node.map_arg(node.args[0], building.argument)
-        elif building.is_constant(node):
-            args = fx.node.map_arg((node.args, node.kwargs), building.argument)
-            building.made[node] = Constant(building.runner(node)(*args[0], **args[1]))
         elif node in convolutions:
             convolution(building, convolutions[node])
-        elif node in entangled or not known(building, node):
+        elif node in building.entangled or not known(building, node):
             building.as_is(node)
     program = Program(tuple(inputs), tuple(building.steps), result)
     weights = (one for one in building.model.parameters() if one.is_floating_point())
@@ -57,10 +62,19 @@ def _built(building: Building) -> Program:
     return tidied(program)
 
 
-def _placeholder(building: Building, node: fx.Node) -> list[Value | Other]:
-    if building.traced.shape(node) is None:
-        building.made[node] = Constant(building.traced.values.get(node.name))
-        return []
+def _constants(building: Building) -> None:
+    """All that is known before any input comes; a site's norm may have its weights after it."""
+    for node in building.traced.graph.nodes:
+        if node.op == "get_attr":
+            path = str(node.target)
+            building.made[node] = Constant(building.attribute(path), path)
+        elif node.op == "placeholder" and building.traced.shape(node) is None:
+            building.made[node] = Constant(building.traced.values.get(node.name))
+        elif node.op != "output" and building.is_constant(node):
+            building.made[node] = building.constant(node)
+
+
+def _placeholder(building: Building, node: fx.Node) -> Value | Other:
     # One number for each sample, such as a class, is no value: those have channels.
     known = building.batch_shape(node) is not None
     value = building.value(node) if known else Other(node.name)
@@ -68,4 +82,4 @@ def _placeholder(building: Building, node: fx.Node) -> list[Value | Other]:
     if building.strict:
         # What works in place must not reach the caller's tensor.
         building.call(node, torch.clone, (value,), {})
-    return [value]
+    return value

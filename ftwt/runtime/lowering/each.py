@@ -1,0 +1,59 @@
+"""Which operations work on each channel alone, so that they can be given some of them."""
+
+from torch import fx, nn
+
+from ftwt.graph import calls, operations
+from ftwt.graph.operations import Kind, Role
+from ftwt.graph.tracing import Traced
+
+_PADS = (nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d, nn.ConstantPad2d, nn.ZeroPad2d)
+
+
+def works_on_each(node: fx.Node, module: nn.Module | None, traced: Traced) -> bool:
+    """Whether channel i of a node's result depends on channel i of its one tensor alone.
+
+    It does so for any choice of channels: it has no number of channels in its arguments, and
+    parameters, if any, by channel.
+    """
+    source, found = calls.source(node), operations.operation_of(node, module)
+    tensors = [one for one in node.all_input_nodes if traced.shape(one) is not None]
+    after = traced.shape(node)
+    if source is None or tensors != [source] or after is None or found.mixes:
+        return False
+    before = traced.shapes[source.name]
+    if len(before) < 2 or before[:2] != after[:2]:
+        return False
+    kind = operations.kind_of(node, module)
+    if kind is Kind.MOVE:
+        return found.role in (Role.COPY, Role.SAME) or _moves_in_space(node, module, len(before))
+    if kind is Kind.REDUCE:
+        return calls.reduces_space(node, len(before))
+    if kind is Kind.SPATIAL:
+        return found.space is None or len(before) == found.space + 2
+    if found.role is Role.BATCH_NORM:
+        return module is not None and all(map(activates, module.children()))
+    own = next(module.parameters(), None) if module is not None else None
+    by_channel = own is None or isinstance(module, nn.PReLU)
+    passes = kind in (Kind.ELEMENTWISE, Kind.UNION, Kind.INTERSECTION) or found.activates
+    return passes and by_channel
+
+
+def activates(module: nn.Module) -> bool:
+    """Whether a module is an activation, or nothing."""
+    kind = operations.type_of(module)
+    known = operations.TABLE.get(kind) if kind is not None else None
+    fits = known is not None and (known.activates or known.role in (Role.SAME, Role.DROP))
+    return fits and not operations.hooked(module)
+
+
+def _moves_in_space(node: fx.Node, module: nn.Module | None, rank: int) -> bool:
+    """Whether a padding or a slice leaves batch and channels alone, without naming them."""
+    if module is not None:
+        return rank == 4 and operations.is_a(module, _PADS)
+    if operations.is_padding(node):
+        widths = calls.argument(node, 1, "pad")
+        return isinstance(widths, (list, tuple)) and len(widths) <= 2 * (rank - 2)
+    index = node.args[1] if operations.is_item(node) else None
+    everything = slice(None)
+    slices = isinstance(index, tuple) and all(isinstance(one, slice) for one in index)
+    return slices and isinstance(index, tuple) and index[:2] == (everything, everything)
