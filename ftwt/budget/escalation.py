@@ -27,13 +27,17 @@ class Answers:
     sureness: Float[Tensor, "N S-1"]
     # 1 where the answer is right, 0 where it is wrong, NaN where that cannot be told.
     right: Float[Tensor, "N S"]
-    # The same of the last setting's own answer, whatever the weight.
-    alone: Float[Tensor, "N"]
+    # The same of each setting's own answer, where answers are weighted.
+    alone: Float[Tensor, "N S"]
     # Exact MACs up to and with each setting.
     macs: Float[Tensor, "N S"]
 
-    def answered(self, threshold: float) -> Int[Tensor, "N"]:
-        """Place of the setting that answers each image, with one threshold for all."""
+    def answered(self, threshold: float | Tensor) -> Int[Tensor, "N"]:
+        """Place of the setting that answers each image, at one threshold or one for each step.
+
+        Args:
+            threshold: a number, or a tensor (S-1,).
+        """
         return (self.sureness < threshold).long().cumprod(1).sum(1)
 
     def at(self, threshold: float) -> tuple[float, float]:
@@ -57,6 +61,7 @@ def to_reductions(model: Escalating, loader: Loader, reductions: Sequence[float]
     Raises:
         FtwtError: a reduction that not even the first setting alone reaches.
     """
+    _check_kinds(model)
     seen = answers(model, loader)
     candidates = seen.candidates
     saved = 1 - torch.tensor([seen.at(one)[0] for one in candidates]) / model.dense_macs
@@ -89,13 +94,14 @@ def to_drop(model: Escalating, loader: Loader, drop: float) -> Escalating:
             f"calibrate: drop={drop!r} is outside [0, 1); give the largest loss of accuracy as a "
             "fraction, such as 0.005 for half a point"
         )
+    _check_kinds(model)
     seen = answers(model, loader)
     if bool(seen.alone.isnan().any()):
         raise FtwtError(
             "calibrate: the network is no classifier of these images, so there is no accuracy to "
             "keep; give reductions="
         )
-    least = seen.alone.mean().item() - drop - 1e-9
+    least = seen.alone[:, -1].mean().item() - drop - 1e-9
     found = None
     # From the dearest on: what one threshold gains by luck, a slightly higher one may lose.
     for threshold in reversed(seen.candidates):
@@ -146,41 +152,45 @@ def with_temperatures(model: Escalating, loader: Loader) -> Escalating:
     return model.with_policy(replace(model.policy, signals=tuple(signals)))
 
 
-def answers(model: Escalating, loader: Loader) -> Answers:
+def answers(
+    model: Escalating, loader: Loader, called: str = "calibrate", limit: int | None = None
+) -> Answers:
     """Ask every setting for every image of a loader.
 
     Raises:
-        FtwtError: too few images, signals of several kinds, or settings out of order by mean cost.
+        FtwtError: too few images, or settings out of order by mean cost.
     """
-    kinds = {
-        type(one.signal if isinstance(one, Temperature) else one) for one in model.policy.signals
-    }
-    if len(kinds) > 1:
-        raise FtwtError(
-            "calibrate: one threshold is found for all settings, but they are judged by several "
-            "signals; give escalate one by= for all, or set thresholds by with_thresholds"
-        )
     device = next(model.parameters()).device
     parts = []
     with evaluating(model):
-        for images, labels in first(loader, None, "calibrate"):
+        for images, labels in first(loader, limit, called):
             parts.append([one.cpu() for one in _asked(model, images.to(device), labels)])
     sureness, right, alone, macs = (torch.cat(column) for column in zip(*parts, strict=True))
-    check_images(len(macs), "calibrate")
+    check_images(len(macs), called)
     means = macs.mean(0)
     for place, (before, after) in enumerate(pairwise(means.tolist())):
         if after <= before:
             raise FtwtError(
-                f"calibrate: on average setting {place} costs {before:,.0f} MACs on these images, "
+                f"{called}: on average setting {place} costs {before:,.0f} MACs on these images, "
                 f"the next one {after:,.0f}; give escalate settings in order of rising cost"
             )
     return Answers(sureness, right, alone, macs.cumsum(1))
 
 
+def _check_kinds(model: Escalating) -> None:
+    """One threshold for all settings needs answers that are judged alike."""
+    signals = model.policy.signals
+    if len({type(one.signal if isinstance(one, Temperature) else one) for one in signals}) > 1:
+        raise FtwtError(
+            "calibrate: one threshold is found for all settings, but they are judged by several "
+            "signals; give escalate one by= for all, or set thresholds by with_thresholds"
+        )
+
+
 def _asked(model: Escalating, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-    """Of a batch: sureness (B, S-1), right (B, S), right alone (B,), each setting's MACs (B, S)."""
+    """Of a batch: sureness (B, S-1), right and right alone (B, S), each setting's MACs (B, S)."""
     places = torch.arange(len(images), device=images.device)
-    sureness, right, macs = [], [], []
+    sureness, right, alone, macs = [], [], [], []
     output = None
     for step, setting in enumerate(model.gated):
         trace = setting.trace(images, targets=False)
@@ -192,8 +202,13 @@ def _asked(model: Escalating, images: Tensor, labels: Tensor) -> tuple[Tensor, .
             sureness.append(model.policy.sureness(step, output, len(images)).double())
         right.append(_right(output, labels))
         macs.append(trace.macs.double())
-        alone = _right(trace.output, labels)
-    return torch.stack(sureness, 1), torch.stack(right, 1), alone, torch.stack(macs, 1)
+        alone.append(_right(trace.output, labels))
+    return (
+        torch.stack(sureness, 1),
+        torch.stack(right, 1),
+        torch.stack(alone, 1),
+        torch.stack(macs, 1),
+    )
 
 
 def _right(output: Any, labels: Any) -> Float[Tensor, "B"]:

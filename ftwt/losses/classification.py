@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
@@ -49,9 +49,14 @@ def right_answers(output: Any, labels: Any) -> Int[Tensor, ""]:
     Raises:
         FtwtError: the output is no tensor of logits (B, classes), or the labels are not (B,).
     """
+    return which_right(output, labels).sum()
+
+
+def which_right(output: Any, labels: Any) -> Bool[Tensor, "B"]:
+    """Which inputs a classifier puts into their class: see `right_answers`."""
     need_logits("accuracy", output, "measure it in a loop of your own")
     classes = need_classes("accuracy", labels, len(output))
-    right: Tensor = (output.argmax(1) == classes.to(output.device)).sum()
+    right: Tensor = output.argmax(1) == classes.to(output.device)
     return right
 
 

@@ -11,6 +11,8 @@ from ftwt.reports import drawing, page
 from ftwt.reports.analysis.core import LayerFilters, core_filters
 from ftwt.reports.analysis.cost_plot import cost_histogram
 from ftwt.reports.analysis.curve import Curve, CurveRow, Measured, oracle_curve
+from ftwt.reports.analysis.diagnosis import Control, Dynamism
+from ftwt.reports.analysis.dynamism import dynamism
 from ftwt.reports.analysis.equal_cost import oracle_top_k, static_uniform
 from ftwt.reports.analysis.heatmap_plot import heatmap_grid
 from ftwt.reports.analysis.heatmaps import Heatmaps, heatmaps
@@ -28,8 +30,10 @@ __all__ = [
     "SHIFTS",
     "Activity",
     "Agreement",
+    "Control",
     "Curve",
     "CurveRow",
+    "Dynamism",
     "Findings",
     "Heatmaps",
     "LayerCost",
@@ -47,6 +51,7 @@ __all__ = [
     "core_filters",
     "cost_histogram",
     "drawing",
+    "dynamism",
     "evaluate_run",
     "heatmap_grid",
     "heatmap_similarity",
