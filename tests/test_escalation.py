@@ -337,3 +337,17 @@ def test_other_sizes_are_counted_by_their_own_gates(network):
     trace = ftwt.escalate(gated, thresholds=1.0).trace(images)
     assert torch.equal(trace.macs, gated.trace(images).macs + whole.trace(images).macs)
     assert trace.dense_macs == gated.trace(images).plan.dense_macs
+
+
+def test_narrowed_settings_with_fixed_masks_run_cut(network):
+    half = static(network, 0.5)
+    kept = {
+        gate.site.name: torch.arange(gate.site.out_channels) % 4 > 0 for gate in half.gates.values()
+    }
+    small = ftwt.slicing.narrow(half, kept).eval()
+    model = ftwt.escalate([small, network]).eval()
+    images = torch.randn(4, 3, 32, 32)
+    fast = runtime.skip(model)
+    assert len(fast.settings[0].model.sites) == 1
+    assert torch.allclose(fast(images), model(images), atol=1e-4)
+    assert torch.equal(fast.audit(images).macs, model.trace(images).macs)

@@ -6,16 +6,17 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import Gate
 from ftwt.gates.narrowed import _Narrowed
-from ftwt.gates.untrained import Fixed, Random, _Table
+from ftwt.gates.untrained import Fixed
 from ftwt.graph.sites import shape_of
 
 
@@ -52,11 +53,10 @@ def fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]] | None:
     masks = {}
     for name, gate in zip(model.sites, model.gates.values(), strict=True):
         assert isinstance(gate, SiteGate)
-        module = gate.gate.gate if isinstance(gate.gate, _Narrowed) else gate.gate
-        if not isinstance(module, _Table) or len(module.get_buffer("logits")) > 1:
+        logits = _table(gate)
+        if logits is None or len(logits) > 1:
             return None
-        weight = gate.pruning.estimator.weights(module.get_buffer("logits") - gate.threshold)
-        masks[name] = weight[0] > 0
+        masks[name] = gate.pruning.estimator.weights(logits - gate.threshold)[0] > 0
     return masks
 
 
@@ -80,14 +80,24 @@ def check_settings(settings: Sequence[Gated]) -> None:
 
 
 def _check_alone(place: int, setting: Gated) -> None:
-    gate = setting.pruning.gate
-    tables = [one for one in setting.modules() if isinstance(one, _Table)]
-    if isinstance(gate, Random) or any(len(one.get_buffer("logits")) > 1 for one in tables):
+    tables = [_table(one) for one in setting.gates.values() if isinstance(one, SiteGate)]
+    if any(one is not None and len(one) > 1 for one in tables):
+        gate = type(setting.pruning.gate).__name__
         raise FtwtError(
-            f"escalate: the masks of setting {place} ({type(gate).__name__}) go by the place in "
+            f"escalate: the masks of setting {place} ({gate}) go by the place in "
             "the batch, which another setting's samples do not keep; give one mask for each site "
             "to gates.Fixed, or gates that look at the image"
         )
+
+
+def _table(gate: SiteGate) -> Float[Tensor, "rows C"] | None:
+    """A site's logits if they depend on no input: one row for all samples, or rows in turn."""
+    module = gate.gate
+    form = form_of(module.gate if isinstance(module, _Narrowed) else module)
+    if not isinstance(form, TableForm):
+        return None
+    picks = isinstance(module, _Narrowed) and module.picks
+    return form.logits[:, module.get_buffer("outputs")] if picks else form.logits
 
 
 def _check_order(place: int, low: Gated, high: Gated) -> None:
