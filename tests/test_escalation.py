@@ -167,11 +167,22 @@ def test_a_signal_of_ones_own_is_asked_calibrated_and_saved(model, tmp_path):
     assert again.policy == found.policy
 
 
-def test_a_function_is_a_signal_but_is_not_saved(model, tmp_path):
-    own = ftwt.escalate(list(model.gated), by=lambda output: output[:, 0], thresholds=0.0)
-    assert own(torch.randn(4, 3, 32, 32)).shape == (4, 10)
-    with pytest.raises(ftwt.FtwtError, match="function is not a specification"):
-        ftwt.save(own, tmp_path / "model.safetensors", ftwt.Card("cifar10-resnet8", 10))
+@ftwt.register
+def first_class(output):
+    """A signal as a function."""
+    return output[:, 0]
+
+
+def test_a_function_is_a_signal_and_saved_if_it_has_a_name(model, tmp_path):
+    path, card = tmp_path / "model.safetensors", ftwt.Card("cifar10-resnet8", 10)
+    own = ftwt.escalate(list(model.gated), by=first_class, thresholds=0.0)
+    ftwt.save(own, path, card)
+    assert ftwt.load(path)[0].policy == own.policy
+    lost = ftwt.escalate(list(model.gated), by=lambda output: output[:, 0], thresholds=0.0)
+    images = torch.randn(4, 3, 32, 32)
+    assert torch.equal(lost(images), own(images))
+    with pytest.raises(ftwt.FtwtError, match="is a lambda"):
+        ftwt.save(lost, path, card)
 
 
 class Heads(nn.Module):
