@@ -141,6 +141,28 @@ def test_a_number_for_each_image_beside_it(place):
     assert torch.equal(fast.audit(images(), label).counted_macs, model.trace(images(), label).macs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_words_beside_an_image_in_any_number_also_from_a_file(dtype, tmp_path):
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.words = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.Embedding(5, 8)
+
+        def forward(self, x, words):
+            return self.b(self.a(x).relu() + self.words(words).mean(1)[:, :, None, None])
+
+    x, words = images(dtype=dtype), torch.tensor([[0, 3, 4]] * 4)
+    model = gated(Told().to(dtype), example=(x[:1], words[:1]))
+    ftwt.save(model, tmp_path / "told.safetensors", ftwt.Card(network=None, num_classes=4))
+    again, _ = ftwt.load(tmp_path / "told.safetensors", Told().to(dtype))
+    again.eval()
+    for given in (words, words[:, :1], words.repeat(1, 4)):
+        assert torch.allclose(runtime.skip(again)(x, given), answer(model, x, given), atol=1e-4)
+        assert torch.equal(
+            runtime.skip(model).audit(x, given).counted_macs, model.trace(x, given).macs
+        )
+
+
 def test_threads_that_share_a_network_do_not_disturb_each_other():
     model = gated()
     fast = runtime.skip(model)

@@ -1,6 +1,6 @@
 """What a file says of a model beside its weights, and the model that this describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.sizes import precision
 from ftwt.gates.untrained import Fixed
 from ftwt.io import registry, specs
 
@@ -27,6 +28,7 @@ def described(model: nn.Module) -> dict[str, Any]:
                 "thresholds": model.thresholds,
                 "knots": [asdict(knot) for knot in model.knots],
                 "shapes": [list(shape) for shape in model.anatomy.expected],
+                "dtypes": [str(one).removeprefix("torch.") for one in model.anatomy.dtypes],
             }
         case Escalating():
             settings = [
@@ -67,6 +69,16 @@ def rebuilt(
     return Escalating(settings, policy, tuple(Knot(**knot) for knot in about["knots"]))
 
 
+def _example(network: nn.Module, about: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Zeros like the example that the model was attached with, in the network's precision."""
+    computes = precision(network) or torch.float32
+    # Files of before have pixels only.
+    dtypes = about.get("dtypes") or ["float32"] * len(about["shapes"])
+    for shape, name in zip(about["shapes"], dtypes, strict=True):
+        dtype = getattr(torch, name)
+        yield torch.zeros(1, *shape, dtype=computes if dtype.is_floating_point else dtype)
+
+
 def _gated(
     network: nn.Module, about: Mapping[str, Any], leaves: tuple[type[nn.Module], ...]
 ) -> Gated:
@@ -75,7 +87,7 @@ def _gated(
     model = attach(
         network,
         pruning if finish is None else replace(pruning, gate=Fixed({})),
-        example=tuple(torch.zeros(1, *shape) for shape in about["shapes"]),
+        example=tuple(_example(network, about)),
         where=about["sites"],
         leaves=leaves,
     )

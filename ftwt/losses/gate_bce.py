@@ -59,12 +59,18 @@ class GateBCE:
             raise FtwtError(
                 "GateBCE: the trace holds no targets; call model.trace(images) with targets=True"
             )
-        # All sites in one call: a sum over channels and sites, a mean over the batch.
-        joined, wanted = torch.cat(logits, 1).float(), torch.cat(targets, 1)
-        total = F.binary_cross_entropy_with_logits(
-            joined, wanted.float(), self._weights(targets, wanted), reduction="sum"
-        )
-        return total / (joined.shape[0] * len(trace.sites))
+        # Sites may have several rows for a sample, but most have as many as the others.
+        totals = []
+        for rows in dict.fromkeys(map(len, logits)):
+            alike = [one for one in targets if len(one) == rows]
+            # Their sites in one call: a sum over channels and sites, a mean over the rows.
+            joined = torch.cat([one for one in logits if len(one) == rows], 1).float()
+            wanted = torch.cat(alike, 1)
+            total = F.binary_cross_entropy_with_logits(
+                joined, wanted.float(), self._weights(alike, wanted), reduction="sum"
+            )
+            totals.append(total / rows)
+        return torch.stack(totals).sum() / len(trace.sites)
 
     def _weights(
         self, targets: list[Tensor], joined: Bool[Tensor, "B C"]

@@ -54,7 +54,8 @@ def _check(value: Any, shape: tuple[int, ...], like: Tensor | None) -> None:
     if not isinstance(value, Tensor):
         raise FtwtError(f"skip: input is a {type(value).__name__}; give a tensor {wanted}")
     came = tuple(value.shape)
-    if value.dim() != len(shape) + 1 or came[1:2] != shape[:1]:
+    # Of images the channels are fixed; how many words there are is the network's own affair.
+    if value.dim() != len(shape) + 1 or (len(shape) == 3 and came[1:2] != shape[:1]):
         raise FtwtError(
             f"skip: input has shape {came}, but the network takes {wanted}; give a batch of that "
             "many channels"

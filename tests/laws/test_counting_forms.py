@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
-from ftwt import gates, runtime
+from ftwt import gates, losses, runtime
 from ftwt.graph.rows import Rows, rows_between
 
 
@@ -249,6 +249,8 @@ def test_a_samples_macs_are_those_of_all_its_rows(apart, gate):
     else:
         assert len(set(alone)) > 1
         assert torch.allclose(together.relaxed_macs, together.macs.double())
+        losses.GateBCE()(together).backward()
+        assert all(one.grad is not None for one in model.gate_parameters())
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.booleans())
