@@ -4,15 +4,17 @@ import inspect
 from collections.abc import Collection
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gated.sizes import precision, shapes_of
-from ftwt.graph.insertion import compile_graph, insert_gates
+from ftwt.gated.sizes import precision
+from ftwt.graph.arguments import Example
+from ftwt.graph.code import compile_graph
+from ftwt.graph.insertion import insert_gates
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose, shape_of
 from ftwt.graph.tracing import trace
@@ -23,9 +25,10 @@ def attach(
     network: nn.Module,
     pruning: Pruning,
     *,
-    example: Tensor | tuple[Tensor, ...],
+    example: Example,
     where: Where | None = None,
     leaves: tuple[type[nn.Module], ...] = (),
+    check: bool = True,
 ) -> Gated:
     """Return a copy of `network` with a gate at each site; `network` itself is left untouched.
 
@@ -36,10 +39,14 @@ def attach(
     Args:
         network: any network that torch.fx traces.
         pruning: gate, target and coupling.
-        example: an input, or a tuple of inputs; MACs are counted for its shape.
+        example: an input, or a tuple of inputs; MACs are counted for its shape. A dict gives
+            arguments by name; what is no tensor in it is a switch, which stays as it is there, as
+            do arguments with a default that the example leaves out.
         where: picks sites from all convolutions, instead of the default: a function of name and
             module (None for a functional convolution), or a list of names.
         leaves: module types that are not traced into.
+        check: run the network and its graph side by side, forwards and backwards, and refuse if
+            they differ.
 
     Raises:
         FtwtError: the network cannot be copied, does not trace, does not take the example, has no
@@ -60,7 +67,7 @@ def attach(
     if not isinstance(network, nn.Module):
         raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
     _check_options(pruning, where, leaves)
-    traced = trace(network, example, leaves)
+    traced = trace(network, example, leaves, check=check)
     found = candidates(traced)
     sites = choose(found, where, type(network).__name__)
     _check_names(traced.root, sites)
@@ -68,15 +75,14 @@ def attach(
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
     liveness = Liveness(traced, {site.output.name: site.name for site in sites})
-    examples = example if isinstance(example, tuple) else (example,)
     anatomy = Anatomy(
         traced=traced,
         sites=tuple(sites),
         candidates=tuple(found),
         liveness=liveness,
         plan=plan(traced, sites, liveness, pruning.gate),
-        expected=shapes_of(examples),
-        dtypes=tuple(one.dtype for one in examples),
+        expected=traced.expected,
+        dtypes=traced.dtypes,
         computes=precision(traced.root),
     )
     run = compile_graph(insert_gates(traced, sites))

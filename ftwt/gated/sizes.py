@@ -59,7 +59,9 @@ def precision(network: nn.Module) -> torch.dtype | None:
 def _found(own: Anatomy, network: nn.Module, inputs: Sequence[Tensor], asked: str) -> Anatomy:
     root = _evaluated(network)
     try:
-        probed, _ = probe(root, own.traced.graph, inputs)
+        probed = probe(root, own.traced.graph, inputs)
+    except FtwtError:
+        raise
     except Exception as error:
         given, expected = (", ".join(map(str, one)) for one in (shapes_of(inputs), own.expected))
         raise FtwtError(

@@ -1,24 +1,12 @@
-"""Gates in a traced graph, and the graph as a function."""
-
-from collections.abc import Callable
-from typing import Any
+"""Gates in a traced graph."""
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt.graph import calls, operations
+from ftwt.graph import calls, operations, regions
 from ftwt.graph.sites import Candidate
 from ftwt.graph.tracing import Traced
-
-
-def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
-    """The function that a graph's code defines; its first argument is the module."""
-    code = graph.python_code("self")
-    scope = dict(code.globals)
-    exec(compile(code.src, "<ftwt gated network>", "exec"), scope)
-    run: Callable[..., Any] = scope["forward"]
-    return run
 
 
 def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
@@ -38,6 +26,8 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
             masked = graph.call_module(
                 f"gates.{site.key}", (source, features, recorder), type_expr=torch.Tensor
             )
+        # A gate learns also where the network around it does not.
+        regions.note(masked, regions.with_gradient(regions.of(site.output)))
         for user in [user for user in features.users if user is not masked]:
             user.replace_input_with(features, masked)
         _give_relu(graph, masked, site.output, traced)

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
+from ftwt.graph import regions
+from ftwt.graph.products import Products
+from ftwt.graph.proxies import holds_tensor
 from ftwt.graph.rows import ONE_ROW, Rows, rows_between
 
 PROBE_BATCH = 2
@@ -54,15 +57,12 @@ class Probed:
     changed: Mapping[str, tuple[str, ...]]
 
 
-def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> tuple[Probed, Any]:
-    """Run a graph on noise of the examples' shapes; modules are in eval mode.
-
-    The second answer is what the graph's forward returns for `noise(examples, PROBE_BATCH)`.
-    """
+def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> Probed:
+    """Run a graph on noise of the examples' shapes; modules are in eval mode."""
     several = _Probe(root, graph)
     alone = _Single(root, graph, several)
     with countable(), outside_inference():
-        output = seeded(several.count, noise(examples, PROBE_BATCH))
+        seeded(several.count, noise(examples, PROBE_BATCH))
         try:
             seeded(alone.count, noise(examples, 1))
         except Exception:
@@ -72,7 +72,7 @@ def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> tuple
                 name: ONE_ROW if several.shapes[name][0] == PROBE_BATCH else None
                 for name in several.many
             }
-    probed = Probed(
+    return Probed(
         shapes=several.shapes,
         values=several.values,
         macs=alone.macs,
@@ -83,7 +83,6 @@ def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> tuple
         uncounted={name: tuple(dict.fromkeys(ops)) for name, ops in several.uncounted.items()},
         changed=several.changed,
     )
-    return probed, output
 
 
 @contextmanager
@@ -106,19 +105,20 @@ def outside_inference() -> Iterator[None]:
         yield
 
 
-def noise(examples: Sequence[Tensor], batch: int) -> list[Tensor]:
+def noise(examples: Sequence[Tensor], batch: int, seed: int = 0) -> list[Tensor]:
     """Random inputs for a probe, as an example of zeros hides much; integers stay.
 
     The first sample is the same for any batch.
     """
-    return [_noise(one, batch) for one in examples]
+    return [_noise(one, batch, seed) for one in examples]
 
 
-def _noise(example: Tensor, batch: int) -> Tensor:
+def _noise(example: Tensor, batch: int, seed: int) -> Tensor:
     repeated = torch.cat([example[:1]] * batch)
     if not repeated.is_floating_point() or repeated.is_meta:
         return repeated
-    made = torch.randn(PROBE_BATCH, *repeated.shape[1:], generator=torch.Generator().manual_seed(0))
+    shape = (max(batch, PROBE_BATCH), *repeated.shape[1:])
+    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     return made[:batch].to(repeated)
 
 
@@ -135,7 +135,7 @@ class _Counting(fx.Interpreter):
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)
         self.macs: dict[str, int] = {}
-        self._counter = FlopCounterMode(display=False)
+        self._counter = Products()
 
     def count(self, *inputs: Tensor) -> Any:
         """Run."""
@@ -143,9 +143,10 @@ class _Counting(fx.Interpreter):
             return self.run(*inputs)
 
     def run_node(self, n: fx.Node) -> Any:
-        before = self._counter.get_total_flops()
-        result = super().run_node(n)
-        self.macs[n.name] = (self._counter.get_total_flops() - before) // 2
+        before = self._counter.macs
+        with regions.entered(regions.of(n)):
+            result = super().run_node(n)
+        self.macs[n.name] = self._counter.macs - before
         return result
 
 
@@ -175,7 +176,7 @@ class _Probe(_Counting):
             if self.macs[n.name] and result.dim() > 1:
                 many = len(result) > PROBE_BATCH
                 self.many[n.name] = result.detach().clone() if many else result.detach()[:0]
-        elif not _holds_tensor(result):
+        elif not holds_tensor(result):
             self.values[n.name] = result
         return result
 
@@ -234,11 +235,3 @@ def _versions(value: Any) -> tuple[int, ...]:
     if isinstance(value, (list, tuple)):
         return tuple(version for item in value for version in _versions(item))
     return (value._version,) if isinstance(value, Tensor) and not value.is_inference() else ()
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_holds_tensor(item) for item in value)
-    if isinstance(value, dict):
-        return any(_holds_tensor(item) for item in value.values())
-    return isinstance(value, Tensor)

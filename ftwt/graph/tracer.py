@@ -1,21 +1,37 @@
 """From a network to its graph, which follows `train()` and `eval()` although traced in eval mode.
 
-Tracing runs each `forward` once, so an `if self.training` is decided once. Three things keep what
-it decides: modules whose whole point is the mode (batch norms, stochastic depth, a library's own
-drop path) are not traced into; functions that take `training=` read the mode at run time; what is
-left is listed, for `Gated.explain()` to say.
+Tracing runs each `forward` once, on values that carry what the example makes of them, so an
+`if self.training` is decided once. Three things keep what it decides: modules whose whole point is
+the mode (batch norms, stochastic depth, a library's own drop path) are not traced into; functions
+that take `training=` read the mode at run time; what is left is listed, for `Gated.explain()` to
+say.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import add, attrgetter, iadd, imul, index, isub, itruediv, mul, sub, truediv
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
-from ftwt.graph import operations
+from ftwt.graph import kept, operations, regions
+from ftwt.graph.arguments import Arguments
 from ftwt.graph.channels import Select, Spread
+from ftwt.graph.own import not_the_users
+from ftwt.graph.proxies import Valued, holds_tensor, settled
+
+# What `x += y` and its like do, and what makes the same as a new tensor.
+_IN_PLACE = {iadd: add, isub: sub, imul: mul, itruediv: truediv}
+# What tells of a tensor without a look at its elements.
+_OF_SIZES = {
+    getattr, len, torch.numel, torch.is_floating_point, torch.is_complex, torch.is_tensor, settled,
+    "size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "element_size",
+    "is_floating_point", "is_complex", "get_device", "storage_offset", "type",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,42 +41,168 @@ class Graph:
     graph: fx.Graph
     # Names of modules that read `self.training` in a way that the graph does not follow.
     frozen: tuple[str, ...]
+    # Where a forward assigned an attribute, by its name.
+    assigned: Mapping[str, str]
+    # Attributes of the network that hold constants of its forward.
+    constants: frozenset[str]
 
 
-def draw(root: nn.Module, leaves: tuple[type[nn.Module], ...]) -> Graph:
-    """The graph of a network in eval mode."""
-    try:
-        return _drawn(root, leaves, buffers=True)
-    except Exception:
-        # An `if` on a buffer: what is computed from buffers is then computed once and for all.
-        return _drawn(root, leaves, buffers=False)
+class DoesNotRun(Exception):
+    """The network does not run on the example; the cause is in `__cause__`."""
 
 
-def _drawn(root: nn.Module, leaves: tuple[type[nn.Module], ...], *, buffers: bool) -> Graph:
-    with _readers_of_training() as readers:
-        graph = _Tracer(leaves, frozenset(), buffers=buffers).trace(root)
-    small = frozenset(module for module in readers if module is not root and _only_acts(module))
+def draw(
+    root: nn.Module,
+    leaves: tuple[type[nn.Module], ...],
+    arguments: Arguments,
+    inputs: Mapping[str, Tensor],
+) -> Graph:
+    """The graph of a network in eval mode; `inputs` are a batch of examples.
+
+    Raises:
+        DoesNotRun: the network does not take these.
+    """
+    tracer = Tracer(leaves, frozenset(), arguments, inputs)
+    graph, readers = tracer.drawn(root), tracer.readers
+    small = frozenset(module for module in readers if module is not root and _is_small(module))
     if small:
-        with _readers_of_training() as readers:
-            graph = _Tracer(leaves, small, buffers=buffers).trace(root)
+        tracer = Tracer(leaves, small, arguments, inputs)
+        graph, readers = tracer.drawn(root), tracer.readers
     following = _follow_the_mode(root, graph, readers)
     names = {module: name for name, module in root.named_modules()}
     frozen = [names[module] for module in readers if module in names and module not in following]
-    return Graph(graph, tuple(name or type(root).__name__ for name in frozen))
+    names_of = tuple(name or type(root).__name__ for name in frozen)
+    return Graph(graph, names_of, tracer.assigned, frozenset(tracer.tensor_attrs.values()))
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
+    """Runs what it traces on an example at the same time."""
+
+    # What a network computes from its buffers then follows them when weights are loaded.
+    proxy_buffer_attributes = True
+
     def __init__(
-        self, leaves: tuple[type[nn.Module], ...], small: frozenset[nn.Module], *, buffers: bool
+        self,
+        leaves: tuple[type[nn.Module], ...],
+        small: frozenset[nn.Module],
+        arguments: Arguments,
+        inputs: Mapping[str, Tensor],
     ) -> None:
         from torchvision.ops import stochastic_depth
 
         super().__init__(autowrap_functions=(stochastic_depth, *_timm_functions()))
         self._leaves, self._small = leaves, small
-        # What a network computes from its buffers then follows them when weights are loaded.
-        self.proxy_buffer_attributes = buffers
+        self._arguments, self._inputs = arguments, inputs
+        self._regions = regions.Regions()
+        self._values: dict[fx.Node, Any] = {}
+        # Nodes that depend on an input.
+        self._fed: set[fx.Node] = set()
+        # Numbers among them that were read off elements, not off sizes.
+        self._read: set[fx.Node] = set()
+        self.tensor_attrs = {}
+        # Modules whose mode was read.
+        self.readers: dict[nn.Module, None] = {}
+        # Names of files that got a `range` of their own.
+        self._lent: list[dict[str, Any]] = []
+        # Where forward assigned an attribute, by its name.
+        self.assigned: dict[str, str] = {}
+        # Whether the example runs, which is not to be traced.
+        self._running = False
+
+    def drawn(self, root: nn.Module) -> fx.Graph:
+        """The graph of a network, whose modules keep nothing of what tracing does."""
+        before = kept.taken(root)
+        watched = (self._regions.watched(), self._assigned(), self._noting_readers())
+        with ExitStack() as stack, torch.enable_grad():
+            for one in (*watched, self._counting()):
+                stack.enter_context(one)
+            self._lend_range(type(root).forward)
+            try:
+                graph = self.trace(root)
+                self._separate(graph)
+                return graph
+            finally:
+                self._running = True
+                kept.put_back(root, before, but=self.tensor_attrs.values())
+
+    def value(self, proxy: fx.Proxy) -> Any:
+        """What the example made of a traced value."""
+        return self._values[proxy.node]
+
+    def called(self, function: Callable[..., Any], *args: Any) -> Any:
+        """A node that calls a function."""
+        return self.create_proxy("call_function", function, args, {})
+
+    def settle(self, function: Callable[..., Any], proxy: fx.Proxy) -> Any:
+        """Take a number or a truth from the example, for good; the graph checks it later.
+
+        Raises:
+            TraceError: it comes from the elements of an input.
+        """
+        node = proxy.node
+        elements = isinstance(self._values[node], Tensor) and function is not len
+        if node in self._read or (elements and node in self._fed):
+            raise fx.proxy.TraceError(
+                "symbolically traced variables cannot be used as inputs to control flow"
+            )
+        made = self.called(function, proxy)
+        value = self.value(made)
+        self.called(settled, made, value, _line_of_user())
+        return value
+
+    def proxy(self, node: fx.Node) -> Valued:
+        """A traced value."""
+        return Valued(node, self)
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """Make a node, and run it on the example."""
+        node = super().create_node(kind, target, *args, **kwargs)
+        regions.note(node, self._regions.open)
+        if kind != "output":
+            if kind == "placeholder" or not self._fed.isdisjoint(node.all_input_nodes):
+                self._fed.add(node)
+            self._values[node] = self._run(node)
+            if self._reads_elements(node):
+                self._read.add(node)
+        return node
+
+    def _reads_elements(self, node: fx.Node) -> bool:
+        """Whether a node's value is no tensor, and depends on the elements of one."""
+        if holds_tensor(self._values[node]):
+            return False
+        tensors = [one for one in node.all_input_nodes if isinstance(self._values[one], Tensor)]
+        sizes = node.target in _OF_SIZES or not self._fed.intersection(tensors)
+        return not sizes or not self._read.isdisjoint(node.all_input_nodes)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """Trace a module's call, unless the example runs."""
+        if self._running:
+            return forward(*args, **kwargs)
+        self._lend_range(type(m).forward)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """An attribute of a module; a traced value for parameters and buffers."""
+        if self._running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Trace the arguments that the example has; the others are what they are."""
+        made = {
+            name: self.create_proxy("placeholder", name, (), {}) for name in self._arguments.inputs
+        }
+        args, kwargs = self._arguments.call(made)
+
+        def run(root: nn.Module) -> Any:
+            return root_fn(root, *args, **kwargs)
+
+        return run, [self.root]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is not traced into."""
         from torchvision.ops import StochasticDepth
 
         # Batch norms of other libraries, too: they count batches and update statistics.
@@ -71,36 +213,146 @@ class _Tracer(fx.Tracer):
             or super().is_leaf_module(m, module_qualified_name)
         )
 
+    def _run(self, node: fx.Node) -> Any:
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self._values.__getitem__)
+        running, self._running = self._running, True
+        try:
+            with torch.no_grad():
+                if node.op == "placeholder":
+                    return self._inputs[str(node.target)]
+                if node.op == "get_attr":
+                    return attrgetter(str(node.target))(self.root)
+                if node.op == "call_module":
+                    return self.root.get_submodule(str(node.target))(*args, **kwargs)
+                if node.op == "call_method":
+                    return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+                assert callable(node.target)
+                return node.target(*args, **kwargs)
+        except Exception as error:
+            raise DoesNotRun from error
+        finally:
+            self._running = running
+
+    @contextmanager
+    def _noting_readers(self) -> Iterator[None]:
+        """Note each module whose `training` is read. Leaves are not traced, so they do not count."""
+
+        def read(module: nn.Module) -> bool:
+            if not self._running:
+                self.readers[module] = None
+            return bool(module.__dict__["training"])
+
+        def write(module: nn.Module, value: bool) -> None:
+            module.__dict__["training"] = value
+
+        # A property of the class comes before the instance's own attribute; torch.fx patches
+        # nn.Module.__call__ for the time of tracing in the same way.
+        nn.Module.training = property(read, write)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            del nn.Module.training
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Let `range` take sizes, in the files that forwards are written in."""
+        try:
+            yield
+        finally:
+            for names in self._lent:
+                del names["range"]
+            self._lent = []
+
+    def _lend_range(self, forward: Callable[..., Any]) -> None:
+        names = getattr(inspect.unwrap(forward), "__globals__", {})
+        if "range" not in names:
+            names["range"] = self._range
+            self._lent.append(names)
+
+    def _range(self, *bounds: Any) -> range:
+        return range(*(self.settle(index, x) if isinstance(x, Valued) else x for x in bounds))
+
+    @contextmanager
+    def _assigned(self) -> Iterator[None]:
+        """Let a forward assign traced values to buffers."""
+        assign = nn.Module.__setattr__
+
+        def assigning(module: nn.Module, name: str, value: Any) -> None:
+            self.assigned[name] = _line_of_user()
+            held = module.__dict__.get("_buffers", {}).get(name)
+            if not isinstance(value, Valued) or held is None:
+                assign(module, name, value)
+            elif not self._is_in_place(value, held):
+                getattr(module, name).copy_(value)
+
+        nn.Module.__setattr__ = assigning  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.__setattr__ = assign  # type: ignore[method-assign]
+
+    def _separate(self, graph: fx.Graph) -> None:
+        """Let `x += y` make a new tensor where nobody reads what was there before.
+
+        The analysis then need not know that both are one.
+        """
+        order = {node: place for place, node in enumerate(graph.nodes)}
+        holders: dict[Any, list[fx.Node]] = {}
+        for node, value in self._values.items():
+            for storage in set(_storages(value)):
+                holders.setdefault(storage, []).append(node)
+        for node in graph.nodes:
+            if node.target not in _IN_PLACE:
+                continue
+            before, other = node.args
+            value = self._values[before]
+            aliases = [one for name in _storages(value) for one in holders[name] if one is not node]
+            read = any(
+                one.op == "get_attr" or any(order[user] > order[node] for user in one.users)
+                for one in aliases
+                if order[one] < order[node]
+            )
+            given = self._values[other] if isinstance(other, fx.Node) else other
+            if not read and isinstance(value, Tensor) and _fits(value, given):
+                node.target = _IN_PLACE[node.target]
+
+    def _is_in_place(self, value: Valued, held: Tensor) -> bool:
+        """Whether a value is a buffer that was changed in place, as `self.calls += 1` does."""
+        return value.node.target in _IN_PLACE and self.value(value) is held
+
+
+def _storages(value: Any) -> list[Any]:
+    """Where the elements of a value's tensors lie."""
+    if isinstance(value, (list, tuple)):
+        return [storage for one in value for storage in _storages(one)]
+    return [value.untyped_storage()._cdata] if isinstance(value, Tensor) else []
+
+
+def _fits(value: Tensor, other: Any) -> bool:
+    """Whether a new tensor of both would be of the first one's type and shape."""
+    if not isinstance(other, Tensor):
+        return torch.result_type(value, other) == value.dtype
+    shape = torch.broadcast_shapes(value.shape, other.shape)
+    return shape == value.shape and torch.result_type(value, other) == value.dtype
+
+
+def _line_of_user() -> str:
+    """Where the network's own code is now: file, line and what it says."""
+    for frame in reversed(traceback.extract_stack()):
+        if not_the_users(frame.filename):
+            continue
+        return f"{frame.filename}:{frame.lineno} `{frame.line}`"
+    return "a value"
+
 
 def _timm_functions() -> tuple[Callable[..., Any], ...]:
     timm = operations.timm_layers()
     return () if timm is None else (timm.drop_path,)
 
 
-def _only_acts(module: nn.Module) -> bool:
-    """Whether a module has nothing inside that could be a site or hold channels."""
-    return next(module.parameters(), None) is None and next(module.children(), None) is None
-
-
-@contextmanager
-def _readers_of_training() -> Iterator[dict[nn.Module, None]]:
-    """Notes each module whose `training` is read. Leaves do not run, so they do not count."""
-    readers: dict[nn.Module, None] = {}
-
-    def read(module: nn.Module) -> bool:
-        readers[module] = None
-        return bool(module.__dict__["training"])
-
-    def write(module: nn.Module, value: bool) -> None:
-        module.__dict__["training"] = value
-
-    # A property of the class comes before the instance's own attribute; torch.fx patches
-    # nn.Module.__call__ for the time of tracing in the same way.
-    nn.Module.training = property(read, write)  # type: ignore[assignment]
-    try:
-        yield readers
-    finally:
-        del nn.Module.training
+def _is_small(module: nn.Module) -> bool:
+    """Whether a module has nothing inside that could be a site."""
+    return all(one.dim() != 4 for one in module.parameters())
 
 
 def _follow_the_mode(

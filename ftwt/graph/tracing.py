@@ -3,22 +3,27 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils._pytree import tree_leaves
 
 from ftwt.errors import FtwtError
-from ftwt.graph import tracer
-from ftwt.graph.probing import PROBE_BATCH, Probed, noise, outside_inference, probe, seeded
+from ftwt.graph import faithful, kept, probing, tracer
+from ftwt.graph.arguments import Arguments, Example
+from ftwt.graph.arguments import arguments as bound
+from ftwt.graph.own import not_the_users
+from ftwt.graph.probing import PROBE_BATCH, Probed, noise
 
-# The frames of a traceback that are not the network's own code.
-_NOT_THE_USERS = (Path(torch.__file__).parent, Path(__file__).parent)
+# Modules of networks that were prepared for quantization.
+_QUANTIZED = (
+    "torch.ao.quantization", "torch.ao.nn.qat", "torch.ao.nn.intrinsic.qat",
+    "torch.ao.nn.quantized", "torchao.quantization",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,9 @@ class Traced:
 
     root: nn.Module
     graph: fx.Graph
+    # How the network is called, and the types of its inputs.
+    arguments: Arguments
+    dtypes: tuple[torch.dtype, ...]
     probed: Probed
     # Names of modules that stay in eval mode, as tracing decided what they do.
     frozen: tuple[str, ...]
@@ -51,6 +59,12 @@ class Traced:
         """By name of a node that works in place: the earlier nodes whose tensors it changes."""
         return self.probed.changed
 
+    @property
+    def expected(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of one sample of each input."""
+        inputs = [node for node in self.graph.nodes if node.op == "placeholder"]
+        return tuple(tuple(self.shapes[node.name][1:]) for node in inputs)
+
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, if it calls one."""
         if node.op != "call_module":
@@ -63,36 +77,24 @@ class Traced:
 
 
 def trace(
-    network: nn.Module, example: Tensor | tuple[Tensor, ...], leaves: tuple[type[nn.Module], ...]
+    network: nn.Module,
+    example: Example,
+    leaves: tuple[type[nn.Module], ...] = (),
+    *,
+    check: bool = True,
 ) -> Traced:
     """Copy `network`, trace the copy in eval mode and probe it with `example`.
 
+    `check` runs the copy and its graph side by side: see `faithful.check`.
+
     Raises:
-        FtwtError: the network does not trace, or does not take the example.
+        FtwtError: the network does not trace, does not take the example, or its graph is not the
+            same network.
     """
     name = type(network).__name__
-    examples = _checked(example)
-    try:
-        root = copy.deepcopy(network)
-    except Exception as error:
-        raise FtwtError(_not_copied(network, error)) from error
-    modes = {path: module.training for path, module in root.named_modules()}
-    root.eval()
-    try:
-        drawn = tracer.draw(root, leaves)
-    except Exception as error:
-        raise FtwtError(_untraceable(name, error)) from error
-    graph = drawn.graph
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
-    # A placeholder's one argument is its default.
-    needed = [node for node in inputs if not node.args]
-    if not len(needed) <= len(examples) <= len(inputs):
-        raise FtwtError(
-            f"attach: example has {_tensors(len(examples))}, but {name} takes {len(inputs)} "
-            f"({', '.join(str(node.target) for node in inputs)}); give a tuple with one tensor for "
-            "each"
-        )
-    device = next((one.device for one in root.parameters()), None)
+    _check_kind(network)
+    arguments, examples = bound(network, example)
+    device = next((one.device for one in network.parameters()), None)
     for one in examples:
         if device is not None and one.device != device:
             raise FtwtError(
@@ -100,48 +102,93 @@ def trace(
                 f"{device}; move one of them with .to(device)"
             )
     try:
-        probed, output = probe(root, graph, examples)
+        root = copy.deepcopy(network)
     except Exception as error:
+        raise FtwtError(_not_copied(network, error)) from error
+    modes = {module: module.training for module in root.modules()}
+    for module in modes:
+        module.training = False
+    before = kept.taken(root)
+    try:
+        with _other_random_numbers():
+            inputs = dict(zip(arguments.inputs, noise(examples, PROBE_BATCH), strict=True))
+            drawn = tracer.draw(root, leaves, arguments, inputs)
+        kept.put_back(root, before, but=drawn.constants)
+        before = kept.taken(root)
+        probed = probing.probe(root, drawn.graph, examples)
+    except FtwtError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, tracer.DoesNotRun) else None
+        if cause is None:
+            raise FtwtError(_untraceable(name, error)) from error
         shapes = ", ".join(str(tuple(one.shape)) for one in examples)
         raise FtwtError(
-            f"attach: {name} does not run on example of shape {shapes} "
-            f"({_line(error)}); give one input of the shape and device that the network takes"
+            f"attach: {name} does not run on example of shape {shapes} ({_line(cause)}); give one "
+            "input of the shape and device that the network takes"
         ) from error
-    with outside_inference():
-        if not _equal(seeded(root, noise(examples, PROBE_BATCH)), output):
-            raise FtwtError(
-                f"attach: {name} answers something else when traced by torch.fx; "
-                "it may read under an old name what `x += y` changed in place: write "
-                "x.add_(y), or give the module as leaves=(Module,)"
-            )
-    for path, module in root.named_modules():
-        module.training = modes[path]
-    return Traced(root, graph, probed, drawn.frozen)
+    kept.put_back(root, before)
+    if check:
+        other = noise(examples, PROBE_BATCH + 1, seed=1)
 
+        def plain(module: nn.Module) -> Any:
+            args, kwargs = arguments.call(dict(zip(arguments.inputs, _clones(other), strict=True)))
+            return module(*args, **kwargs)
 
-def _checked(example: Any) -> tuple[Tensor, ...]:
-    """The example's tensors."""
-    examples = example if isinstance(example, tuple) else (example,)
-    wrong = [one for one in examples if not isinstance(one, Tensor)]
-    if wrong or not examples:
-        came = f"is a {type(example).__name__}"
-        if isinstance(example, tuple):
-            came = f"holds {wrong[0]!r}" if wrong else "is an empty tuple"
-        raise FtwtError(
-            f"attach: example {came}; give an input of the network, such as "
-            "torch.zeros(1, 3, 224, 224), or a tuple of its inputs"
+        faithful.check(
+            root, drawn.graph, plain, other, trains=not drawn.frozen, assigned=drawn.assigned
         )
-    for one in examples:
-        if one.dim() == 0 or len(one) == 0:
+    for module, mode in modes.items():
+        module.training = mode
+    return Traced(
+        root=root,
+        graph=drawn.graph,
+        arguments=arguments,
+        dtypes=tuple(one.dtype for one in examples),
+        probed=probed,
+        frozen=drawn.frozen,
+    )
+
+
+def _check_kind(network: nn.Module) -> None:
+    """Refuse networks inside of something that runs them."""
+    name = type(network).__name__
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    if isinstance(network, parallel):
+        raise FtwtError(
+            f"attach: {name} runs a network on several devices; give the one inside of the {name}, "
+            "network.module, and wrap what attach returns"
+        )
+    if isinstance(network, torch._dynamo.OptimizedModule):
+        raise FtwtError(
+            "attach: the network was given to torch.compile; give the one inside of it, "
+            "network._orig_mod, and compile what attach returns"
+        )
+    if isinstance(network, torch.jit.ScriptModule):
+        raise FtwtError(
+            "attach: the network is compiled by torch.jit, which leaves no Python to trace; give "
+            "the network that it was made from"
+        )
+    for path, module in network.named_modules():
+        if type(module).__module__.startswith(_QUANTIZED):
             raise FtwtError(
-                f"attach: example has shape {tuple(one.shape)}, which holds no sample; "
-                "give at least one, such as torch.zeros(1, 3, 224, 224)"
+                f"attach: {path!r} is a {type(module).__name__}, so the network was prepared for "
+                "quantization, and its observers would be left out; attach to the network as it "
+                "was before, and prepare what attach returns"
             )
-    return examples
 
 
-def _tensors(count: int) -> str:
-    return "1 tensor" if count == 1 else f"{count} tensors"
+@contextmanager
+def _other_random_numbers() -> Iterator[None]:
+    """Not those of a probe, so that what tracing takes for a constant shows itself."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        yield
+
+
+def _clones(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Copies, as a network may change its inputs."""
+    return [one.clone() for one in inputs]
 
 
 def _not_copied(network: nn.Module, error: Exception) -> str:
@@ -156,23 +203,12 @@ def _not_copied(network: nn.Module, error: Exception) -> str:
     return f"attach: {kind} cannot be copied ({_line(error).split('. ')[0]}); {advice}"
 
 
-def _equal(one: Any, two: Any) -> bool:
-    """Whether two outputs of a network are the same; tensors without data are not compared."""
-    pairs = zip(tree_leaves(one), tree_leaves(two), strict=True)
-    return all(
-        first.shape == second.shape
-        and (first.is_meta or torch.allclose(first, second, rtol=1e-4, equal_nan=True))
-        for first, second in pairs
-        if isinstance(first, Tensor) and isinstance(second, Tensor)
-    )
-
-
 def _untraceable(network: str, error: Exception) -> str:
     """What to say of a network that does not trace: the line, and the module to leave alone."""
     where, module = "", "Module"
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
-        if any(Path(file).is_relative_to(folder) for folder in _NOT_THE_USERS):
+        if not_the_users(file):
             continue
         source = linecache.getline(file, line).strip()
         where = f" at {file}:{line}" + (f" `{source}`" if source else "")

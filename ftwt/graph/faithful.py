@@ -1,0 +1,250 @@
+"""Whether a traced network is the network that was given, found out by running both.
+
+Both run on the same batch with the same random numbers, forwards and backwards, in training mode
+where the network can. What has to be the same: the output, the gradient of each parameter, the
+buffers afterwards. What a forward keeps on its modules the graph does not, so there must be none.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+
+from ftwt.errors import FtwtError
+from ftwt.graph import kept
+from ftwt.graph.code import compile_graph
+from ftwt.graph.kept import Kept
+from ftwt.graph.outputs import leaves_of, same_kind
+from ftwt.graph.probing import countable
+
+# Of the largest value: both sides do the same operations, if on other paths inside of torch.
+_TOLERANCE = 1e-3
+
+# From a network and the inputs to what it answers.
+Run: TypeAlias = Callable[[nn.Module], Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one pass showed; a gradient is None where none arrived."""
+
+    output: Any
+    gradients: dict[str, Tensor | None]
+    after: Kept
+    # What each module was given, in the order of the calls.
+    calls: list[tuple[str, float]]
+
+
+def check(
+    root: nn.Module,
+    graph: fx.Graph,
+    plain: Run,
+    inputs: Sequence[Tensor],
+    *,
+    trains: bool,
+    assigned: Mapping[str, str],
+) -> None:
+    """Compare a network's own forward with its graph; both use `root`, which is left as it was.
+
+    `plain` runs the forward on `inputs`, which are another batch than the graph was made with.
+
+    Raises:
+        FtwtError: they differ, with the first difference that was found.
+    """
+    name = type(root).__name__
+    traced = compile_graph(graph)
+    modules = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    start = kept.taken(root)
+    modes = {module: module.training for module in root.modules()}
+    try:
+        with countable():
+            first = _tried(root, plain, inputs, modules, trains=trains)
+            if first is None and trains:
+                trains = False
+                kept.put_back(root, start)
+                first = _tried(root, plain, inputs, modules, trains=False)
+            if first is None:
+                return
+            _check_attributes(root, plain, inputs, start, first, assigned, trains=trains)
+            kept.put_back(root, start)
+            _set_modes(root, modes, trains=trains)
+            try:
+                second = _pass(root, lambda _: traced(root, *_copies(inputs)), modules)
+            except FtwtError:
+                raise
+            except Exception as error:
+                line = str(error).strip().splitlines() or [type(error).__name__]
+                raise FtwtError(
+                    f"attach: {name} runs, but not as traced by torch.fx ({line[0]}); give the "
+                    "module at fault as leaves=(Module,)"
+                ) from error
+            found = _difference(first, second)
+            if found is not None:
+                raise FtwtError(f"attach: {name} {found}{_reason(root, plain, start, first)}")
+    finally:
+        kept.put_back(root, start)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def close(one: Tensor, two: Tensor, tolerance: float = _TOLERANCE) -> bool:
+    """Whether two tensors are the same but for rounding; without data, whether shapes are."""
+    if one.shape != two.shape or one.dtype != two.dtype:
+        return False
+    if one.is_meta or two.is_meta or not one.numel():
+        return True
+    if not (one.is_floating_point() or one.is_complex()):
+        return bool(torch.equal(one, two))
+    known = two.isfinite()
+    scale = two[known].abs().max().item() if bool(known.any()) else 0.0
+    return bool(torch.allclose(one, two, rtol=0, atol=tolerance * scale, equal_nan=True))
+
+
+def _tried(
+    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], *, trains: bool
+) -> Seen | None:
+    """A pass, or None if the network cannot do one in this mode."""
+    _set_modes(root, {module: module.training for module in root.modules()}, trains=trains)
+    try:
+        return _pass(root, run, modules)
+    except Exception:
+        return None
+
+
+def _set_modes(root: nn.Module, modes: Mapping[nn.Module, bool], *, trains: bool) -> None:
+    for module in modes:
+        module.training = trains
+
+
+def _pass(root: nn.Module, run: Run, modules: set[str], seed: int = 0) -> Seen:
+    """One pass forwards and backwards."""
+    devices = list({one.device for one in root.parameters() if one.is_cuda})
+    with torch.random.fork_rng(devices), _watched(root, modules) as calls, torch.enable_grad():
+        torch.manual_seed(seed)
+        output = run(root)
+        gradients = _gradients(root, output)
+    return Seen(_detached(output), gradients, kept.taken(root), calls)
+
+
+def _gradients(root: nn.Module, output: Any) -> dict[str, Tensor | None]:
+    """Gradients of a sum of all outputs, each weighed by its own number."""
+    parts = [
+        (one.double() * _weights(one)).sum()
+        for one in leaves_of(output)
+        if isinstance(one, Tensor) and one.is_floating_point() and one.requires_grad
+    ]
+    named = {name: one for name, one in root.named_parameters() if one.requires_grad}
+    if not parts or not named:
+        return dict.fromkeys(named)
+    total = torch.stack(parts).sum()
+    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    return dict(zip(named, found, strict=True))
+
+
+def _weights(like: Tensor) -> Tensor:
+    count = torch.arange(like.numel(), dtype=torch.float64, device=like.device)
+    return count.add(1).cos().view(like.shape)
+
+
+def _detached(output: Any) -> list[Any]:
+    return [one.detach() if isinstance(one, Tensor) else one for one in leaves_of(output)]
+
+
+def _copies(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [one.clone() for one in inputs]
+
+
+@contextmanager
+def _watched(root: nn.Module, modules: set[str]) -> Iterator[list[tuple[str, float]]]:
+    """Note what modules are given."""
+    calls: list[tuple[str, float]] = []
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+            tensors = [one for one in given if isinstance(one, Tensor) and not one.is_meta]
+            total = sum(one.detach().double().abs().sum().item() for one in tensors)
+            calls.append((name, total))
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(note(name))
+        for name, module in root.named_modules()
+        if name in modules
+    ]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_attributes(
+    root: nn.Module,
+    plain: Run,
+    inputs: Sequence[Tensor],
+    start: Kept,
+    first: Seen,
+    assigned: Mapping[str, str],
+    *,
+    trains: bool,
+) -> None:
+    """Refuse a forward that leaves something else on its modules each time."""
+    if not start.changed(first.after):
+        return
+    # Once more: what is kept for good, such as a table for one size, stays as it is.
+    again = _tried(root, plain, inputs, set(), trains=trains)
+    changed = () if again is None else first.after.changed(again.after)
+    if not changed:
+        return
+    module, _, name = changed[0].rpartition(".")
+    owner = type(root.get_submodule(module)).__name__
+    where = f" at {assigned[name]}" if name in assigned else ""
+    raise FtwtError(
+        f"attach: {owner} keeps {changed[0]!r} of each pass{where}, which the traced network does "
+        "not; let forward return it, count in a buffer, or do without it by attach(..., "
+        "check=False)"
+    )
+
+
+def _difference(first: Seen, second: Seen) -> str | None:
+    """The first difference between the plain and the traced network, in words."""
+    if not same_kind(first.output, second.output) or not all(
+        close(one, two)
+        for one, two in zip(first.output, second.output, strict=True)
+        if isinstance(one, Tensor)
+    ):
+        place = next(
+            (one[0] for one, two in zip(first.calls, second.calls, strict=False) if one != two),
+            None,
+        )
+        where = f"; {place!r} is the first module that is given something else" if place else ""
+        return f"answers something else when traced by torch.fx{where}"
+    for name, gradient in first.gradients.items():
+        other = second.gradients[name]
+        if (gradient is None) != (other is None):
+            has, lacks = ("plain", "traced") if other is None else ("traced", "plain")
+            return f"gives {name!r} a gradient in the {has} network, and none in the {lacks} one"
+        if gradient is not None and other is not None and not close(other, gradient, 1e-2):
+            return f"gives {name!r} another gradient when traced by torch.fx"
+    for name, buffer in first.after.buffers.items():
+        if not close(second.after.buffers[name], buffer):
+            return f"leaves buffer {name!r} as another when traced by torch.fx"
+    return None
+
+
+def _reason(root: nn.Module, plain: Run, start: Kept, first: Seen) -> str:
+    """What may have made the difference, and what to do."""
+    kept.put_back(root, start)
+    random = _pass(root, plain, set(), seed=1).output
+    if not all(
+        close(a, b) for a, b in zip(random, first.output, strict=True) if torch.is_tensor(a)
+    ):
+        return (
+            "; it draws random numbers that tracing takes for constants: draw them in a module of "
+            "torch's own (nn.Dropout), or give the module that draws as leaves=(Module,)"
+        )
+    return "; give the module where it happens as leaves=(Module,)"
