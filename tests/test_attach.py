@@ -184,8 +184,8 @@ def test_bad_input(model):
             pruning=ftwt.Pruning(fixed))  # fmt: skip
     stray = ftwt.Pruning(gates.Fixed({"conv9": [True] * 16}))
     refused(net, "has a mask for 'conv9', which is no site; the sites are conv1", pruning=stray)
-    with pytest.raises(ftwt.FtwtError, match="MACs are counted for samples of shape"):
-        _ = model.trace(torch.zeros(1, 3, 64, 64)).macs
+    with pytest.raises(ftwt.FtwtError, match="2 inputs came, but the network was attached with 1"):
+        model(images(), images())
     rows = gates.Fixed({"conv1": torch.ones(2, 16, dtype=torch.bool)})
     static = ftwt.attach(net, ftwt.Pruning(rows), example=EXAMPLE)
     with pytest.raises(ftwt.FtwtError, match="has 2 rows, but the batch has 4 samples"):

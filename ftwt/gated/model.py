@@ -58,20 +58,36 @@ class Gated(nn.Module):
         # Not train(): a batch norm that was put into eval mode stays there.
         self.training = network.training
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """Return what the plain network would, with the filters that do not run at zero."""
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the plain network would, with the filters that do not run at zero.
+
+        It is called as the plain network is, by place or by name.
+
+        Raises:
+            FtwtError: a switch is another than in the example that attach was given.
+        """
+        inputs = self.bind(args, kwargs)
         if self._asks_oracle_of_dense():
             return self._run(self, self._recorder(inputs, targets=False), *inputs)
         return self._run(self, None, *inputs)
 
-    def trace(self, *inputs: Tensor, targets: bool = True) -> Trace:
+    def trace(self, *args: Any, targets: bool = True, **kwargs: Any) -> Trace:
         """Run the network and return the output with each site's decisions and the cost.
 
         `targets=False` leaves out the targets, which only training needs.
         """
+        inputs = self.bind(args, kwargs)
         recorder = self._recorder(inputs, targets=targets)
         output = self._run(self, recorder, *inputs)
         return Trace(output, recorder.finish(), inputs, self._plan_for)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """The tensors among a call's arguments, in the order of the example's.
+
+        Raises:
+            FtwtError: one is missing, or a switch is another than in the example.
+        """
+        return self.anatomy.traced.arguments.bind(args, kwargs)
 
     def anatomy_for(self, inputs: Sequence[Tensor], asked: str = "trace") -> Anatomy:
         """What `attach` would have found out with inputs of this size, found once for each size.

@@ -1,4 +1,4 @@
-"""What a network's forward is called with: tensors, and switches that are settled by the example."""
+"""What a network is called with: tensors, and switches that the example settles."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -38,24 +38,26 @@ class Arguments:
             FtwtError: an input is missing, or a switch is another than in the example.
         """
         if not kwargs and len(args) == len(self.inputs) == len(self._leading):
-            return tuple(args)
+            return self._tensors(args)
         given = dict(zip(self.order, args, strict=False))
-        given |= {f"{self.more}_{place}": one for place, one in enumerate(args[len(self.order) :])}
+        more = [f"{self.more}_{place}" for place in range(len(args) - len(self.order))]
+        given |= dict(zip(more, args[len(self.order) :], strict=True))
         twice = next((name for name in kwargs if name in given), None)
         if twice is not None:
             raise FtwtError(f"{self.network}: {twice!r} is given twice, by place and by name")
         given |= kwargs
-        missing = next((name for name in self.inputs if given.get(name) is None), None)
-        if missing is not None or (self.more is None and len(args) > len(self.order)):
+        came = [name for name in self.inputs if given.get(name) is not None]
+        stray = len(args) - len(self.order) if self.more is None else 0
+        if len(came) < len(self.inputs) or stray > 0:
             raise FtwtError(
-                f"{self.network}: it was attached with {', '.join(self.inputs)}, and is called "
-                f"with {len(args)} inputs by place and {sorted(kwargs) or 'none'} by name; give "
-                "each of them"
+                f"{self.network}: {len(came) + max(stray, 0)} inputs came, but the network was "
+                f"attached with {len(self.inputs)} ({', '.join(self.inputs)}); give as many as "
+                "attach was given as example"
             )
         for name in given:
             if name not in self.inputs:
                 self._check_switch(name, given[name])
-        return tuple(given[name] for name in self.inputs)
+        return self._tensors([given[name] for name in self.inputs])
 
     def call(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What forward is called with: arguments by place, and by name."""
@@ -75,6 +77,15 @@ class Arguments:
         """The inputs, if they are what comes first by place."""
         first = self.order[: len(self.inputs)]
         return self.inputs if self.inputs == first else ()
+
+    def _tensors(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        for name, value in zip(self.inputs, values, strict=True):
+            if not isinstance(value, Tensor):
+                raise FtwtError(
+                    f"{self.network}: {name} is a {type(value).__name__}; give a tensor, as in the "
+                    "example of attach"
+                )
+        return tuple(values)
 
     def _check_switch(self, name: str, value: Any) -> None:
         if name not in self.fixed:

@@ -23,8 +23,8 @@ from ftwt.graph.probing import countable
 # Of the largest value: both sides do the same operations, if on other paths inside of torch.
 _TOLERANCE = 1e-3
 
-# From a network and the inputs to what it answers.
-Run: TypeAlias = Callable[[nn.Module], Any]
+# From a network and copies of the inputs to what it answers.
+Run: TypeAlias = Callable[[nn.Module, Sequence[Tensor]], Any]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ def check(
     graph: fx.Graph,
     plain: Run,
     inputs: Sequence[Tensor],
+    others: Sequence[Tensor],
     *,
     trains: bool,
     assigned: Mapping[str, str],
 ) -> None:
     """Compare a network's own forward with its graph; both use `root`, which is left as it was.
 
-    `plain` runs the forward on `inputs`, which are another batch than the graph was made with.
+    `plain` is the forward. `inputs` are another batch than the graph was made with, and `others`
+    one more.
 
     Raises:
         FtwtError: they differ, with the first difference that was found.
@@ -68,11 +70,11 @@ def check(
                 first = _tried(root, plain, inputs, modules, trains=False)
             if first is None:
                 return
-            _check_attributes(root, plain, inputs, start, first, assigned, trains=trains)
+            _check_attributes(root, plain, others, start, first, assigned, trains=trains)
             kept.put_back(root, start)
             _set_modes(root, modes, trains=trains)
             try:
-                second = _pass(root, lambda _: traced(root, *_copies(inputs)), modules)
+                second = _pass(root, lambda own, given: traced(own, *given), inputs, modules)
             except FtwtError:
                 raise
             except Exception as error:
@@ -83,7 +85,9 @@ def check(
                 ) from error
             found = _difference(first, second)
             if found is not None:
-                raise FtwtError(f"attach: {name} {found}{_reason(root, plain, start, first)}")
+                raise FtwtError(
+                    f"attach: {name} {found}{_reason(root, plain, inputs, start, first)}"
+                )
     finally:
         kept.put_back(root, start)
         for module, mode in modes.items():
@@ -109,7 +113,7 @@ def _tried(
     """A pass, or None if the network cannot do one in this mode."""
     _set_modes(root, {module: module.training for module in root.modules()}, trains=trains)
     try:
-        return _pass(root, run, modules)
+        return _pass(root, run, inputs, modules)
     except Exception:
         return None
 
@@ -119,12 +123,14 @@ def _set_modes(root: nn.Module, modes: Mapping[nn.Module, bool], *, trains: bool
         module.training = trains
 
 
-def _pass(root: nn.Module, run: Run, modules: set[str], seed: int = 0) -> Seen:
+def _pass(
+    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], seed: int = 0
+) -> Seen:
     """One pass forwards and backwards."""
     devices = list({one.device for one in root.parameters() if one.is_cuda})
     with torch.random.fork_rng(devices), _watched(root, modules) as calls, torch.enable_grad():
         torch.manual_seed(seed)
-        output = run(root)
+        output = run(root, [one.clone() for one in inputs])
         gradients = _gradients(root, output)
     return Seen(_detached(output), gradients, kept.taken(root), calls)
 
@@ -151,10 +157,6 @@ def _weights(like: Tensor) -> Tensor:
 
 def _detached(output: Any) -> list[Any]:
     return [one.detach() if isinstance(one, Tensor) else one for one in leaves_of(output)]
-
-
-def _copies(inputs: Sequence[Tensor]) -> list[Tensor]:
-    return [one.clone() for one in inputs]
 
 
 @contextmanager
@@ -236,10 +238,10 @@ def _difference(first: Seen, second: Seen) -> str | None:
     return None
 
 
-def _reason(root: nn.Module, plain: Run, start: Kept, first: Seen) -> str:
+def _reason(root: nn.Module, plain: Run, inputs: Sequence[Tensor], start: Kept, first: Seen) -> str:
     """What may have made the difference, and what to do."""
     kept.put_back(root, start)
-    random = _pass(root, plain, set(), seed=1).output
+    random = _pass(root, plain, inputs, set(), seed=1).output
     if not all(
         close(a, b) for a, b in zip(random, first.output, strict=True) if torch.is_tensor(a)
     ):

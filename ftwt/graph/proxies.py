@@ -7,21 +7,19 @@ same for every later input, so that a network of another course of events is nev
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from ftwt.errors import FtwtError
 
-if TYPE_CHECKING:
-    from ftwt.graph.tracer import Tracer
-
 
 class Valued(fx.Proxy):
     """A node's value in a network that is traced, with the value that the example gave it."""
 
-    tracer: "Tracer"
+    # An `ftwt.graph.tracer.Tracer`, which imports this file.
+    tracer: Any
 
     def __getattr__(self, k: str) -> "_Attribute":
         return _Attribute(self, k)
@@ -32,7 +30,8 @@ class Valued(fx.Proxy):
             return iter(list(value))
         if not isinstance(value, (Tensor, Sequence)):
             return iter(self.tracer.called(tuple, self))
-        return iter([self[place] for place in range(len(self))])
+        getitem = operator.getitem
+        return iter([self.tracer.called(getitem, self, place) for place in range(len(self))])
 
     def __len__(self) -> int:
         value = self.tracer.value(self)
@@ -54,6 +53,7 @@ class Valued(fx.Proxy):
         self.tracer.called(operator.setitem, self, key, value)
 
     def keys(self) -> Any:
+        """The keys of a dictionary, which do not depend on what it holds."""
         value = self.tracer.value(self)
         return list(value) if isinstance(value, Mapping) else super().keys()
 

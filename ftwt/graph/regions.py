@@ -18,7 +18,7 @@ _STATEMENT = re.compile(r"    (\w+)(?: : [^=]+)? = ")
 
 @dataclass(frozen=True)
 class NoGrad:
-    """`torch.no_grad()`, and `torch.inference_mode()`, whose tensors a gate could not learn from."""
+    """`torch.no_grad()`; also `torch.inference_mode()`, from whose tensors no gate could learn."""
 
     def entered(self) -> Any:
         """The context manager."""
@@ -65,9 +65,9 @@ def with_gradient(region: Region) -> Region:
     return tuple(one for one in region if not isinstance(one, NoGrad))
 
 
-def casts(node: fx.Node) -> bool:
-    """Whether a node runs under autocast, in another precision than its weights are in."""
-    inner = [one for one in of(node) if isinstance(one, Autocast)]
+def casts(node: fx.Node, device: str) -> bool:
+    """Whether a node on a device runs under autocast, in another precision than its weights'."""
+    inner = [one for one in of(node) if isinstance(one, Autocast) and one.device == device]
     return bool(inner) and inner[-1].enabled
 
 
@@ -106,7 +106,7 @@ class Regions:
                     context._cache_enabled,
                 )
             )
-            return enter(context)
+            return enter(context)  # type: ignore[no-untyped-call]
 
         def leaving(context: torch.autocast, *error: Any) -> Any:
             self._autocasts.pop()

@@ -159,6 +159,7 @@ class Tracer(fx.Tracer):
         node = super().create_node(kind, target, *args, **kwargs)
         regions.note(node, self._regions.open)
         if kind != "output":
+            # Its value comes at once, for what Python decides by it.
             if kind == "placeholder" or not self._fed.isdisjoint(node.all_input_nodes):
                 self._fed.add(node)
             self._values[node] = self._run(node)
@@ -176,7 +177,8 @@ class Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Trace a module's call, unless the example runs."""
-        if self._running:
+        # A module that forward makes is no part of the network; what it does is.
+        if self._running or m not in (self.submodule_paths or {}):
             return forward(*args, **kwargs)
         self._lend_range(type(m).forward)
         return super().call_module(m, forward, args, kwargs)
@@ -235,7 +237,7 @@ class Tracer(fx.Tracer):
 
     @contextmanager
     def _noting_readers(self) -> Iterator[None]:
-        """Note each module whose `training` is read. Leaves are not traced, so they do not count."""
+        """Note each module whose `training` is read; leaves are not traced and do not count."""
 
         def read(module: nn.Module) -> bool:
             if not self._running:
@@ -332,8 +334,10 @@ def _fits(value: Tensor, other: Any) -> bool:
     """Whether a new tensor of both would be of the first one's type and shape."""
     if not isinstance(other, Tensor):
         return torch.result_type(value, other) == value.dtype
-    shape = torch.broadcast_shapes(value.shape, other.shape)
-    return shape == value.shape and torch.result_type(value, other) == value.dtype
+    wide = value.dim() >= other.dim() and all(
+        two in (1, one) for one, two in zip(value.shape[::-1], other.shape[::-1], strict=False)
+    )
+    return wide and torch.result_type(value, other) == value.dtype
 
 
 def _line_of_user() -> str:

@@ -129,15 +129,14 @@ def trace(
         ) from error
     kept.put_back(root, before)
     if check:
-        other = noise(examples, PROBE_BATCH + 1, seed=1)
 
-        def plain(module: nn.Module) -> Any:
-            args, kwargs = arguments.call(dict(zip(arguments.inputs, _clones(other), strict=True)))
+        def plain(module: nn.Module, inputs: Sequence[Tensor]) -> Any:
+            args, kwargs = arguments.call(dict(zip(arguments.inputs, inputs, strict=True)))
             return module(*args, **kwargs)
 
-        faithful.check(
-            root, drawn.graph, plain, other, trains=not drawn.frozen, assigned=drawn.assigned
-        )
+        batches = [noise(examples, PROBE_BATCH + 1, seed) for seed in (1, 2)]
+        trains = not drawn.frozen
+        faithful.check(root, drawn.graph, plain, *batches, trains=trains, assigned=drawn.assigned)
     for module, mode in modes.items():
         module.training = mode
     return Traced(
@@ -186,11 +185,6 @@ def _other_random_numbers() -> Iterator[None]:
         yield
 
 
-def _clones(inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Copies, as a network may change its inputs."""
-    return [one.clone() for one in inputs]
-
-
 def _not_copied(network: nn.Module, error: Exception) -> str:
     advice = "attach works on a copy, so give a network that copy.deepcopy takes"
     hooks = [hook for one in network.modules() for hook in one._forward_pre_hooks.values()]
@@ -225,6 +219,6 @@ def _untraceable(network: str, error: Exception) -> str:
     return f"attach: {network} does not trace with torch.fx{where} ({_line(error)}); {advice}"
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

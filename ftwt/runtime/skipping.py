@@ -56,12 +56,13 @@ class Skipping(nn.Module):
         self.plan = Placement(fingerprint(self._own_program()))
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """Return what the gated network would.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the gated network would, called in the same way.
 
         Raises:
             FtwtError: inputs of a shape, dtype or device that the network does not take.
         """
+        inputs = self.model.bind(args, kwargs)
         with torch.no_grad():
             return self._runner(inputs)(inputs, self._thresholds())
 

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import fx
 
+from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
+from ftwt.graph import proxies, regions
 from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.convolutions import convolution
 from ftwt.runtime.lowering.elementary import known
@@ -39,12 +41,17 @@ def lower(model: Gated, anatomy: Anatomy, *, gates: bool = True, fold: bool = Tr
 
 def _built(building: Building) -> Program:
     """Go through the graph."""
+    _check_precision(building)
     convolutions = {one.convolution: one for one in building.anatomy.candidates}
     _constants(building)
     inputs: list[Value | Other] = []
     result: Any = None
-    for node in building.traced.graph.nodes:
-        if node in building.fused or isinstance(building.made.get(node), Constant):
+    # They hold for every input of this size, but a cut network takes others.
+    traced = building.traced
+    checks = proxies.checks(traced.graph, traced.values) if building.gates else frozenset()
+    for node in traced.graph.nodes:
+        known_before = isinstance(building.made.get(node), Constant)
+        if node in building.fused or node in checks or known_before:
             continue
         if node.op == "placeholder":
             inputs.append(_placeholder(building, node))
@@ -72,6 +79,24 @@ def _constants(building: Building) -> None:
             building.made[node] = Constant(building.traced.values.get(node.name))
         elif node.op != "output" and building.is_constant(node):
             building.made[node] = building.constant(node)
+
+
+def _check_precision(building: Building) -> None:
+    """Refuse stretches under autocast, and those without gradient where all is to be trained."""
+    device = next((one.device.type for one in building.model.parameters()), "cpu")
+    for node in building.traced.graph.nodes:
+        what = "skip" if building.gates else "cut"
+        if regions.casts(node, device):
+            raise FtwtError(
+                f"{what}: {node.name} runs under autocast inside of forward, but here all runs in "
+                "the weights' own precision; take the autocast out of forward, and convert the "
+                "model with .to(torch.bfloat16) if that is what it should compute in"
+            )
+        if not building.fold and regions.of(node) != regions.with_gradient(regions.of(node)):
+            raise FtwtError(
+                f"{what}: {node.name} runs without gradient inside of forward, which the smaller "
+                "network would not; freeze its parameters instead, with requires_grad_(False)"
+            )
 
 
 def _placeholder(building: Building, node: fx.Node) -> Value | Other:
