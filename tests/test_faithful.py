@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ftwt
-from ftwt import gates, losses, runtime
+from ftwt import gates, losses, runtime, slicing
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -342,3 +342,18 @@ def test_the_network_that_was_given_is_left_alone():
     ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE)
     assert all(torch.equal(before[name], one) for name, one in network.state_dict().items())
     assert all(one.grad is None for one in network.parameters())
+
+
+def test_a_cut_network_asks_for_the_sizes_that_it_was_traced_for():
+    _, model = attached(by_size)
+    masks = {"one": torch.arange(8) < 5}
+    small = slicing.cut(model.eval(), masks)
+    assert small(images(2, 12)).shape == (2, 4, 12, 12)
+    with pytest.raises(ftwt.FtwtError, match="came out as True for the example"):
+        small(images(2, 24))
+
+
+def test_what_cannot_be_run_in_the_weights_precision_is_refused():
+    _, model = attached(half_inside)
+    with pytest.raises(ftwt.FtwtError, match="skip: one runs under autocast inside of forward"):
+        runtime.skip(model.eval())

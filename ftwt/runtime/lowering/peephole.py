@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from ftwt.graph.proxies import settled
 from ftwt.runtime.program import (
     KEEP_ZERO,
     Activate,
@@ -36,7 +37,8 @@ def _read(steps: list[Step], program: Program) -> list[Step]:
     wanted = set(held(program.result))
     kept: list[Step] = []
     for step in reversed(steps):
-        needed = isinstance(step, Gate) or (isinstance(step, Call) and step.changes)
+        acts = isinstance(step, Call) and (step.changes or step.run is settled)
+        needed = isinstance(step, Gate) or acts
         if needed or output_of(step) in wanted:
             wanted.update(sources_of(step))
             kept.append(step)
