@@ -21,8 +21,10 @@ def cut(
 
     Each convolution keeps the filters that its mask keeps, and of these the inputs that can be
     non-zero; gates are gone. A sum carries the union of the channels of both sides. Its MACs are
-    `model.anatomy.plan`'s for these masks, less the gates'. What has no rule of its own runs on
-    whole tensors, with zeros put where channels are missing.
+    `model.anatomy.plan`'s for these masks, less the gates'. What no program has a step for runs on
+    whole tensors, with zeros put where channels are missing: then also a convolution with hooks.
+    Weights are those of the moment; what a network computes them from, such as a weight norm, is
+    computed once.
 
     Args:
         model: a gated network; its gates are not asked.
@@ -31,8 +33,8 @@ def cut(
             network can be trained, and `attach` knows all its operations.
 
     Raises:
-        FtwtError: a mask is missing or of the wrong width, or an operation cannot be cut: a
-            functional convolution, or one that changes in place what is read again later.
+        FtwtError: a mask is missing or of the wrong width, or a convolution's input does not have
+            the batch as its first dimension.
 
     Example:
         >>> import ftwt

@@ -70,7 +70,8 @@ def emit(model: Gated, program: Program, live: Evaluator, *, fold: bool) -> Emit
     emitter.graph.output(fx.node.map_aggregate(program.result, emitter.whole))
     emitter.graph.lint()
     made = fx.GraphModule(emitter.modules, emitter.graph, type(model).__name__)
-    return Emitted(made.train(model.training), emitter.shares)
+    made.train(model.training).to(emitter.device)
+    return Emitted(made, emitter.shares)
 
 
 class _Emitter:
@@ -326,7 +327,7 @@ class _Emitter:
         there = {channel: i for i, channel in enumerate(piece.channels)}
         present = tuple(channel for channel in channels if channel in there)
         if piece.node is None or not present:
-            zeros = torch.zeros(len(channels), dtype=self._dtype, device=self._device)
+            zeros = torch.zeros(len(channels), dtype=self._dtype, device=self.device)
             made = self._filled(f"{value.name}_zeros", zeros, value.shape[1:])
         elif len(present) < len(channels):
             place = {channel: i for i, channel in enumerate(present)}
@@ -431,7 +432,8 @@ class _Emitter:
         return free
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
         one = next(self.model.parameters(), None)
         return one.device if one is not None else torch.device("cpu")
 

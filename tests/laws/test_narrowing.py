@@ -10,14 +10,28 @@ import ftwt
 from ftwt import FtwtError, analysis, gates
 from ftwt.slicing import narrow
 from tests.laws.networks import backbone, images, networks, random_masks
+from tests.laws.test_slicing import (
+    ChangedInPlace,
+    Functional,
+    Hooked,
+    Sizes,
+    Subclassed,
+    WeightRead,
+    Written,
+)
 
 REFUSED = (
-    "it changes in place what",
-    "its weights belong to no module",
     "does not stay one convolution",
     "is called more than once",
     "cannot be cut together",
 )
+REFUSED_KINDS = {
+    Functional: "cannot be cut together",
+    ChangedInPlace: "cannot be cut together",
+    Written: "cannot be cut together",
+    Subclassed: "cannot be cut together",
+    Hooked: "does not stay one convolution",
+}
 GATES = {
     "linear": gates.PooledLinear(),
     "layer norm": gates.PooledLinear("mean", "layer"),
@@ -174,3 +188,42 @@ def test_refusals():
         narrow(oracle, kept)
     with pytest.raises(FtwtError, match="gave no images"):
         ftwt.slim(model, [])
+
+
+def odd(kind):
+    batch = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return whole_and_kept(kind().eval(), batch, gates.PooledLinear(), 0, 0.6), batch
+
+
+@pytest.mark.parametrize("kind", [WeightRead, Sizes])
+def test_what_is_written_in_other_ways(kind):
+    (model, trace, kept), batch = odd(kind)
+    with torch.no_grad():
+        answer = narrow(model, kept)(batch)
+    assert torch.allclose(answer, trace.output, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", REFUSED_KINDS)
+def test_what_cannot_be_narrowed_is_named(kind):
+    (model, _, kept), _ = odd(kind)
+    with pytest.raises(FtwtError, match=f"narrow: '{model.sites[0]}' .*{REFUSED_KINDS[kind]}"):
+        narrow(model, kept)
+
+
+class Gain(nn.Module):
+    """Branches on values, so nothing can look into it."""
+
+    def forward(self, x):
+        return 1.5 * x if x.sum() > 0 else x
+
+
+def test_modules_that_were_not_looked_into_stay_so():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), Gain(), nn.Linear(8, 4),
+    )  # fmt: skip
+    images = torch.randn(4, 3, 12, 12)
+    model = ftwt.attach(network, ftwt.Pruning(), example=images[:1], leaves=(Gain,)).eval()
+    small, _, agreement = ftwt.slim(model, [(images, torch.zeros(4, dtype=torch.long))])
+    assert agreement.largest_difference < 1e-5
+    assert isinstance(small.get_submodule("6"), Gain)

@@ -1,0 +1,69 @@
+"""Cutting and narrowing networks that others wrote: a sample in every run, all with `-m zoo`."""
+
+import warnings
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import ftwt
+from ftwt import gates, networks
+from ftwt.slicing import cut, narrow
+from tests.laws import zoo
+
+# Norms with an activation inside, squeeze-excitation, depthwise layers, branches.
+SAMPLE = (
+    "torchvision:mobilenet_v3_small", "torchvision:squeezenet1_1", "timm:mobilenetv4_conv_small",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_sample_of_the_zoo(name):
+    _is_cut(name)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_whole_zoo(name):
+    _is_cut(name)
+
+
+def _is_cut(name: str) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm", reason="timm is not installed: pip install ftwt[timm]")
+    with warnings.catch_warnings(), torch.no_grad():
+        # These packages' own affair, such as GoogLeNet's initialisation.
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        network = networks.build(name).eval()
+        side = zoo.smallest(network)
+        images = torch.randn(2, 3, side, side)
+        zoo.redraw(network, torch.randn(4, 3, side, side))
+        model = ftwt.attach(network, ftwt.Pruning(gates.PooledLinear()), example=images[:1]).eval()
+        kept = {}
+        for gate in model.gates.values():
+            mask = torch.rand(gate.site.out_channels) < zoo.KEPT
+            mask[0] = True
+            kept[gate.site.name] = mask
+            gate.gate.linear.bias[~mask] = -1e4
+        _answers_as_masked(model, images, kept)
+        _narrows(model, images)
+
+
+def _answers_as_masked(model, images, kept) -> None:
+    expected = model.decided(lambda name, _: kept[name].expand(len(images), -1), images)
+    rows = {name: mask[None] for name, mask in kept.items()}
+    macs = sum(int(layer) for layer in model.anatomy.plan.exact(rows).values())
+    for fold in (True, False):
+        small = cut(model, kept, fold=fold)
+        assert (small(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
+        with FlopCounterMode(display=False) as counter:
+            small(images[:1])
+        assert counter.get_total_flops() // 2 == macs
+
+
+def _narrows(model, images) -> None:
+    trace = model.trace(images, targets=False)
+    small = narrow(model, {name: mask.any(0) for name, mask in trace.masks.items()})
+    difference = (small(images) - trace.output).abs().max()
+    assert difference <= 1e-4 * trace.output.abs().max()
