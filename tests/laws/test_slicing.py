@@ -298,6 +298,14 @@ def test_an_unfolded_network_follows_the_mode_and_trains():
     assert grads == {name: name != "last.bias" for name, _ in network.named_parameters()}
 
 
+def test_gates_are_not_asked():
+    batch = torch.randn(2, 3, 8, 8)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Oracle()), example=batch[:1]).eval()
+    small = cut(model, {"0": torch.ones(4, dtype=torch.bool)})
+    assert torch.allclose(small(batch), network(batch), atol=1e-5)
+
+
 def test_bad_masks_are_refused():
     model = ftwt.attach(
         ftwt.backbones.resnet8(), ftwt.Pruning(gates.Fixed({})), example=torch.zeros(1, 3, 32, 32)

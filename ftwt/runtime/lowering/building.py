@@ -8,9 +8,12 @@ from torch import fx, nn
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
+from ftwt.gated.site_gate import SiteGate
 from ftwt.graph import operations
 from ftwt.graph.live import All, OfSite, sites_in
 from ftwt.graph.probing import PROBE_BATCH
+from ftwt.graph.sites import Candidate
+from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering.each import works_on_each
 from ftwt.runtime.lowering.lives import simplified
 from ftwt.runtime.program import Call, Constant, Gate, Method, Other, Step, Value, same
@@ -51,11 +54,13 @@ class Building:
             self.made[node] = step.output
         return True
 
-    def decide(self, gate: Gate) -> None:
-        """A site's mask is known from here on; without gates it always was."""
-        self._decided.add(gate.site)
+    def decide(self, candidate: Candidate, source: Value) -> None:
+        """A site's mask is known from here on; without gates it always was, and none is asked."""
+        self._decided.add(candidate.name)
         if self.gates:
-            self.steps.append(gate)
+            gate = self.model.get_submodule(f"gates.{candidate.key}")
+            assert isinstance(gate, SiteGate)
+            self.steps.append(Gate(candidate.name, source, *gate_of(gate)))
 
     def as_is(self, node: fx.Node) -> None:
         """Leave a node to torch."""

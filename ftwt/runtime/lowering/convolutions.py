@@ -9,16 +9,14 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.gated.site_gate import SiteGate
 from ftwt.graph import calls, operations
 from ftwt.graph.live import All, OfSite
 from ftwt.graph.sites import Candidate
-from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.each import activates
 from ftwt.runtime.lowering.elementary import known
-from ftwt.runtime.program import Activation, Call, Conv, Gate, Mask, Value
+from ftwt.runtime.program import Activation, Call, Conv, Mask, Value
 
 T = TypeVar("T")
 
@@ -39,9 +37,7 @@ def convolution(building: Building, candidate: Candidate) -> None:
         building.as_is(node)
         return
     if site is not None:
-        gate = building.model.get_submodule(f"gates.{candidate.key}")
-        assert isinstance(gate, SiteGate)
-        building.decide(Gate(site, value, *gate_of(gate)))
+        building.decide(candidate, value)
     rest = _until(node, candidate.output)
     if conv is None:
         building.as_is(node)
