@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import gates, runtime
+from ftwt.graph.channels import Select
 from ftwt.graph.operations import TABLE
 from ftwt.graph.operations.table import _ROWS
 from tests.laws.networks import random_masks
@@ -148,3 +149,18 @@ def test_every_operation_is_in_one_row():
     counts = Counter(one for _, targets in _ROWS for one in set(targets))
     assert {one for one, count in counts.items() if count > 1} == set()
     assert len(counts) == len(TABLE)
+
+
+def test_a_divisor_stays_known_where_channels_are_picked():
+    pick = Select([7, 6, 5, 4, 3, 2, 1, 0])
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pick = pick
+
+        def forward(self, x):
+            return x / self.pick(x.square().mean((2, 3), keepdim=True) + 0.1)
+
+    model, _, masks = attached(Scaled())
+    assert not model.anatomy.liveness.infinite, masks

@@ -193,8 +193,8 @@ _ROWS: tuple[tuple[Operation, tuple[Any, ...]], ...] = (
     (
         Operation(Kind.MOVE, apart=calls.passes),
         (
-            getitem, torch.reshape, torch.flatten, torch.unsqueeze, "view", "reshape", "flatten",
-            "unsqueeze", "expand", "expand_as",
+            Select, getitem, torch.reshape, torch.flatten, torch.unsqueeze, "view", "reshape",
+            "flatten", "unsqueeze", "expand", "expand_as",
         ),
     ),
     (
@@ -218,7 +218,7 @@ _ROWS: tuple[tuple[Operation, tuple[Any, ...]], ...] = (
             "view_as", "reshape_as", "index_select", "select", "unfold", "diagonal", "broadcast_to",
             nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
             nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d,
-            nn.CircularPad1d, nn.CircularPad2d, nn.Unfold, Select, Spread,
+            nn.CircularPad1d, nn.CircularPad2d, nn.Unfold, Spread,
         ),
     ),
     # What makes every channel live.
