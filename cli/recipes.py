@@ -15,7 +15,7 @@ Name = Annotated[str | None, typer.Argument(help="A recipe to show; all are list
 def recipes(
     name: Name = None,
     source: Annotated[
-        bool, typer.Option("--source", help="Print its function as a script to copy and edit.")
+        bool, typer.Option("--source", help="Print it as a script to copy and edit.")
     ] = False,
     dense: Annotated[bool, typer.Option("--dense", help="The dense training's.")] = False,
     as_json: Json = False,
@@ -75,7 +75,7 @@ def _list(*, as_json: bool) -> None:
     notes = [
         "Masses of published results, which these and their -finetune take unless --mass is given:",
         *masses,
-        "For example: ftwt recipes cifar10-resnet56; with --source: its function, ready to edit.",
+        "For example: ftwt recipes cifar10-resnet56; with --source: as a script, ready to edit.",
         "The networks also train without gates: ftwt train NAME --dense.",
     ]
     report({"recipes": rows}, Group(table, *notes), as_json=as_json)

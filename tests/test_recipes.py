@@ -115,6 +115,7 @@ def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_pat
     assert str(given[2]).startswith(f"runs/my-{name}")
     assert named["name"] == f"my-{name}"
     assert ("reduction" in named) == (made.escalation is not None)
+    assert made.pruning is None or "gates.PooledLinear(" in text
     # No import that it does not use.
     imported = {
         one.name for node in ast.parse(text).body if isinstance(node, ast.ImportFrom)

@@ -1,7 +1,4 @@
-"""Recipes: short functions that put parts together, by name.
-
-Each stands alone, though they resemble each other: a recipe is printed, copied and edited as one.
-"""
+"""Recipes: short functions that put parts together, by name."""
 
 from ftwt.training.recipes.catalogue import CATALOGUE, Entry, recipe
 from ftwt.training.recipes.recipe import Choices, Escalation, Recipe

@@ -7,115 +7,54 @@ ResNets as in He et al. (arXiv 1512.03385, section 3.4), MobileNets along a cosi
 decay of Sandler et al. (arXiv 1801.04381, section 6.1).
 """
 
-from ftwt import gates, losses, targets
 from ftwt.data import ResizedCrop
-from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import Cosine, Sgd, Steps, Warmup
-from ftwt.training.phases import Phase, freeze_gates_halfway
+from ftwt.training.recipes.parts import Serving, gated, plain
 from ftwt.training.recipes.recipe import Choices, Recipe
-from ftwt.training.settings import Settings
+
+_SERVING = Serving(256, ResizedCrop(), fast=True)
+_THIRDS = Steps((1 / 3, 2 / 3))
+_COSINE = Sgd(0.1, schedule=Cosine())
 
 
 def imagenet_dense(network: str, choices: Choices) -> Recipe:
     """ResNets from scratch: 90 epochs, lr 0.1 for 256 images, a tenth at each third."""
-    settings = Settings(
-        (Phase("dense", choices.epochs or 90),),
-        Sgd(0.1, weight_decay=1e-4, schedule=Steps((1 / 3, 2 / 3))),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    objective = losses.Objective.of(losses.CrossEntropy())
-    return Recipe(network, settings, objective, batch_size=256, augment=ResizedCrop())
+    backbone = Sgd(0.1, weight_decay=1e-4, schedule=_THIRDS)
+    return plain(network, choices, _SERVING, epochs=90, backbone=backbone)
 
 
 def imagenet_dynamic(network: str, choices: Choices) -> Recipe:
     """From torchvision's weights: 90 epochs, lr 0.01; gates at lr 0.1, frozen after half."""
-    pruning = Pruning(
-        gates.PooledLinear(pool="max", normalize=choices.normalize),
-        targets.HeatmapMass(0.95 if choices.mass is None else choices.mass),
-        choices.coupling,
-        target_source=choices.target_source,
+    backbone = Sgd(0.01, weight_decay=1e-4, schedule=_THIRDS)
+    rate = Sgd(0.1, schedule=Steps((2 / 3,)))
+    return gated(
+        network, choices, _SERVING, epochs=90, mass=0.95, backbone=backbone, gates_learn=rate
     )
-    objective = losses.CrossEntropy() + losses.GateBCE()
-    if choices.distill:
-        objective += losses.Distillation()
-    settings = Settings(
-        freeze_gates_halfway(choices.epochs or 90),
-        backbone=Sgd(0.01, weight_decay=1e-4, schedule=Steps((1 / 3, 2 / 3))),
-        gates=Sgd(0.1, schedule=Steps((2 / 3,))),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    return Recipe(network, settings, objective, pruning, batch_size=256, augment=ResizedCrop())
 
 
 def imagenet_finetune_dense(network: str, choices: Choices) -> Recipe:
     """More of the trained network: 20 epochs, lr 0.001, to compare fine-tuned gates with."""
-    settings = Settings(
-        (Phase("dense", choices.epochs or 20),),
-        Sgd(0.001, weight_decay=1e-4, schedule=Cosine()),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    objective = losses.Objective.of(losses.CrossEntropy())
-    return Recipe(network, settings, objective, batch_size=256, augment=ResizedCrop())
+    backbone = Sgd(0.001, weight_decay=1e-4, schedule=Cosine())
+    return plain(network, choices, _SERVING, epochs=20, backbone=backbone)
 
 
 def imagenet_finetune_dynamic(network: str, choices: Choices) -> Recipe:
     """The fine-tuning variant, from torchvision's weights: 20 epochs, lr 0.001."""
-    pruning = Pruning(
-        gates.PooledLinear(pool="max", normalize=choices.normalize),
-        targets.HeatmapMass(0.95 if choices.mass is None else choices.mass),
-        choices.coupling,
-        target_source=choices.target_source,
+    backbone = Sgd(0.001, weight_decay=1e-4, schedule=Cosine())
+    return gated(
+        network, choices, _SERVING, epochs=20, mass=0.95, backbone=backbone, gates_learn=_COSINE
     )
-    objective = losses.CrossEntropy() + losses.GateBCE()
-    if choices.distill:
-        objective += losses.Distillation()
-    settings = Settings(
-        freeze_gates_halfway(choices.epochs or 20),
-        backbone=Sgd(0.001, weight_decay=1e-4, schedule=Cosine()),
-        gates=Sgd(0.1, schedule=Cosine()),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    return Recipe(network, settings, objective, pruning, batch_size=256, augment=ResizedCrop())
 
 
 def imagenet_mobile_dense(network: str, choices: Choices) -> Recipe:
     """MobileNets from scratch: 150 epochs, lr 0.05 for 256 images, along a cosine."""
-    settings = Settings(
-        (Phase("dense", choices.epochs or 150),),
-        Sgd(0.05, weight_decay=4e-5, schedule=Warmup(Cosine())),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    objective = losses.Objective.of(losses.CrossEntropy())
-    return Recipe(network, settings, objective, batch_size=256, augment=ResizedCrop())
+    backbone = Sgd(0.05, weight_decay=4e-5, schedule=Warmup(Cosine()))
+    return plain(network, choices, _SERVING, epochs=150, backbone=backbone)
 
 
 def imagenet_mobile_dynamic(network: str, choices: Choices) -> Recipe:
     """MobileNets from trained weights: 90 epochs, lr 0.01 and gates lr 0.1, along a cosine."""
-    pruning = Pruning(
-        gates.PooledLinear(pool="max", normalize=choices.normalize),
-        targets.HeatmapMass(0.95 if choices.mass is None else choices.mass),
-        choices.coupling,
-        target_source=choices.target_source,
+    backbone = Sgd(0.01, weight_decay=4e-5, schedule=Cosine())
+    return gated(
+        network, choices, _SERVING, epochs=90, mass=0.95, backbone=backbone, gates_learn=_COSINE
     )
-    objective = losses.CrossEntropy() + losses.GateBCE()
-    if choices.distill:
-        objective += losses.Distillation()
-    settings = Settings(
-        freeze_gates_halfway(choices.epochs or 90),
-        backbone=Sgd(0.01, weight_decay=4e-5, schedule=Cosine()),
-        gates=Sgd(0.1, schedule=Cosine()),
-        amp="auto",
-        channels_last=True,
-        seed=choices.seed,
-    )
-    return Recipe(network, settings, objective, pruning, batch_size=256, augment=ResizedCrop())

@@ -1,0 +1,72 @@
+"""What all recipes share: a plain training, and the paper's method on top of one."""
+
+from dataclasses import dataclass, field
+
+from ftwt import gates, losses, targets
+from ftwt.data import Augment, ResizedCrop
+from ftwt.gated.pruning import Pruning
+from ftwt.training.optimizers import Sgd
+from ftwt.training.phases import Phase, freeze_gates_halfway
+from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How images are served and computed: a step's images, augmentation, precision.
+
+    `fast` is bfloat16 where a device is fast at it, and weights and images in channels_last.
+    """
+
+    batch_size: int = 128
+    augment: Augment | ResizedCrop = field(default_factory=Augment)
+    fast: bool = False
+
+    def recipe(
+        self,
+        network: str,
+        choices: Choices,
+        phases: tuple[Phase, ...],
+        optimizers: tuple[Sgd, Sgd | None],
+        objective: losses.Objective,
+        pruning: Pruning | None = None,
+    ) -> Recipe:
+        """The recipe of these parts."""
+        amp = "auto" if self.fast else None
+        settings = Settings(
+            phases, *optimizers, amp=amp, channels_last=self.fast, seed=choices.seed
+        )
+        return Recipe(network, settings, objective, pruning, self.batch_size, self.augment)
+
+
+def plain(
+    network: str, choices: Choices, serving: Serving, *, epochs: int, backbone: Sgd
+) -> Recipe:
+    """A network without gates that learns its labels."""
+    phases = (Phase("dense", choices.epochs or epochs),)
+    objective = losses.Objective.of(losses.CrossEntropy())
+    return serving.recipe(network, choices, phases, (backbone, None), objective)
+
+
+def gated(
+    network: str,
+    choices: Choices,
+    serving: Serving,
+    *,
+    epochs: int,
+    mass: float,
+    backbone: Sgd,
+    gates_learn: Sgd,
+) -> Recipe:
+    """The paper's method: gates learn from heatmaps and are frozen after half of the epochs."""
+    pruning = Pruning(
+        gates.PooledLinear(pool="max", normalize=choices.normalize),
+        targets.HeatmapMass(mass if choices.mass is None else choices.mass),
+        choices.coupling,
+        target_source=choices.target_source,
+    )
+    objective = losses.CrossEntropy() + losses.GateBCE()
+    if choices.distill:
+        objective += losses.Distillation()
+    phases = freeze_gates_halfway(choices.epochs or epochs)
+    return serving.recipe(network, choices, phases, (backbone, gates_learn), objective, pruning)
