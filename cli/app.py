@@ -1,8 +1,9 @@
 """The Typer app and its entry point."""
 
 import os
+import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,6 +30,12 @@ app.command()(networks.sites)
 app.command()(paper.paper)
 
 
+# Of typer, whichever click it brings.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+# Options that have another name than the argument of the function.
+_OPTIONS = {"size": "image_size", "rounds": "repeats"}
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -52,17 +59,41 @@ def main() -> None:
     A training that SIGTERM or SIGINT stopped exits with 128 and the signal.
     """
     try:
-        app()
+        status = app(standalone_mode=False)
+    except _UsageError as error:
+        # What typer says of a wrong option, in one line too.
+        where = getattr(error.ctx, "command_path", "ftwt").partition("ftwt")[2]
+        text = f"{error.format_message().rstrip('.')}; see ftwt{where} --help"
+        _fail(text, error.exit_code)
+    except typer.Abort:
+        _fail("stopped", 1)
     except Exception as error:
         # Imported here: ftwt imports torch, which --help does not wait for.
         from ftwt.errors import FtwtError
 
         if not isinstance(error, FtwtError):
             raise
-        in_job = "TORCHELASTIC_RUN_ID" in os.environ
-        who = f"ftwt, rank {os.environ['RANK']}" if in_job else "ftwt"
-        errors.print(f"{who}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(error.exit_status)
+        _fail(in_options(str(error), sys.argv), error.exit_status)
+    sys.exit(status)
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    """One line on standard error, and the end of this process."""
+    in_job = "TORCHELASTIC_RUN_ID" in os.environ
+    who = f"ftwt, rank {os.environ['RANK']}" if in_job else "ftwt"
+    errors.print(f"{who}: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(status)
+
+
+def in_options(text: str, command: list[str]) -> str:
+    """A message with `--clip-norm -1` where it says `clip_norm=-1`, for options of the command."""
+    given = {part.partition("=")[0] for part in command if part.startswith("--")}
+
+    def renamed(match: re.Match[str]) -> str:
+        option = "--" + _OPTIONS.get(match[1], match[1]).replace("_", "-")
+        return f"{option} {match[2]}" if option in given else match[0]
+
+    return re.sub(r"\b([a-z]\w*)=((?:'[^']*'|[^\s,;)])+)", renamed, text)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, percent, report
-from .training import Threads
+from .options import Json, Threads
+from .output import percent, report
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

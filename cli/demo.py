@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, errors, percent, report
+from .options import Json
+from .output import errors, percent, report
 
 if TYPE_CHECKING:
     from ftwt.reports.analysis import Curve

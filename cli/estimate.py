@@ -1,23 +1,26 @@
 """`ftwt estimate`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, errors, percent, report
-from .training import Data, Device, ImageSize, Threads, Workers, _set_threads
+from .options import Images, Json, Machine, grouped
+from .output import errors, percent, report
 
 if TYPE_CHECKING:
     from ftwt.budget import Estimate
     from ftwt.targets import Target
 
 
+@grouped
 def estimate(
     network: Annotated[
         str, typer.Argument(help="For example cifar10-resnet56, or a run folder or saved model.")
     ],
-    data: Data,
+    images: Images,
+    machine: Machine,
     mass: Annotated[
         str, typer.Option(help="Heatmap masses, rising.")
     ] = "0.5,0.6,0.7,0.8,0.85,0.9,0.95,0.98,1",
@@ -35,37 +38,31 @@ def estimate(
             "--sequential", help="Apply the masks too, a pass each: accuracy, and what differs."
         ),
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="Use that many images.", min=1)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for estimate.json, estimate.png and .svg.")
     ] = None,
-    image_size: ImageSize = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """What perfect gates would save, for many masses from one pass over validation images."""
     from ftwt import budget, targets
-    from ftwt import data as datasets
     from ftwt.budget import named
 
     from .numbers import numbers
 
-    _set_threads(threads)
+    machine.prepare()
     rules: list[Target] = [
         targets.HeatmapMass(one, min_channels=min_channels) for one in numbers(mass, "--mass")
     ]
     if fraction is not None:
         rules += [targets.TopK(one) for one in numbers(fraction, "--fraction")]
     budget.check_distinct(rules, "estimate")
-    dataset = datasets.load(data, size=image_size, only="train", workers=workers)
+    dataset = replace(images, limit=None).load_training()
     if init is None and not Path(network).exists():
         errors.print("random weights: give --init for what a trained network would save")
-    model, mean, std = named.gated(network, dataset, init=init, device=device)
-    images = named.validation(dataset, mean, std, limit=limit)
-    found = budget.estimate(model, images, rules, sequential=sequential)
-    value = {"network": network, "data": data, **found.to_json()}
+    model, mean, std = named.gated(network, dataset, init=init, device=machine.device)
+    held = named.validation(dataset, mean, std, limit=images.limit)
+    found = budget.estimate(model, held, rules, sequential=sequential)
+    value = {"network": network, "data": images.data, **found.to_json()}
     if out is not None:
         from ftwt.reports.budget_plot import write_estimate
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .output import Json, report
+from .options import Json
+from .output import report
 
 Network = Annotated[str, typer.Argument(help="For example cifar10-resnet56, torchvision:resnet50.")]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, errors, report
-from .training import Data, ImageSize, Threads, _set_threads
+from .options import Data, ImageSize, Json, Threads, use_threads
+from .output import errors, report
 
 if TYPE_CHECKING:
     from ftwt.reports.paper import Scale
@@ -59,7 +59,7 @@ def paper(
 
     from .progress import watching
 
-    _set_threads(threads)
+    use_threads(threads)
     wanted = items(name)
     size = _scale(scale, data, recipe, mass, seeds)
     if limit is not None:

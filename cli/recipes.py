@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, report
+from .options import Json
+from .output import report
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe

@@ -5,24 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Json, percent, report
-from .training import Data, Device, ImageSize, Threads, Workers, _set_threads
+from .options import Images, Json, Machine, grouped
+from .output import percent, report
 
 if TYPE_CHECKING:
     from ftwt.reports.analysis import Slim
 
 
+@grouped
 def slim(
     run: Annotated[Path, typer.Argument(help="A run folder with gates, or a saved model.")],
-    data: Data,
+    images: Images,
+    machine: Machine,
     out: Annotated[Path, typer.Option(help="New folder for the smaller network.")],
-    limit: Annotated[
-        int | None, typer.Option(help="Look at only so many training images.", min=1)
-    ] = None,
-    image_size: ImageSize = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Remove for good the filters that run for no training image: a smaller network with gates."""
@@ -30,16 +25,18 @@ def slim(
 
     from .progress import counting
 
-    _set_threads(threads)
+    machine.prepare()
     with counting("looking at training images, twice") as watch:
         found, value = slim_run(
-            run, data, out,
-            limit=limit, size=image_size, device=device, workers=workers, watch=watch,
+            run, images.data, out,
+            limit=images.limit, size=images.image_size, device=machine.device,
+            workers=images.workers, watch=watch,
         )  # fmt: skip
-    report(value, _table(run, out, data, found), as_json=as_json)
+    follow = ("ftwt", "eval", out, "--data", images.data)
+    report(value, _table(run, found), as_json=as_json, follow=follow)
 
 
-def _table(run: Path, out: Path, data: str, found: "Slim") -> Any:
+def _table(run: Path, found: "Slim") -> Any:
     from rich.console import Group
     from rich.table import Table
 
@@ -55,5 +52,4 @@ def _table(run: Path, out: Path, data: str, found: "Slim") -> Any:
         table,
         f"over these {same.images:,} training images: the same class for {same.same_class:,}, "
         f"outputs within {same.largest_difference:.1e} of the largest",
-        f"next: ftwt eval {out} --data {data}",
     )

@@ -1,12 +1,12 @@
 """`ftwt sweep`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .output import Json, errors, percent, report
-from .training import Data, ImageSize, Threads, _set_threads
+from .options import Data, ImageSize, Json, Limit, Threads, use_threads
+from .output import errors, percent, report
 
 
 def sweep(
@@ -15,14 +15,17 @@ def sweep(
     init: Annotated[str, typer.Option(help="The dense run that every training starts from.")],
     out: Annotated[Path, typer.Option(help="Folder of all runs; new, or of the same sweep.")],
     mass: Annotated[str, typer.Option(help="Heatmap masses, rising: 0.8,0.9.")],
-    seeds: Annotated[int, typer.Option(help="Runs for each mass.")] = 3,
-    jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
-    coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
+    seeds: Annotated[int, typer.Option(help="Runs for each mass.", min=1)] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    coupling: Annotated[
+        Literal["decoupled", "joint"],
+        typer.Option(help="Whether the gates' loss reaches the backbone (joint)."),
+    ] = "decoupled",
     normalize: Annotated[
-        str, typer.Option(help="What gates do to pooled inputs: softmax, layer or none.")
+        Literal["softmax", "layer", "none"], typer.Option(help="What gates do to pooled inputs.")
     ] = "softmax",
-    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Train on that many images.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None,
+    limit: Limit = None,
     image_size: ImageSize = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -36,8 +39,8 @@ def sweep(
     from .numbers import numbers
 
     drawing.require()
-    _set_threads(threads)
-    choices = Choices(coupling=coupling, normalize=normalize, epochs=epochs)  # type: ignore[arg-type]
+    use_threads(threads)
+    choices = Choices(coupling=coupling, normalize=normalize, epochs=epochs)
     record = run_sweep(
         Sweep(recipe, data, init, choices, limit, image_size),
         out,

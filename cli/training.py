@@ -1,226 +1,259 @@
 """`ftwt train` and `ftwt eval`."""
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
 from . import events
-from .output import Json, errors, percent, report
+from .options import Images, Json, Machine, Resume, Seed, grouped
+from .output import duration, errors, percent, report
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe
     from ftwt.training.loop import BeforePhase
 
-Data = Annotated[
-    str,
-    typer.Option(
-        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), or "
-        "imagenet:DIR (train/ and val/, read while training)."
-    ),
-]
-ImageSize = Annotated[
-    int | None, typer.Option(help="Side in pixels that images of a folder are brought to.", min=1)
-]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
-]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
 
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """What gates are, and what they learn; fields are those of `training.Choices`."""
 
-def train(
-    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="New folder for the run.")],
-    dense: Annotated[bool, typer.Option("--dense", help="Train the plain network.")] = False,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help="What to start from: a run folder, a safetensors file, a state dict (.pt, .pth), "
-            "or torchvision for its own weights."
-        ),
-    ] = None,
-    mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None,
-    reduction: Annotated[
-        float | None,
-        typer.Option(help="Share of MACs to save, in place of --mass; calibrated at the end."),
-    ] = None,
-    per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="With --reduction: a mass for each layer.")
-    ] = False,
-    coupling: Annotated[str, typer.Option(help="decoupled or joint.")] = "decoupled",
+    panel: ClassVar = "Gates"
+
+    coupling: Annotated[
+        Literal["decoupled", "joint"],
+        typer.Option(help="Whether the gates' loss reaches the backbone (joint)."),
+    ] = "decoupled"
     normalize: Annotated[
-        str,
-        typer.Option(
-            help="What gates do to pooled inputs: softmax (the paper's) or layer or none."
-        ),
-    ] = "softmax",
+        Literal["softmax", "layer", "none"],
+        typer.Option(help="What gates do to pooled inputs: softmax (the paper's)."),
+    ] = "softmax"
     distill: Annotated[
         bool, typer.Option("--distill", help="Learn from the dense network of --init as well.")
-    ] = False,
+    ] = False
     target_source: Annotated[
-        str,
+        Literal["masked", "dense", "teacher"],
         typer.Option(
             help="Whose features gates learn from: masked (the paper's), dense (the same weights "
             "without masks) or teacher (the weights of --init)."
         ),
-    ] = "masked",
-    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Train on that many images, a fixed subset.")
-    ] = None,
-    image_size: ImageSize = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, to the same numbers.")
-    ] = False,
+    ] = "masked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much may run."""
+
+    panel: ClassVar = "Budget"
+
+    mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None
+    reduction: Annotated[
+        float | None,
+        typer.Option(help="Share of MACs to save, in place of --mass; calibrated at the end."),
+    ] = None
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="With --reduction: a mass for each layer.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.mass is not None and self.reduction is not None:
+            raise typer.BadParameter("give --mass or --reduction, not both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """Steps and their precision; None takes the recipe's own."""
+
+    panel: ClassVar = "Optimisation"
+
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None
+    seed: Seed = 0
+    amp: Annotated[
+        Literal["auto", "bf16", "fp16", "none"] | None,
+        typer.Option(help="Precision, instead of the recipe's; fp16 needs a GPU."),
+    ] = None
+    channels_last: Annotated[
+        bool | None, typer.Option(help="Memory format, instead of the recipe's.")
+    ] = None
+    compile: Annotated[bool, typer.Option("--compile", help="Run steps through torch.compile.")] = (
+        False
+    )
+    accumulate: Annotated[
+        int | None, typer.Option(help="Compute each step in so many batches.", min=1)
+    ] = None
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradients.")] = None
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999.")
+    ] = None
+
+    def onto(self, recipe: "Recipe") -> "Recipe":
+        """The recipe with those switches of its settings that were given."""
+        given: dict[str, Any] = {
+            "amp": self.amp,
+            "channels_last": self.channels_last,
+            "compile": self.compile or None,
+            "accumulate": self.accumulate,
+            "clip_norm": self.clip_norm,
+            "ema": self.ema,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.amp == "none":
+            given["amp"] = None
+        return replace(recipe, settings=replace(recipe.settings, **given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The run folder."""
+
+    panel: ClassVar = "Run"
+
+    out: Annotated[Path, typer.Option(help="New folder for the run.")]
+    dense: Annotated[bool, typer.Option("--dense", help="Train the plain network.")] = False
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="What to start from: a run folder, a safetensors file, a state dict of "
+            "torch.save, or torchvision for its own weights."
+        ),
+    ] = None
+    resume: Resume = False
     checkpoint_every: Annotated[
         int | None,
         typer.Option(help="Save the state every so many steps, not only every epoch.", min=1),
-    ] = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    workers: Workers = None,
-    amp: Annotated[
-        str | None, typer.Option(help="auto, bf16, fp16 (GPU) or none, instead of the recipe's.")
-    ] = None,
-    channels_last: Annotated[
-        bool | None, typer.Option(help="Memory format, instead of the recipe's.")
-    ] = None,
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Run steps through torch.compile.")
-    ] = False,
-    accumulate: Annotated[
-        int | None, typer.Option(help="Compute each step in so many batches.", min=1)
-    ] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradients.")] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Decay of a moving average of the weights, such as 0.999.")
-    ] = None,
+    ] = None
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events to OUT/tensorboard.")
-    ] = False,
+    ] = False
+
+
+@grouped
+def train(
+    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
+    images: Images,
+    run: Run,
+    gates: Gates,
+    budget: Budget,
+    optimisation: Optimisation,
+    machine: Machine,
     as_json: Json = False,
 ) -> None:
     """Train the dense baseline (--dense), or the gated network from a start (--init).
 
     Many processes: torchrun --nproc-per-node 2 -m ftwt_cli train ...
     """
+    machine.prepare()
+    made = _recipe(recipe, gates, budget, optimisation, dense=run.dense)
+    record = _train(recipe, made, images, budget, run, machine.device)
+    if record is None:
+        return
+    best = record.get("best_validation_accuracy")
+    report(
+        record,
+        f"{run.out}: best validation accuracy {percent(best or 0)} after epoch "
+        f"{record.get('best_epoch', -1) + 1}, {duration(3600 * record.get('hours', 0))}",
+        as_json=as_json,
+        follow=("ftwt", "eval", run.out, "--data", images.data),
+    )
+
+
+def _recipe(
+    name: str, gates: Gates, budget: Budget, optimisation: Optimisation, *, dense: bool
+) -> "Recipe":
+    """The recipe with what was chosen instead of its own."""
+    from ftwt.training import Choices
+    from ftwt.training import recipe as make
+
+    chosen = {one.name: getattr(gates, one.name) for one in fields(gates)}
+    if dense and (gates != Gates() or budget.mass is not None):
+        raise typer.BadParameter(
+            "--mass, --coupling, --normalize, --distill and --target-source are for gated training"
+        )
+    choices = Choices(budget.mass, epochs=optimisation.epochs, seed=optimisation.seed, **chosen)
+    made = make(name, choices, dense=dense)
+    if made.escalation is not None and (
+        budget.per_layer or budget.mass is not None or gates != Gates()
+    ):
+        raise typer.BadParameter(
+            f"{name} has no gates: --mass, --coupling, --normalize, --distill, --target-source "
+            "and --per-layer are for recipes that have; give --reduction"
+        )
+    return optimisation.onto(made)
+
+
+def _train(
+    name: str, made: "Recipe", images: Images, wanted: Budget, run: Run, device: str
+) -> dict[str, Any] | None:
+    """Train in the run folder; what `run.json` holds then, or None in a process that has no say."""
     import torch
 
     from ftwt import budget
-    from ftwt import data as datasets
-    from ftwt.training import Choices, distributed, runs
-    from ftwt.training import recipe as make_recipe
+    from ftwt.training import distributed, runs
     from ftwt.training.folders import check_free
     from ftwt.training.phases import epochs_of
     from ftwt.training.precision import is_slow
 
     from .progress import watching
 
-    _set_threads(threads)
-    named: dict[str, Any] = {"coupling": coupling, "normalize": normalize}
-    named["target_source"] = target_source
-    choices = Choices(mass, epochs=epochs, seed=seed, distill=distill, **named)
-    if dense and choices != Choices(epochs=epochs, seed=seed):
-        raise typer.BadParameter(
-            "--mass, --coupling, --normalize, --distill and --target-source are for gated training"
-        )
-    if mass is not None and reduction is not None:
-        raise typer.BadParameter("give --mass or --reduction, not both")
-    switches = {
-        "amp": amp,
-        "channels_last": channels_last,
-        "compile": compile_ or None,
-        "accumulate": accumulate,
-        "clip_norm": clip_norm,
-        "ema": ema,
-    }
-    made = _switched(make_recipe(recipe, choices, dense=dense), switches)
-    if made.escalation is not None and (per_layer or choices != Choices(epochs=epochs, seed=seed)):
-        raise typer.BadParameter(
-            f"{recipe} has no gates: --mass, --coupling, --normalize, --distill, --target-source "
-            "and --per-layer are for recipes that have; give --reduction"
-        )
+    out, reduction = run.out, wanted.reduction
     with ExitStack() as stack:
         own = stack.enter_context(distributed.joined(device))
-        if not (resume and reduction is not None and budget.waits_for_calibration(out)):
-            distributed.on_main(lambda: check_free(out, resume))
+        if not (run.resume and reduction is not None and budget.waits_for_calibration(out)):
+            distributed.on_main(lambda: check_free(out, run.resume))
         runs.check_device(own)
         main = distributed.world().main
         if main and is_slow(made.settings.amp, torch.device(own)):
             errors.print(f"bfloat16 is slower than float32 on this {own}: use --amp auto")
-        dataset = datasets.load(data, size=image_size, limit=limit, only="train", workers=workers)
+        dataset = images.load_training()
         watch = runs.Watch()
         if main:
             watch = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
-            if tensorboard:
+            if run.tensorboard:
                 watch = stack.enter_context(events.writing(out / "tensorboard", watch))
 
-        def run(
+        def train_recipe(
             chosen: "Recipe", before_phase: "BeforePhase | None" = None
         ) -> tuple[Any, dict[str, Any]]:
             return runs.train_run(
                 chosen, dataset, out,
-                name=recipe, init=init, resume=resume, checkpoint_every=checkpoint_every,
+                name=name, init=run.init, resume=run.resume,
+                checkpoint_every=run.checkpoint_every,
                 device=own, before_phase=before_phase, watch=watch,
             )  # fmt: skip
 
         def stage(called: str, chosen: "Recipe", start: Path | str) -> tuple[Any, dict[str, Any]]:
             return runs.finished_or_trained(
                 chosen, dataset, out / called,
-                name=f"{recipe} {called}", init=start, checkpoint_every=checkpoint_every,
+                name=f"{name} {called}", init=start, checkpoint_every=run.checkpoint_every,
                 device=own, watch=watch,
             )  # fmt: skip
 
         if reduction is None:
-            _, record = run(made)
+            _, record = train_recipe(made)
         elif made.escalation is not None:
             _, record = budget.train_escalated_run(
-                made, dataset, out, reduction=reduction, init=init, train=stage, name=recipe
+                made, dataset, out, reduction=reduction, init=run.init, train=stage, name=name
             )
         else:
             _, record = budget.train_to(
                 made, dataset, out,
-                reduction=reduction, init=init, train=run, per_layer=per_layer,
+                reduction=reduction, init=run.init, train=train_recipe,
+                per_layer=wanted.per_layer,
             )  # fmt: skip
-    if not main:
-        return
-    best = record.get("best_validation_accuracy")
-    report(
-        record,
-        f"{out}: best validation accuracy {percent(best or 0)} after epoch "
-        f"{record.get('best_epoch', -1) + 1}, {record.get('hours', 0):.2f} hours; "
-        f"next: ftwt eval {out} --data {data}",
-        as_json=as_json,
-    )
+    return record if main else None
 
 
-def _switched(recipe: "Recipe", switches: dict[str, Any]) -> "Recipe":
-    """The recipe with those switches of its settings that were given."""
-    given = {name: value for name, value in switches.items() if value is not None}
-    if given.get("amp") == "none":
-        given["amp"] = None
-    return replace(recipe, settings=replace(recipe.settings, **given))
-
-
+@grouped
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder or a saved model.")],
-    data: Data,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate only so many test images.", min=1)
-    ] = None,
+    images: Images,
+    machine: Machine,
     reductions: Annotated[
         str | None,
         typer.Option(help="Also the curve from these weights, for example 0.2:0.8:0.1."),
     ] = None,
-    image_size: ImageSize = None,
-    device: Device = "cpu",
-    threads: Threads = None,
-    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
@@ -229,13 +262,15 @@ def evaluate(
 
     from .numbers import span
 
-    _set_threads(threads)
+    machine.prepare()
     wanted = span(reductions, "--reductions") if reductions is not None else None
-    result = evaluate_run(run, data, size=image_size, limit=limit, device=device, workers=workers)
+    how: dict[str, Any] = {
+        "size": images.image_size, "limit": images.limit,
+        "device": machine.device, "workers": images.workers,
+    }  # fmt: skip
+    result = evaluate_run(run, images.data, **how)
     if wanted is not None:
-        result["curve"] = reduction_curve(
-            run, data, wanted, size=image_size, limit=limit, device=device, workers=workers
-        )
+        result["curve"] = reduction_curve(run, images.data, wanted, **how)
     report(result, _evaluation_table(result), as_json=as_json)
 
 
@@ -263,10 +298,3 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
     for row in result["curve"]:
         curve.add_row(f"{row['asked']:g}", *(percent(row[name]) for name in list(row)[1:]))
     return Group(table, curve)
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)

@@ -1,6 +1,8 @@
 """The command line: its fields, its run folders, and one clear line for each bad input."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -177,15 +179,36 @@ def test_mass_out_of_range(train, tmp_path, mass):
 
 
 def test_other_numbers_out_of_range(train):
-    refused(train("--epochs", 0), "epochs=0; give 1 or more")
-    refused(train("--seed", -1), "seed=-1")
-    refused(train("--limit", 0), "limit=0")
+    refused(train("--epochs", 0), "--epochs", "greater than or equal to 1", "see ftwt train --help")
+    refused(train("--seed", -1), "--seed")
+    refused(train("--limit", 0), "--limit")
     refused(train("--device", "nowhere"), "device 'nowhere' cannot be used")
     assert train("--threads", 0).status == 2
 
 
 def test_unknown_coupling(train):
-    refused(train("--coupling", "loose"), "coupling='loose' is unknown; use 'decoupled' or 'joint'")
+    refused(train("--coupling", "loose"), "--coupling", "'decoupled', 'joint'")
+    refused(train("--coupling"), "--coupling", "see ftwt --help")
+    refused(train("--mass", "0.9", "--reduction", "0.5"), "give --mass or --reduction, not both")
+
+
+def test_messages_name_options_and_not_arguments(train):
+    refused(train("--clip-norm", -1), "--clip-norm -1.0; give a norm above 0")
+    refused(train("--ema", 2), "--ema 2.0 is outside (0, 1)")
+    refused(train("--limit", 1), "load(--limit 1)")
+
+
+def test_what_to_paste_next_is_quoted(ftwt_command, folder, tmp_path):  # noqa: F811
+    odd = folder.rename(folder.parent / "odd names; $(touch x)")
+    out = tmp_path / "a run"
+    answer = ftwt_command(
+        "train", SHORT, "--data", f"imagefolder:{odd}", "--out", out, "--epochs", 1
+    )
+    line = answer.out.partition("next: ")[2]
+    odd.rename(folder)
+    wanted = ["ftwt", "eval", str(out), "--data", f"imagefolder:{odd}"]
+    assert shlex.split(line) == wanted
+    assert re.search(r", \d+ s\nnext: ", answer.out)
 
 
 def test_bad_data_folders(train, tmp_path):

@@ -7,6 +7,7 @@ from ftwt.data import Augment, ResizedCrop
 from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import Sgd
 from ftwt.training.phases import Phase, freeze_gates_halfway
+from ftwt.training.precision import Amp
 from ftwt.training.recipes.recipe import Choices, Recipe
 from ftwt.training.settings import Settings
 
@@ -32,7 +33,7 @@ class Serving:
         pruning: Pruning | None = None,
     ) -> Recipe:
         """The recipe of these parts."""
-        amp = "auto" if self.fast else None
+        amp: Amp | None = "auto" if self.fast else None
         settings = Settings(
             phases, *optimizers, amp=amp, channels_last=self.fast, seed=choices.seed
         )

@@ -1,0 +1,116 @@
+"""Options that commands share: dataclasses whose fields become the options of one panel."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from ftwt.data import Dataset
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), or "
+        "imagenet:DIR (train/ and val/, read while training)."
+    ),
+]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Side in pixels that images are brought to.", min=1)
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
+Seed = Annotated[int, typer.Option(help="Of order, augmentation, new weights.", min=0)]
+Limit = Annotated[int | None, typer.Option(help="Use that many images, a fixed subset.", min=1)]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out, to the same numbers.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Which images."""
+
+    panel: ClassVar = "Data"
+
+    data: Data
+    limit: Limit = None
+    image_size: ImageSize = None
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
+    ] = None
+
+    def load_training(self) -> "Dataset":
+        """The training images, as many as were asked for."""
+        from ftwt import data
+
+        return data.load(
+            self.data, size=self.image_size, limit=self.limit, only="train", workers=self.workers
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where to compute."""
+
+    panel: ClassVar = "Machine"
+
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu"
+    threads: Threads = None
+
+    def prepare(self) -> None:
+        """Use as many threads as were asked for."""
+        use_threads(self.threads)
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with so many threads, if a number is given."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose dataclass parameters are given field by field, as options of a panel."""
+    own = inspect.signature(command, eval_str=True).parameters
+    groups: dict[str, Any] = {
+        name: one.annotation for name, one in own.items() if is_dataclass(one.annotation)
+    }
+    options = {name: one.replace(kind=one.KEYWORD_ONLY) for name, one in own.items()}
+    for group in groups.values():
+        options |= _options(group)
+    listed = [one for name, one in options.items() if name not in groups]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        values = {
+            name: kind(**{one.name: given.pop(one.name) for one in fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**given, **values)
+
+    run.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in listed}
+    return run
+
+
+def _options(group: Any) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    found = {}
+    for one in fields(group):
+        kind, option = get_args(hints[one.name])
+        option = copy.copy(option)
+        option.rich_help_panel = group.panel
+        default = inspect.Parameter.empty if one.default is MISSING else one.default
+        found[one.name] = inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[kind, option],
+        )
+    return found
