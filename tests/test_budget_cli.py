@@ -137,7 +137,7 @@ def test_budgets_that_will_not_do(ftwt_command, folder, weights, tmp_path):  # n
         )  # fmt: skip
 
     refused(call("--reduction", 0.9999), "out of reach, the largest is 0.", "conv1 (0.")
-    refused(call("--reduction", 1.5), "reduction=1.5 is outside [0, 1)")
+    refused(call("--reduction", 1.5), "--reduction 1.5 is outside [0, 1)")
     refused(call("--reduction", 0.5, start=()), "give the dense run as --init")
     refused(call("--reduction", 0.5, "--dense"), "leave out --dense")
     assert call("--reduction", 0.5, "--mass", 0.9).status == 2
@@ -204,11 +204,11 @@ def test_a_sweep_in_two_processes_gives_the_same(sweep, tmp_path):
 def test_a_sweep_folder_with_other_runs_is_left_alone(sweep, tmp_path):
     assert sweep("--seeds", 1, mass="0.6").status == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    refused(sweep("--normalize", "layer"), "another sweep, with normalize='softmax' instead of")
+    refused(sweep("--normalize", "layer"), "another sweep, with --normalize 'softmax' instead of")
     refused(sweep(recipe="cifar10-resnet20-short"), "another sweep, with recipe='cifar10-resnet8-")
     refused(sweep(mass="0.9,0.6"), "mass 0.6 comes after 0.9")
     refused(sweep(mass="0.6,0.6"), "mass 0.6 is given twice")
-    refused(sweep("--seeds", 0), "seeds=0; give 1 or more")
+    refused(sweep("--seeds", 0), "--seeds", "greater than or equal to 1")
     refused(sweep(out=tmp_path / "sweep" / "mass0.6-seed0"), "holds no sweep")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     folder = tmp_path / "sweep" / "mass0.6-seed0"

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 GOLDENS = Path(__file__).parent / "goldens.json"
@@ -34,11 +35,39 @@ def losses_of(mode: str, folder: Path) -> dict[str, float | str]:
     return {"phase": row["phase"], **row["losses"], "macs": row["validation"]["macs"]}
 
 
+def coupling_moves(folder: Path) -> float:
+    """How far apart joint and decoupled training end, as a share of how far one of them went.
+
+    Of the backbone's weights: their losses are alike, as the first steps' masks and images are.
+    """
+    joint, decoupled, dense = (
+        {
+            name: value
+            for name, value in safetensors.torch.load_file(
+                folder / mode / "model.safetensors"
+            ).items()
+            if not name.startswith("gates.") and name.endswith("weight")
+        }
+        for mode in ("joint", "decoupled", "dense")
+    )
+    apart = sum((joint[name] - decoupled[name]).square().sum() for name in joint)
+    went = sum((dense[name] - decoupled[name]).square().sum() for name in joint)
+    return float((apart / went).sqrt())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The losses of each command, and the folder that they trained in."""
+    folder, argv = tmp_path_factory.mktemp("goldens"), sys.argv
+    try:
+        return {mode: losses_of(mode, folder) for mode in COMMANDS}, folder
+    finally:
+        sys.argv = argv
+
+
 @pytest.mark.parametrize("mode", COMMANDS)
-def test_first_epoch(mode, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    golden = json.loads(GOLDENS.read_text())[mode]
-    found = losses_of(mode, tmp_path)
+def test_first_epoch(mode, trained):
+    golden, found = json.loads(GOLDENS.read_text())[mode], trained[0][mode]
     assert set(found) == set(golden)
     # Two steps of training: processors round differently, and that is all that may differ.
     numbers = {name: value for name, value in golden.items() if name != "phase"}
@@ -46,8 +75,16 @@ def test_first_epoch(mode, tmp_path, monkeypatch):
     assert found["phase"] == golden["phase"]
 
 
+def test_the_coupling_reaches_the_model(trained):
+    """Were the option lost on its way, both trainings would end with the same weights."""
+    golden = json.loads(GOLDENS.read_text())["coupling"]["moves"]
+    assert golden > 1e-3
+    assert coupling_moves(trained[1]) == pytest.approx(golden, rel=0.1)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         values = {mode: losses_of(mode, Path(name)) for mode in COMMANDS}
+        values["coupling"] = {"moves": coupling_moves(Path(name))}
     GOLDENS.write_text(json.dumps(values, indent=2) + "\n")
