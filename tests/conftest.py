@@ -1,7 +1,10 @@
 """Shapes are checked in tests, not in use: every jaxtyping annotation goes through beartype."""
 
 import os
+from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -24,6 +27,7 @@ jaxtyping.install_import_hook(_CHECKED, "tests.checking.checked")
 
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from hypothesis.errors import UnsatisfiedAssumption  # noqa: E402
 
 torch.set_num_threads(1)
 # Shared machines pause at any time: what takes long is bounded by the number of examples.
@@ -38,6 +42,38 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if os.environ.get("FTWT_REQUIRE_NATIVE") and (reason := native.missing()):
         raise pytest.UsageError(f"FTWT_REQUIRE_NATIVE is set, and {reason}")
+
+
+# A law that throws away more of its draws than this says little about what it names.
+_MOST_REJECTED, _FEWEST_DRAWS = 0.5, 10
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Bound the share of a law's draws that `assume` and `reject` throw away."""
+    law = getattr(getattr(item, "obj", None), "hypothesis", None)
+    if law is None:
+        return (yield)
+    inner, draws, rejected = law.inner_test, 0, 0
+
+    @wraps(inner)
+    def counted(*given: Any, **named: Any) -> Any:
+        nonlocal draws, rejected
+        draws += 1
+        try:
+            return inner(*given, **named)
+        except UnsatisfiedAssumption:
+            rejected += 1
+            raise
+
+    law.inner_test = counted
+    try:
+        result = yield
+    finally:
+        law.inner_test = inner
+    if draws >= _FEWEST_DRAWS and rejected > _MOST_REJECTED * draws:
+        pytest.fail(f"{rejected} of {draws} draws were rejected; draw what the law is about")
+    return result
 
 
 def pytest_report_header(config: pytest.Config) -> str:
