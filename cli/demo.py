@@ -13,7 +13,7 @@ from .output import errors, percent, report
 if TYPE_CHECKING:
     from ftwt.reports.analysis import Curve
     from ftwt.training.recipes import Recipe
-    from ftwt.training.runs import Watch
+    from ftwt.training.runs import Callbacks
 
 
 def demo(
@@ -33,7 +33,7 @@ def demo(
 
     with ExitStack() as bars:
 
-        def training(label: str, recipe: "Recipe") -> "Watch":
+        def training(label: str, recipe: "Recipe") -> "Callbacks":
             bars.close()
             return bars.enter_context(watching(label, epochs_of(recipe.settings.phases)))
 

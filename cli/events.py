@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftwt.training.loop import Epoch
-    from ftwt.training.runs import Watch
+    from ftwt.training.runs import Callbacks
 
 
 @contextmanager
-def writing(folder: Path, watch: "Watch") -> Iterator["Watch"]:
-    """Write each epoch's numbers into `folder`, beside what `watch` shows.
+def writing(folder: Path, callbacks: "Callbacks") -> Iterator["Callbacks"]:
+    """Write each epoch's numbers into `folder`, beside what `callbacks` shows.
 
     Raises:
         FtwtError: TensorBoard is not installed.
     """
     from ftwt.errors import FtwtError
-    from ftwt.training.runs import Watch
+    from ftwt.training.runs import Callbacks
 
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -37,10 +37,10 @@ def writing(folder: Path, watch: "Watch") -> Iterator["Watch"]:
         for name, value in numbers(row).items():
             writer.add_scalar(name, value, row.epoch + 1)
         writer.flush()
-        watch.epoch(row)
+        callbacks.epoch(row)
 
     try:
-        yield Watch(step=watch.step, epoch=epoch, note=watch.note)
+        yield Callbacks(step=callbacks.step, epoch=epoch, note=callbacks.note)
     finally:
         if writer is not None:
             writer.close()

@@ -13,7 +13,7 @@ from .output import errors, report
 
 if TYPE_CHECKING:
     from ftwt.reports.paper import Scale
-    from ftwt.training.runs import Watch
+    from ftwt.training.runs import Callbacks
 
 
 def paper(
@@ -78,7 +78,7 @@ def paper(
     claim(out, about)
     with ExitStack() as bars:
 
-        def watch(label: str, epochs: int) -> "Watch":
+        def callbacks(label: str, epochs: int) -> "Callbacks":
             bars.close()
             return bars.enter_context(watching(label, epochs))
 
@@ -89,7 +89,7 @@ def paper(
         dataset = datasets.load(data, size=image_size, seed=0)
         study = Study(
             out, dataset, size, given, starts, seed=seed, layer=layer,
-            places=tuple(image) if image else None, watch=watch,
+            places=tuple(image) if image else None, callbacks=callbacks,
         )  # fmt: skip
         found = make(study, wanted, made=_made(), say=say)
     page = out / "index.html"

@@ -17,19 +17,19 @@ from rich.progress import (
 from .output import errors, percent
 
 if TYPE_CHECKING:
-    from ftwt.training.epoch import Moment
+    from ftwt.training.epoch import StepEvent
     from ftwt.training.loop import Epoch
-    from ftwt.training.runs import Watch
-    from ftwt.training.tally import Means
+    from ftwt.training.metrics import Means
+    from ftwt.training.runs import Callbacks
 
 # Reading the losses waits for the device: not at every step.
 _SECONDS = 1.0
 
 
 @contextmanager
-def watching(label: str, epochs: int) -> Iterator["Watch"]:
+def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
     """Show a bar over all epochs' steps, and a line at the end of each epoch."""
-    from ftwt.training.runs import Watch
+    from ftwt.training.runs import Callbacks
 
     columns = (
         TextColumn("{task.description}"),
@@ -46,14 +46,16 @@ def watching(label: str, epochs: int) -> Iterator["Watch"]:
         task = progress.add_task(label, total=None, means="")
         looked = 0.0
 
-        def step(moment: "Moment") -> None:
+        def step(event: "StepEvent") -> None:
             nonlocal looked
-            done = moment.epoch * moment.batches + moment.batch
-            progress.update(task, total=epochs * moment.batches, completed=done)
+            done = event.epoch * event.batches + event.batch
+            progress.update(task, total=epochs * event.batches, completed=done)
             if not quiet and time.monotonic() - looked > _SECONDS:
                 looked = time.monotonic()
-                about = f"{label} {moment.epoch + 1}/{epochs} {moment.phase}"
-                progress.update(task, description=about, means=", ".join(now(moment.tally.means())))
+                about = f"{label} {event.epoch + 1}/{epochs} {event.phase}"
+                progress.update(
+                    task, description=about, means=", ".join(now(event.metrics.means()))
+                )
 
         def epoch(row: "Epoch") -> None:
             progress.console.print(describe(row, epochs), highlight=False)
@@ -61,7 +63,7 @@ def watching(label: str, epochs: int) -> Iterator["Watch"]:
         def note(text: str) -> None:
             progress.console.print(f"note: {text}", highlight=False, soft_wrap=True)
 
-        yield Watch(step=step, epoch=epoch, note=note)
+        yield Callbacks(step=step, epoch=epoch, note=note)
 
 
 def now(means: "Means") -> list[str]:

@@ -26,11 +26,11 @@ def slim(
     from .progress import counting
 
     machine.prepare()
-    with counting("looking at training images, twice") as watch:
+    with counting("looking at training images, twice") as progress:
         found, value = slim_run(
             run, images.data, out,
             limit=images.limit, size=images.image_size, device=machine.device,
-            workers=images.workers, watch=watch,
+            workers=images.workers, progress=progress,
         )  # fmt: skip
     follow = ("ftwt", "eval", out, "--data", images.data)
     report(value, _table(run, found), as_json=as_json, follow=follow)

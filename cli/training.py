@@ -207,11 +207,11 @@ def _train(
         if main and is_slow(made.settings.amp, torch.device(own)):
             errors.print(f"bfloat16 is slower than float32 on this {own}: use --amp auto")
         dataset = images.load_training()
-        watch = runs.Watch()
+        callbacks = runs.Callbacks()
         if main:
-            watch = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
+            callbacks = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
             if run.tensorboard:
-                watch = stack.enter_context(events.writing(out / "tensorboard", watch))
+                callbacks = stack.enter_context(events.writing(out / "tensorboard", callbacks))
 
         def train_recipe(
             chosen: "Recipe", before_phase: "BeforePhase | None" = None
@@ -220,14 +220,14 @@ def _train(
                 chosen, dataset, out,
                 name=name, init=run.init, resume=run.resume,
                 checkpoint_every=run.checkpoint_every,
-                device=own, before_phase=before_phase, watch=watch,
+                device=own, before_phase=before_phase, callbacks=callbacks,
             )  # fmt: skip
 
         def stage(called: str, chosen: "Recipe", start: Path | str) -> tuple[Any, dict[str, Any]]:
             return runs.finished_or_trained(
                 chosen, dataset, out / called,
                 name=f"{name} {called}", init=start, checkpoint_every=run.checkpoint_every,
-                device=own, watch=watch,
+                device=own, callbacks=callbacks,
             )  # fmt: skip
 
         if reduction is None:

@@ -43,13 +43,13 @@ def widen(
     runs.check_device(machine.device)
     dataset = images.load_training()
     with ExitStack() as stack:
-        watch = stack.enter_context(watching(out.name, epochs))
+        callbacks = stack.enter_context(watching(out.name, epochs))
 
         def train(recipe: "Recipe") -> tuple[Any, dict[str, Any]]:
             return runs.train_run(
                 recipe, dataset, out,
                 name=f"widen {run.name}", init=run, resume=resume, device=machine.device,
-                watch=watch,
+                callbacks=callbacks,
             )  # fmt: skip
 
         _, record = budget.widen(

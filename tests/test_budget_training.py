@@ -13,7 +13,7 @@ from ftwt.io import storage
 from ftwt.training import phases, runs
 
 ASKED = 0.4
-QUIET = runs.Watch()
+QUIET = runs.Callbacks()
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def whole(made, shapes, dense, tmp_path_factory):
     return out, train(made, shapes, dense, out)
 
 
-def train(made, shapes, dense, out, watch=QUIET):
+def train(made, shapes, dense, out, callbacks=QUIET):
     def train_run(recipe, before_phase):
         return runs.train_run(
             recipe, shapes, out, init=dense, resume=out.exists(), checkpoint_every=1,
-            before_phase=before_phase, watch=watch,
+            before_phase=before_phase, callbacks=callbacks,
         )  # fmt: skip
 
     return budget.train_to(made, shapes, out, reduction=ASKED, init=dense, train=train_run)
@@ -74,13 +74,13 @@ class Stopped(Exception):
 def test_a_run_that_was_stopped_goes_on_with_its_thresholds(
     epoch, batch, made, whole, shapes, dense, tmp_path
 ):
-    def stop(moment):
-        if (moment.epoch, moment.batch) == (epoch, batch):
+    def stop(event):
+        if (event.epoch, event.batch) == (epoch, batch):
             raise Stopped
 
     out = tmp_path / "run"
     with pytest.raises(Stopped):
-        train(made, shapes, dense, out, runs.Watch(step=stop))
+        train(made, shapes, dense, out, runs.Callbacks(step=stop))
     assert json.loads((out / "run.json").read_text())["status"] == "running"
     again, _ = train(made, shapes, dense, out)
     model = whole[1][0]

@@ -13,9 +13,9 @@ from ftwt import data
 from ftwt.data import ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.io import storage
-from ftwt.training import Choices, Interrupted, Moment, recipe
-from ftwt.training.runs import Watch, train_run
-from ftwt.training.tally import Tally
+from ftwt.training import Choices, Interrupted, StepEvent, recipe
+from ftwt.training.metrics import Metrics
+from ftwt.training.runs import Callbacks, train_run
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.image_files import ODD, make_imagenet
 
@@ -156,12 +156,12 @@ def test_a_run_on_disk_with_dropout_goes_on_to_the_same_weights(small, tmp_path)
     made = replace(made, batch_size=4)
     train_run(made, dataset, tmp_path / "whole")
 
-    def stop(moment: Moment) -> None:
-        if (moment.epoch, moment.batch) == (1, 2):
+    def stop(event: StepEvent) -> None:
+        if (event.epoch, event.batch) == (1, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="in epoch 2 after batch 2"):
-        train_run(made, dataset, tmp_path / "run", watch=Watch(step=stop))
+        train_run(made, dataset, tmp_path / "run", callbacks=Callbacks(step=stop))
     # Whatever was drawn meanwhile.
     torch.rand(7)
     model, _ = train_run(made, dataset, tmp_path / "run", resume=True)
@@ -180,13 +180,13 @@ def test_the_recipe_for_imagenet_end_to_end(ftwt_command, thousand, tmp_path):  
     options = (*images, "--limit", 1200, "--epochs", 1, "--accumulate", 4, "--checkpoint-every", 1)
     command = ("train", "imagenet-resnet18", *options, "--dense", "--out", dense)
     with pytest.MonkeyPatch.context() as patch:
-        check = Tally.check_finite
+        check = Metrics.check_finite
 
         def stop(self, epoch):
             check(self, epoch)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        patch.setattr(Tally, "check_finite", stop)
+        patch.setattr(Metrics, "check_finite", stop)
         assert ftwt_command(*command).status == 128 + signal.SIGTERM
     assert ftwt_command(*command, "--resume").status == 0
     gated = ("train", "imagenet-resnet18", *options, "--init", dense, "--out", out)

@@ -15,7 +15,7 @@ from ftwt import backbones, losses, networks, training
 from ftwt.errors import FtwtError
 from ftwt.io import storage
 from ftwt.training.initial import starting_weights
-from ftwt.training.runs import Watch, train_run
+from ftwt.training.runs import Callbacks, train_run
 from tests.test_states import RECIPE, dataset
 
 
@@ -74,7 +74,7 @@ def test_a_run_starts_from_a_state_dict(network, tmp_path):
     notes: list[str] = []
     train_run(
         RECIPE, dataset(), tmp_path / "run", init=tmp_path / "start.pth",
-        watch=Watch(note=notes.append),
+        callbacks=Callbacks(note=notes.append),
     )  # fmt: skip
     dense, _ = storage.read(tmp_path / "run" / "dense.safetensors")
     assert torch.equal(dense["fc.weight"], network.fc.weight)
@@ -133,7 +133,7 @@ def test_a_label_that_the_network_has_no_output_for_is_told():
 
 def test_random_weights_are_said(tmp_path):
     notes: list[str] = []
-    train_run(RECIPE, dataset(), tmp_path / "run", watch=Watch(note=notes.append))
+    train_run(RECIPE, dataset(), tmp_path / "run", callbacks=Callbacks(note=notes.append))
     assert any("starts from random weights" in note for note in notes)
 
 

@@ -30,7 +30,7 @@ def step(model: ftwt.Gated) -> tuple[ftwt.Trace, dict[str, torch.Tensor]]:
 
 
 def hooked(model: ftwt.Gated) -> list[torch.Tensor]:
-    """Watch each ReLU, which then runs by itself; gives what they answered."""
+    """Callbacks each ReLU, which then runs by itself; gives what they answered."""
     seen: list[torch.Tensor] = []
     for module in model.modules():
         if isinstance(module, nn.ReLU):

@@ -16,7 +16,7 @@ from ftwt.gated.pruning import Pruning
 from ftwt.io import storage
 from ftwt.training import Interrupted, Phase, Recipe, Settings, Sgd, Steps, Warmup, checkpoint
 from ftwt.training.folders import claimed
-from ftwt.training.runs import Watch, train_run
+from ftwt.training.runs import Callbacks, train_run
 
 RECIPE = Recipe(
     "cifar10-resnet8",
@@ -42,12 +42,12 @@ def dataset(name: str = "mine", seed: int = 0) -> Dataset:
     return Dataset(name, ("a", "b"), images(40, seed), images(4, 9), (0.5,) * 3, (0.25,) * 3)
 
 
-def stopping_after(epochs: int) -> Watch:
-    def watch(row) -> None:
+def stopping_after(epochs: int) -> Callbacks:
+    def callbacks(row) -> None:
         if row.epoch + 1 == epochs:
             os.kill(os.getpid(), signal.SIGINT)
 
-    return Watch(epoch=watch)
+    return Callbacks(epoch=callbacks)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def stopped(tmp_path):
     with pytest.raises(
         Interrupted, match=r"stopped by SIGINT in epoch 2 after batch 1; .*--resume"
     ):
-        train_run(RECIPE, dataset(), out, watch=stopping_after(1))
+        train_run(RECIPE, dataset(), out, callbacks=stopping_after(1))
     return out
 
 
@@ -96,7 +96,9 @@ def test_a_damaged_newest_state_gives_way_to_the_one_before(stopped, whole, how)
     else:
         newest.unlink()
     notes: list[str] = []
-    model, _ = train_run(RECIPE, dataset(), stopped, resume=True, watch=Watch(note=notes.append))
+    model, _ = train_run(
+        RECIPE, dataset(), stopped, resume=True, callbacks=Callbacks(note=notes.append)
+    )
     assert same(model, whole)
     said = [note for note in notes if "damaged; going on from resume.previous.pt" in note]
     assert len(said) == (how != "absent")

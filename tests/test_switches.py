@@ -12,8 +12,8 @@ from torch import nn
 from ftwt import losses, training
 from ftwt.errors import FtwtError
 from ftwt.training import distributed, precision
+from ftwt.training.metrics import Metrics
 from ftwt.training.step import Step
-from ftwt.training.tally import Tally
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
 from tests.test_training import gated
 
@@ -234,14 +234,14 @@ def test_half_precision_that_is_slower_is_told(amp, fast, ftwt_command, tmp_path
 def test_the_running_means_are_told_in_words():
     from ftwt_cli.progress import now
 
-    model, tally = gated(), Tally()
+    model, metrics = gated(), Metrics()
     step = Step(
         model, losses.CrossEntropy() + losses.GateBCE(), phase=training.Phase("gates", 1), amp=None
     )
     _, sums = step(torch.randn(4, 3, 32, 32), torch.arange(4))
-    tally.add(sums, 4)
-    tally.seconds = 0.5
-    words = now(tally.means())
+    metrics.add(sums, 4)
+    metrics.seconds = 0.5
+    words = now(metrics.means())
     assert words[-1] == "8 images/s"
     assert [word.split()[0] for word in words[:-1]] == [
         "CrossEntropy", "GateBCE", "loss", "train", "masks",

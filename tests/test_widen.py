@@ -89,7 +89,7 @@ def test_batches_run_over_the_whole_range_and_validation_at_its_middle():
     model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
     phase = training.Phase("several", 1, train="backbone", knots=knots(model))
     torch.manual_seed(0)
-    drawn = [next(iter(phase.drawn(model).thresholds.values())) for _ in range(300)]
+    drawn = [next(iter(phase.sampled(model).thresholds.values())) for _ in range(300)]
     between = [one for one in drawn if 2 < one < 4]
     assert min(between) < 2.1
     assert max(between) > 3.9
@@ -100,14 +100,14 @@ def test_batches_run_over_the_whole_range_and_validation_at_its_middle():
     assert phase.validated(model).thresholds == pytest.approx(thresholds_at(phase.knots, 0.3))
     # The model itself keeps its thresholds, and shares its weights with what was drawn.
     assert set(model.thresholds.values()) == {0.0}
-    assert phase.drawn(model).fc.weight is model.fc.weight
+    assert phase.sampled(model).fc.weight is model.fc.weight
 
 
 def test_a_phase_without_knots_draws_nothing():
     model = ftwt.backbones.resnet8()
     state = torch.get_rng_state()
     phase = training.Phase("all", 1)
-    assert phase.drawn(model) is phase.validated(model) is model
+    assert phase.sampled(model) is phase.validated(model) is model
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -98,7 +98,7 @@ class Study:
                 self.folder(run),
                 name=f"pareto {run}",
                 init=init,
-                watch=_WATCH,
+                callbacks=_WATCH,
             )
         )
 
@@ -110,7 +110,7 @@ class Study:
         return runs.train_run(
             recipe, self.dataset, folder,
             name=f"pareto {run}", init=self.start, resume=(folder / "run.json").is_file(),
-            before_phase=before_phase, watch=_WATCH,
+            before_phase=before_phase, callbacks=_WATCH,
         )  # fmt: skip
 
 
@@ -131,4 +131,4 @@ def _say(row: Any) -> None:
     )
 
 
-_WATCH = runs.Watch(epoch=_say)
+_WATCH = runs.Callbacks(epoch=_say)

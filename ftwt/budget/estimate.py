@@ -139,25 +139,25 @@ def estimate(
     check_distinct(rules, "estimate")
     groups = families(rules)
     device = next(model.parameters()).device
-    tallies = [_Tally() for _ in groups]
+    sums = [_Sums() for _ in groups]
     applied = [_Outcome() for _ in rules]
     right = images_seen = 0
     with evaluating(model):
         for images, labels in first(loader, limit, "estimate"):
             images = images.to(device)
-            watch = Watch(groups)
-            output = model.decided(watch, images)
+            noted = Strengths(groups)
+            output = model.decided(noted, images)
             right += int(right_answers(output, labels))
             images_seen += len(labels)
-            for tally, group, strengths in zip(tallies, groups, watch.strengths, strict=True):
-                tally.add(count_grid(model.anatomy.plan, strengths, group.top))
+            for summed, group, strengths in zip(sums, groups, noted.strengths, strict=True):
+                summed.add(count_grid(model.anatomy.plan, strengths, group.top))
             if sequential:
                 for rule, outcome in zip(rules, applied, strict=True):
                     outcome.add(model, rule, images, labels)
     rows: dict[int, EstimateRow] = {}
-    for tally, group in zip(tallies, groups, strict=True):
+    for summed, group in zip(sums, groups, strict=True):
         for setting, place in enumerate(group.places):
-            rows[place] = tally.row(
+            rows[place] = summed.row(
                 model, rules[place], setting, applied[place] if sequential else None
             )
     accuracy = right / images_seen
@@ -165,7 +165,7 @@ def estimate(
     return Estimate(images_seen, accuracy, model.dense_macs, ordered)
 
 
-class Watch:
+class Strengths:
     """Notes, for each family, the strength of every channel of every site; masks nothing."""
 
     def __init__(self, groups: Sequence[Family]) -> None:
@@ -179,7 +179,7 @@ class Watch:
             found[site] = group.strengths(features, rankings)
 
 
-class _Tally:
+class _Sums:
     """Sums over batches of one family's counts."""
 
     def __init__(self) -> None:

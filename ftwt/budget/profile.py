@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ftwt.budget.estimate import Watch
+from ftwt.budget.estimate import Strengths
 from ftwt.budget.families import Family, with_amount
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
@@ -41,10 +41,10 @@ class Profile:
         right = 0
         with evaluating(model):
             for images, labels in first(loader, None, "solve"):
-                watch = Watch((family,))
-                output = model.decided(watch, images.to(device))
+                noted = Strengths((family,))
+                output = model.decided(noted, images.to(device))
                 right += int(right_answers(output, labels))
-                for name, strengths in watch.strengths[0].items():
+                for name, strengths in noted.strengths[0].items():
                     found[name].append(strengths)
             self.strengths = {name: torch.cat(parts) for name, parts in found.items()}
             self.images = len(next(iter(self.strengths.values())))

@@ -82,8 +82,8 @@ class ResizedCrop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             crop = v2.RandomResizedCrop(size, self.scale, self.ratio, antialias=True)
-            turned = v2.RandomHorizontalFlip(0.5 if self.flip else 0.0)
-            pixels: Tensor = v2.functional.to_image(turned(crop(picture)))
+            flip = v2.RandomHorizontalFlip(0.5 if self.flip else 0.0)
+            pixels: Tensor = v2.functional.to_image(flip(crop(picture)))
         return pixels.as_subclass(Tensor)
 
     def __call__(

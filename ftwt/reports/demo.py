@@ -17,7 +17,7 @@ from ftwt.training.evaluation import evaluate
 from ftwt.training.folders import check_free
 from ftwt.training.recipes import Choices, Recipe, recipe
 from ftwt.training.records import versions
-from ftwt.training.runs import Watch, train_run
+from ftwt.training.runs import Callbacks, train_run
 
 RECIPE = "shapes-resnet8"
 MASSES = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7)
@@ -37,7 +37,7 @@ class Show:
 
     line: Callable[[str], None]
     curve: Callable[[analysis.Curve], None]
-    training: Callable[[str, Recipe], Watch]
+    training: Callable[[str, Recipe], Callbacks]
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
         dataset,
         out / "dense",
         name=RECIPE,
-        watch=show.training("dense", dense_recipe),
+        callbacks=show.training("dense", dense_recipe),
     )
     _, held = data.holdout(dataset.train)
     validation = data.serve(held, 500, mean=dataset.mean, std=dataset.std)
@@ -89,7 +89,7 @@ def run(
         out / "gated",
         name=RECIPE,
         init=out / "dense",
-        watch=show.training("gated", gated_recipe),
+        callbacks=show.training("gated", gated_recipe),
     )
     assert isinstance(gated, Gated)
     show.line("testing, once, and drawing the report")

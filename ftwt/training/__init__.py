@@ -3,7 +3,7 @@
 Imports graph to data; budgets and reports are unknown to it.
 """
 
-from ftwt.training.epoch import Keeper, Moment
+from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
@@ -16,6 +16,7 @@ from ftwt.training.step import observe
 
 __all__ = [
     "CATALOGUE",
+    "Checkpointer",
     "Choices",
     "Constant",
     "Cosine",
@@ -23,8 +24,6 @@ __all__ = [
     "Escalation",
     "Evaluation",
     "Interrupted",
-    "Keeper",
-    "Moment",
     "OneCycle",
     "Phase",
     "Recipe",
@@ -32,6 +31,7 @@ __all__ = [
     "Settings",
     "Sgd",
     "State",
+    "StepEvent",
     "Steps",
     "Warmup",
     "evaluate",

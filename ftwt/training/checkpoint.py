@@ -16,8 +16,8 @@ import torch
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
 from ftwt.training.distributed import gathered, on_main, world
+from ftwt.training.metrics import Metrics
 from ftwt.training.state import State
-from ftwt.training.tally import Tally
 
 NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
 _FORMAT = 3
@@ -40,7 +40,7 @@ def save(out: Path, state: State, about: dict[str, Any]) -> None:
     generators = gathered(_generators())
     if not world().main:
         return
-    tally = state.tally
+    metrics = state.metrics
     kept = {
         "format": _FORMAT,
         "torch": str(torch.__version__),
@@ -53,7 +53,7 @@ def save(out: Path, state: State, about: dict[str, Any]) -> None:
         "average": state.average.state_dict() if state.average is not None else None,
         "best_weights": state.best_weights,
         "generators": generators,
-        "tally": vars(tally),
+        "tally": vars(metrics),
         **{name: getattr(state, name) for name in _NUMBERS},
     }
     buffer = io.BytesIO()
@@ -100,8 +100,8 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
     if state.average is not None:
         state.average.load_state_dict(kept["average"])
     device = next(state.model.parameters()).device
-    state.tally = Tally(**kept["tally"])
-    state.tally.sums = {name: one.to(device) for name, one in state.tally.sums.items()}
+    state.metrics = Metrics(**kept["tally"])
+    state.metrics.sums = {name: one.to(device) for name, one in state.metrics.sums.items()}
     state.best_weights = kept["best_weights"]
     for name in _NUMBERS:
         setattr(state, name, kept[name])

@@ -15,13 +15,13 @@ from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
 from ftwt.training.inspection import pairs
+from ftwt.training.metrics import Means, Metrics
 from ftwt.training.phases import Phase, enter
 from ftwt.training.precision import resolve
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import PARTS, State
 from ftwt.training.step import Step
-from ftwt.training.tally import Means, Tally
 
 # Steps between looks at values on the device, each of which waits for it.
 _LOOK = 25
@@ -43,18 +43,18 @@ class Batches(Protocol):
     def __iter__(self) -> Any: ...
 
 
-class Moment(NamedTuple):
-    """Where a training is after a step. Reading means off the tally waits for the device."""
+class StepEvent(NamedTuple):
+    """Where a training is after a step. Reading means off the metrics waits for the device."""
 
     epoch: int
     phase: str
     batch: int
     batches: int
-    tally: Tally
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
-class Keeper:
+class Checkpointer:
     """How a state is kept on disk, and when.
 
     Attributes:
@@ -75,8 +75,8 @@ class Job:
     objective: Objective
     settings: Settings
     train: Batches
-    keeper: Keeper | None
-    after_step: Callable[[Moment], None] | None
+    checkpointer: Checkpointer | None
+    after_step: Callable[[StepEvent], None] | None
 
 
 def train_epoch(job: Job, state: State, phase: Phase) -> Means:
@@ -104,26 +104,26 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
         with distributed.without_averaging(run) if not whole else nullcontext():
             loss, sums = _loss(run, images, labels)
             torch.autograd.backward(state.scaler.scale(loss / share))
-        state.tally.add(sums, len(labels))
+        state.metrics.add(sums, len(labels))
         if not whole:
             continue
         _update(state, phase, settings)
         state.batch, state.step = done, state.step + 1
         now = time.monotonic()
-        state.tally.seconds += now - last
+        state.metrics.seconds += now - last
         state.seconds += now - last
         last = now
         if (done // group) % _LOOK == 1 or done == total:
-            state.tally.check_finite(state.epoch)
+            state.metrics.check_finite(state.epoch)
         if job.after_step is not None:
-            job.after_step(Moment(state.epoch, phase.name, done, total, state.tally))
-        _keep(job.keeper, state, device, epoch_ends=done == total)
-    if state.tally.images == 0:
+            job.after_step(StepEvent(state.epoch, phase.name, done, total, state.metrics))
+        _save_if_due(job.checkpointer, state, device, epoch_ends=done == total)
+    if state.metrics.images == 0:
         raise FtwtError("fit: the training loader gave no images; give at least one batch")
     distributed.share_buffers(state.model)
     if state.average is not None:
         distributed.share_buffers(state.average)
-    return state.tally.means(shared=True)
+    return state.metrics.means(shared=True)
 
 
 def _loss(run: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -177,19 +177,21 @@ def _update(state: State, phase: Phase, settings: Settings) -> None:
         state.average.update_parameters(state.model)
 
 
-def _keep(keeper: Keeper | None, state: State, device: torch.device, *, epoch_ends: bool) -> None:
+def _save_if_due(
+    checkpointer: Checkpointer | None, state: State, device: torch.device, *, epoch_ends: bool
+) -> None:
     """Save the state if it is time to, and stop if that was asked for."""
-    if keeper is None:
+    if checkpointer is None:
         return
     number = 0
     if distributed.world().size == 1:
-        number = keeper.asked_to_stop()
+        number = checkpointer.asked_to_stop()
     elif device.type == "cpu" or state.step % _AGREE == 0:
-        number = distributed.largest_over_processes(keeper.asked_to_stop(), device)
-    due = keeper.every is not None and state.step % keeper.every == 0 and not epoch_ends
+        number = distributed.largest_over_processes(checkpointer.asked_to_stop(), device)
+    due = checkpointer.every is not None and state.step % checkpointer.every == 0 and not epoch_ends
     if number or due:
-        state.tally.check_finite(state.epoch)
-        keeper.save(state)
+        state.metrics.check_finite(state.epoch)
+        checkpointer.save(state)
     if number:
         raise interrupted(state, number)
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
-from ftwt.training.epoch import Batches, Job, Keeper, Moment, interrupted, train_epoch
+from ftwt.training.epoch import Batches, Checkpointer, Job, StepEvent, interrupted, train_epoch
 from ftwt.training.evaluation import Evaluation, evaluate
+from ftwt.training.metrics import Metrics
 from ftwt.training.phases import Phase, begins, epochs_of, phase_at
 from ftwt.training.settings import Settings
 from ftwt.training.state import State, check_amp
-from ftwt.training.tally import Tally
 
 
 class Epoch(NamedTuple):
@@ -44,9 +44,9 @@ def fit(
     validation: Iterable[tuple[Tensor, Tensor]],
     *,
     before_phase: BeforePhase | None = None,
-    after_step: Callable[[Moment], None] | None = None,
+    after_step: Callable[[StepEvent], None] | None = None,
     after_epoch: Callable[[Epoch, State], None] | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> State:
     """Train from `state` to the end and load the best weights into the model.
 
@@ -66,7 +66,7 @@ def fit(
     model = state.model
     device = next(model.parameters()).device
     check_amp(settings, device)
-    job = Job(objective, settings, train, keeper, after_step)
+    job = Job(objective, settings, train, checkpointer, after_step)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     good = _copy(model)
@@ -83,7 +83,7 @@ def fit(
             means = train_epoch(job, state, phase)
             result = evaluate(
                 phase.validated(state.validated),
-                _until_stopped(validation, state, keeper),
+                _until_stopped(validation, state, checkpointer),
                 shared=distributed.world().size > 1,
             )
         except FtwtError:
@@ -99,19 +99,19 @@ def fit(
             learning_rates={
                 part: one.param_groups[0]["lr"] for part, one in state.optimizers.items()
             },
-            seconds=state.tally.seconds,
+            seconds=state.metrics.seconds,
             images_per_second=means.images_per_second,
         )
         good = _copy(model)
         if phase == settings.phases[-1] and result.accuracy > state.best_accuracy:
             state.best_accuracy, state.best_epoch = result.accuracy, state.epoch
             state.best_weights = good if state.average is None else _copy(state.average.module)
-        state.epoch, state.batch, state.tally = state.epoch + 1, 0, Tally()
+        state.epoch, state.batch, state.metrics = state.epoch + 1, 0, Metrics()
         state.seconds = before + time.monotonic() - begin
         if after_epoch is not None:
             after_epoch(row, state)
-        if keeper is not None:
-            keeper.save(state)
+        if checkpointer is not None:
+            checkpointer.save(state)
     if state.best_weights:
         model.load_state_dict(state.best_weights)
     for parameter in model.parameters():
@@ -120,15 +120,19 @@ def fit(
 
 
 def _until_stopped(
-    validation: Iterable[tuple[Tensor, Tensor]], state: State, keeper: Keeper | None
+    validation: Iterable[tuple[Tensor, Tensor]], state: State, checkpointer: Checkpointer | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The validation batches; a resumed run begins with them again."""
     for batch in validation:
         yield batch
         # Many processes have different numbers of batches here, and go through.
-        if keeper is not None and distributed.world().size == 1 and keeper.asked_to_stop():
-            keeper.save(state)
-            raise interrupted(state, keeper.asked_to_stop())
+        if (
+            checkpointer is not None
+            and distributed.world().size == 1
+            and checkpointer.asked_to_stop()
+        ):
+            checkpointer.save(state)
+            raise interrupted(state, checkpointer.asked_to_stop())
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ class Phase:
                 "use 'all', 'gates' or 'backbone'"
             )
 
-    def drawn(self, model: nn.Module) -> nn.Module:
+    def sampled(self, model: nn.Module) -> nn.Module:
         """The model as one batch trains it: at a random reduction, if there are several."""
         if not self.knots:
             return model

@@ -25,7 +25,7 @@ from ftwt.io import specs, storage
 from ftwt.io.files import writing
 from ftwt.training import checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
-from ftwt.training.epoch import Keeper, Moment
+from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.folders import check_free, claimed, remove_partials, status
 from ftwt.training.loop import BeforePhase, Epoch, fit
 from ftwt.training.preparation import prepare
@@ -35,10 +35,10 @@ from ftwt.training.state import State, check_amp, start
 
 
 @dataclass(frozen=True)
-class Watch:
+class Callbacks:
     """Callbacks for showing progress; only the main process of a job calls them."""
 
-    step: Callable[[Moment], None] = lambda moment: None
+    step: Callable[[StepEvent], None] = lambda event: None
     epoch: Callable[[Epoch], None] = lambda row: None
     note: Callable[[str], None] = lambda text: None
 
@@ -54,7 +54,7 @@ def train_run(
     checkpoint_every: int | None = None,
     device: torch.device | str = "cpu",
     before_phase: BeforePhase | None = None,
-    watch: Watch = Watch(),
+    callbacks: Callbacks = Callbacks(),
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train a recipe in a run folder, or go on with one that was interrupted.
 
@@ -73,7 +73,7 @@ def train_run(
         checkpoint_every: optimizer steps between saved states; one an epoch is saved anyway.
         device: where to train.
         before_phase: as for `fit`.
-        watch: progress callbacks.
+        callbacks: progress callbacks.
 
     Returns:
         The model with its best weights, in eval mode, and the contents of `run.json`.
@@ -85,7 +85,7 @@ def train_run(
     """
     check_device(device)
     check_amp(recipe.settings, torch.device(device))
-    watch = watch if world().main else Watch()
+    callbacks = callbacks if world().main else Callbacks()
     with ExitStack() as stack:
         going_on = on_main(lambda: _claim(stack, out, resume))
         torch.manual_seed(recipe.settings.seed)
@@ -106,11 +106,11 @@ def train_run(
             **records.circumstances(device, recipe.settings.amp),
         }
         if going_on:
-            checkpoint.restore(out, state, about, watch.note)
-            watch.note(f"going on in epoch {state.epoch + 1} after batch {state.batch}")
+            checkpoint.restore(out, state, about, callbacks.note)
+            callbacks.note(f"going on in epoch {state.epoch + 1} after batch {state.batch}")
             record |= records.earlier_progress(out)
         elif init is None and recipe.pruning is not None:
-            watch.note(
+            callbacks.note(
                 "the network starts from random weights; the method starts from a trained dense "
                 "network, give it as init (--init RUN)"
             )
@@ -118,15 +118,15 @@ def train_run(
             recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
             {"recipe": name, "data": dataset.name},
         )  # fmt: skip
-        folder = _Folder(out, record, card, about, watch)
+        folder = _Folder(out, record, card, about, callbacks)
         on_main(lambda: folder.begin(prepared.dense))
         try:
             with needing_others(), listening(twice=world().size == 1) as asked:
                 fit(
                     state, prepared.objective, recipe.settings, prepared.train, prepared.validation,
-                    before_phase=before_phase, after_step=watch.step,
+                    before_phase=before_phase, after_step=callbacks.step,
                     after_epoch=folder.after_epoch,
-                    keeper=Keeper(folder.keep, checkpoint_every, asked),
+                    checkpointer=Checkpointer(folder.keep, checkpoint_every, asked),
                 )  # fmt: skip
         except FtwtError as error:
             raise folder.stopped(error, state) from None
@@ -165,7 +165,7 @@ class _Folder:
     record: dict[str, Any]
     card: storage.Card
     about: dict[str, Any]
-    watch: Watch
+    callbacks: Callbacks
 
     def begin(self, dense: nn.Module | None) -> None:
         with self._writing():
@@ -183,7 +183,7 @@ class _Folder:
             if state.best_epoch == row.epoch:
                 storage.save(state.validated, self.out / "model.safetensors", self.card)
             records.write_record(self.out, self.record)
-        self.watch.epoch(row)
+        self.callbacks.epoch(row)
 
     def keep(self, state: State) -> None:
         with self._writing():

@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
+from ftwt.training.metrics import Metrics
 from ftwt.training.phases import epochs_of
 from ftwt.training.settings import Settings
-from ftwt.training.tally import Tally
 
 PARTS: tuple[Literal["backbone", "gates"], ...] = ("backbone", "gates")
 
@@ -32,7 +32,7 @@ class State:
         epoch: epochs that are done.
         batch: batches of the next epoch that are done.
         step: optimizer steps that are done.
-        tally: sums over these batches.
+        metrics: sums over these batches.
         best_accuracy: on the validation images, in the last phase; -1 before it.
         best_epoch: the epoch of that accuracy; -1 before the last phase.
         best_weights: the weights of that epoch.
@@ -47,7 +47,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    tally: Tally = field(default_factory=Tally)
+    metrics: Metrics = field(default_factory=Metrics)
     best_accuracy: float = -1.0
     best_epoch: int = -1
     best_weights: dict[str, Tensor] = field(default_factory=dict)

@@ -7,9 +7,9 @@ from ftwt.gated.model import Gated
 from ftwt.gated.trace import Trace
 from ftwt.losses.interface import Objective
 from ftwt.macs import Plan
+from ftwt.training.metrics import seen
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Half
-from ftwt.training.tally import seen
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,13 +30,13 @@ class Step(nn.Module):
         self.amp = amp
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to minimise, and what the batch adds to a `Tally`."""
+        """Return the loss to minimise, and what the batch adds to a `Metrics`."""
         with torch.autocast(
             images.device.type,
             _DTYPES[self.amp] if self.amp else None,
             enabled=self.amp is not None,
         ):
-            model = self.phase.drawn(self.model)
+            model = self.phase.sampled(self.model)
             trace = observe(model, images, targets=self.phase.trains("gates"))
         report = self.objective(trace, labels)
         return report.total, seen(trace, labels, report)

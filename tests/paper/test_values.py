@@ -24,7 +24,7 @@ from ftwt.reports.paper import (
 )
 from ftwt.reports.paper.runs import read_run
 from ftwt.reports.paper.table2 import Spread
-from ftwt.training.runs import Watch
+from ftwt.training.runs import Callbacks
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import (
     MAIN,
@@ -217,7 +217,10 @@ def test_what_was_interrupted_goes_on(report, dataset, tmp_path):
         raise Stopped
 
     stopping = Study(
-        tmp_path, dataset, scale("tiny", "shapes"), watch=lambda name, epochs: Watch(epoch=stop)
+        tmp_path,
+        dataset,
+        scale("tiny", "shapes"),
+        callbacks=lambda name, epochs: Callbacks(epoch=stop),
     )
     with pytest.raises(Stopped):
         fig2.train(stopping)

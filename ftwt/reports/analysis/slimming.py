@@ -31,7 +31,7 @@ def slim_run(
     size: int | None = None,
     device: torch.device | str = "cpu",
     workers: int | None = None,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Slim, dict[str, Any]]:
     """Make a saved gated network smaller by what never runs for the data's training images.
 
@@ -46,7 +46,7 @@ def slim_run(
         size: side in pixels that images are brought to, as for `data.load`.
         device: where to run.
         workers: processes that decode images, as for `data.load`.
-        watch: is told the images looked at so far, and how many there are to look at.
+        progress: is told the images looked at so far, and how many there are to look at.
 
     Returns:
         The smaller network with its figures, and the contents of `slim.json`.
@@ -69,7 +69,7 @@ def slim_run(
     count = len(images) if limit is None else min(limit, len(images))
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     batches = named.served(images, mean, std, limit=limit)
-    found = slim(model, _Watched(batches, lambda done: watch(done, 2 * count)))
+    found = slim(model, _Counted(batches, lambda done: progress(done, 2 * count)))
     value = {
         "run": str(run),
         "data": name,
@@ -88,7 +88,7 @@ def slim_run(
 
 
 @dataclass
-class _Watched:
+class _Counted:
     """Batches that tell how many images were taken from them."""
 
     batches: Loader

@@ -25,7 +25,7 @@ from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
 from ftwt.training.inspection import Loader, check_classes
 from ftwt.training.recipes import Choices, Recipe, recipe
-from ftwt.training.runs import Watch, train_run
+from ftwt.training.runs import Callbacks, train_run
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Study:
     seed: int = 0
     layer: str | None = None
     places: tuple[int, ...] | None = None
-    watch: Callable[[str, int], Watch] = lambda name, epochs: Watch()
+    callbacks: Callable[[str, int], Callbacks] = lambda name, epochs: Callbacks()
     _trained: dict[str, Run] = field(default_factory=dict)
     _measured: dict[Path, Any] = field(default_factory=dict)
 
@@ -152,7 +152,7 @@ class Study:
                 name=self._recipe_name(training),
                 init=training.init,
                 resume=begun,
-                watch=self.watch(training.name, epochs),
+                callbacks=self.callbacks(training.name, epochs),
             )
             run = read_run(out)
         self._trained[training.name] = run

@@ -42,7 +42,7 @@ def seen(trace: Trace, labels: Tensor, report: Report) -> dict[str, Tensor]:
 
 
 @dataclass
-class Tally:
+class Metrics:
     """Sums over the batches of an epoch so far, of this process's images."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
