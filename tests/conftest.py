@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # A law that throws away more of its draws than this says little about what it names.
-_MOST_REJECTED, _FEWEST_DRAWS = 0.5, 10
+_MOST_REJECTED, _FEWEST_DRAWS = 0.6, 20
 
 
 @pytest.hookimpl(wrapper=True)
