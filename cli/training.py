@@ -254,11 +254,14 @@ def evaluate(
         str | None,
         typer.Option(help="Also the curve from these weights, for example 0.2:0.8:0.1."),
     ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Also whether decisions depend on the image.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
     from ftwt.budget import reduction_curve
-    from ftwt.reports.analysis import evaluate_run
+    from ftwt.reports.analysis import diagnose_run, evaluate_run
 
     from .numbers import span
 
@@ -271,6 +274,8 @@ def evaluate(
     result = evaluate_run(run, images.data, **how)
     if wanted is not None:
         result["curve"] = reduction_curve(run, images.data, wanted, **how)
+    if diagnose:
+        result["dynamism"] = diagnose_run(run, images.data, **how).to_json()
     report(result, _evaluation_table(result), as_json=as_json)
 
 
@@ -292,9 +297,21 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
     if whole:
         table.add_row("the same before ftwt slim", percent(1 - result["macs"] / whole))
     table.add_row("MAC reduction, paper's convention", percent(result["reduction_paper"]))
-    if "curve" not in result:
-        return table
-    curve = Table("asked", "accuracy", "MAC reduction, exact", "paper's convention")
-    for row in result["curve"]:
-        curve.add_row(f"{row['asked']:g}", *(percent(row[name]) for name in list(row)[1:]))
-    return Group(table, curve)
+    shown: list[Any] = [table]
+    if "curve" in result:
+        curve = Table("asked", "accuracy", "MAC reduction, exact", "paper's convention")
+        for row in result["curve"]:
+            curve.add_row(f"{row['asked']:g}", *(percent(row[name]) for name in list(row)[1:]))
+        shown.append(curve)
+    if "dynamism" in result:
+        shown += [_diagnosis_table(result["dynamism"]), result["dynamism"]["verdict"]]
+    return Group(*shown)
+
+
+def _diagnosis_table(found: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table("decided by", "accuracy", "MACs, mean over images")
+    for row in found["rows"]:
+        table.add_row(row["decided_by"], percent(row["accuracy"]), f"{row['macs']:,.0f}")
+    return table

@@ -183,6 +183,7 @@ def test_report_is_self_contained(tmp_path, model, network, batches, seen):
         maps=analysis.heatmaps(model, images[:2], "layer2.0.conv1"),
         map_pixels=images[:2].sigmoid(),
         pixels=torch.cat([images for images, _ in batches]).sigmoid(),
+        dynamism=analysis.dynamism(model, batches),
     )
     made = {"command": "ftwt demo <&>", "seed": "0"}
     path = analysis.write_report(tmp_path, findings, title="<b>T", intro="a\n\nb", made=made)
@@ -190,6 +191,7 @@ def test_report_is_self_contained(tmp_path, model, network, batches, seen):
     parser = outline(html)
     assert "<b>T" in parser.text
     assert "ftwt demo <&>" in parser.text
+    assert findings.dynamism.verdict in parser.text
     sources = [value for name, value in parser.attributes if name in ("src", "href")]
     assert len(sources) == 5
     assert all(source.startswith("data:image/") for source in sources)

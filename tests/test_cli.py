@@ -246,6 +246,16 @@ def test_bad_weights(train, weights, tmp_path):
     refused(train("--init", tmp_path / "absent"), "absent does not exist")
 
 
+def test_eval_diagnoses(ftwt_command, run, folder):  # noqa: F811
+    options = ("eval", run, "--data", f"imagefolder:{folder}", "--diagnose")
+    found = ftwt_command(*options, "--json").json()["dynamism"]
+    assert found["images"] >= 10
+    assert found["rows"][0]["decided_by"] == "the image"
+    assert found["shuffled"]["macs"] == pytest.approx(found["macs"])
+    shown = " ".join(ftwt_command(*options).out.split())
+    assert found["verdict"] in shown
+
+
 def test_eval_of_what_is_no_run(ftwt_command, weights, folder, tmp_path):  # noqa: F811
     data = f"imagefolder:{folder}"
     refused(ftwt_command("eval", tmp_path, "--data", data), "holds no model.safetensors")

@@ -101,6 +101,7 @@ def run(
         dataset.test.select(picked), _EXAMPLES, mean=dataset.mean, std=dataset.std
     )
     images = next(iter(examples))[0]
+    diagnosis = analysis.dynamism(gated, test)
     findings = analysis.Findings(
         activity=seen,
         dense_accuracy=evaluate(dense, test).accuracy,
@@ -111,6 +112,7 @@ def run(
         pixels=dataset.test.pixels,
         dense_seconds=dense_seconds,
         gated_seconds=gated_seconds,
+        dynamism=diagnosis,
     )
     result = {
         "dense_accuracy": findings.dense_accuracy,
@@ -122,6 +124,7 @@ def run(
         "dense_seconds": dense_seconds,
         "gated_seconds": gated_seconds,
         "oracle": curve.to_json(),
+        "dynamism": diagnosis.to_json(),
         "page": str(out / "index.html"),
         "seed": seed,
         "versions": versions(),

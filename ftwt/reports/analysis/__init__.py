@@ -11,6 +11,7 @@ from ftwt.reports import drawing, page
 from ftwt.reports.analysis.core import LayerFilters, core_filters
 from ftwt.reports.analysis.cost_plot import cost_histogram
 from ftwt.reports.analysis.curve import Curve, CurveRow, Measured, oracle_curve
+from ftwt.reports.analysis.diagnosed import diagnose_run
 from ftwt.reports.analysis.diagnosis import Control, Dynamism
 from ftwt.reports.analysis.dynamism import dynamism
 from ftwt.reports.analysis.equal_cost import oracle_top_k, static_uniform
@@ -50,6 +51,7 @@ __all__ = [
     "agreement",
     "core_filters",
     "cost_histogram",
+    "diagnose_run",
     "drawing",
     "dynamism",
     "evaluate_run",

@@ -1,7 +1,7 @@
 """What a diagnosis found, and one verdict."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # Differences of accuracy that matter, beyond what chance makes of them.
 _MATTERS = 0.002
@@ -27,6 +27,14 @@ class SettingShare:
     accuracy: float
     macs: float
     share: float
+
+
+class Row(NamedTuple):
+    """A line of a table: who decides, accuracy, mean exact MACs."""
+
+    decided_by: str
+    accuracy: float
+    macs: float
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,28 @@ class Dynamism:
         """Whether accuracy falls, by an amount that matters and is no chance."""
         return self.loss(control) > max(_MATTERS, _DEVIATIONS * control.deviation)
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The network itself and what it is compared with, for a table."""
+        controls = (
+            ("another image", self.shuffled),
+            ("another image of about the same cost", self.shuffled_at_cost),
+            ("nothing: one set of masks for all, not trained for it", self.static),
+        )
+        rows = [Row("the image", self.accuracy, self.macs)]
+        rows += [Row(label, one.accuracy, one.macs) for label, one in controls if one is not None]
+        for place, one in enumerate(self.settings):
+            label = f"nothing: setting {place} alone, which answers {100 * one.share:.0f} %"
+            rows.append(Row(label, one.accuracy, one.macs))
+        return tuple(rows)
+
     def to_json(self) -> dict[str, Any]:
-        """All fields, the share and the verdict as plain numbers, strings, lists and dicts."""
-        more = {"share_that_depends": self.share_that_depends, "verdict": self.verdict}
-        return asdict(self) | more
+        """All fields, rows, share and verdict as plain numbers, strings, lists and dicts."""
+        return asdict(self) | {
+            "share_that_depends": self.share_that_depends,
+            "rows": [row._asdict() for row in self.rows],
+            "verdict": self.verdict,
+        }
 
 
 def _verdict_of_gates(found: Dynamism) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ftwt.reports import drawing, page
 from ftwt.reports.analysis.cost_plot import cost_histogram
 from ftwt.reports.analysis.curve import Curve, Measured
+from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.heatmap_plot import heatmap_grid
 from ftwt.reports.analysis.heatmaps import Heatmaps
 from ftwt.reports.analysis.layer_plots import activity_by_layer, macs_by_layer
@@ -38,6 +39,7 @@ class Findings:
     pixels: Shaped[Tensor, "N 3 H W"] | None = None
     dense_seconds: float | None = None
     gated_seconds: float | None = None
+    dynamism: Dynamism | None = None
 
 
 def write_report(
@@ -113,6 +115,7 @@ def write_report(
                 ),
             ),
         ),
+        *_diagnosed(findings.dynamism),
         Section("How this was made", content=(Table(("what", "value"), tuple(made.items())),)),
     ]
     path = folder / "index.html"
@@ -184,6 +187,29 @@ def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
         ),
         (f"{100 * activity.reduction_exact:.0f} %", "fewer MACs, exact, gates counted"),
         (f"{100 * activity.reduction_paper:.0f} %", "fewer MACs, paper's count"),
+    )
+
+
+def _diagnosed(found: Dynamism | None) -> tuple[Section, ...]:
+    """Whether decisions depend on the image, if that was asked."""
+    if found is None:
+        return ()
+    return (Section("Is it dynamic?", found.verdict, (dynamism_table(found),)),)
+
+
+def dynamism_table(found: Dynamism) -> Table:
+    """Accuracy and cost with the network's own decisions, and with others."""
+    rows = ((row.decided_by, f"{100 * row.accuracy:.2f}", f"{row.macs:,.0f}") for row in found.rows)
+    right, wrong = (
+        page.NOTHING if one is None else f"{one:,.0f}"
+        for one in (found.macs_right, found.macs_wrong)
+    )
+    return Table(
+        ("decided by", "accuracy (%)", "MACs per image"),
+        tuple(rows),
+        f"On {found.images:,} test images. MACs of an image deviate by "
+        f"{found.deviation_macs:,.0f}; images that are answered rightly cost {right}, wrongly "
+        f"{wrong}.",
     )
 
 
