@@ -12,6 +12,7 @@ from .output import percent, report
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ftwt.gated.escalation.model import Escalating
     from ftwt.gated.model import Gated
 
 
@@ -28,6 +29,8 @@ _SMALL, _LARGE = 256, 64
 _WIDE = 0.2
 # Different images that batches of one go through.
 _SINGLES = 32
+# The same where each takes its own time, of which the 99th percentile is reported.
+_ESCALATING = 100
 
 
 def bench(
@@ -58,6 +61,7 @@ def bench(
     """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
     import torch
 
+    from ftwt.gated.model import Gated
     from ftwt.reports.timing import bench as run
     from ftwt.reports.timing import calibrate, to_reduction
 
@@ -70,11 +74,12 @@ def bench(
     if trained and (fraction is not None or reduction is not None or gates is not Gates.paper):
         raise typer.BadParameter("--fraction, --reduction and --gates are for untrained networks")
     plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size, gates)
-    count = max(batch, _SINGLES)
+    count = max(batch, _SINGLES if isinstance(model, Gated) else _ESCALATING)
     spare = 0 if trained else (_SMALL if size <= 64 else _LARGE)
     images = _images(data, size, spare + count)
     calibration, images = images[:spare], images[spare:]
     if not trained:
+        assert isinstance(model, Gated)
         if reduction is not None:
             fraction = to_reduction(model, calibration, reduction)
         else:
@@ -85,17 +90,22 @@ def bench(
     report(value, _text(value, layers=layers), as_json=as_json)
 
 
-def _load(path: Path) -> "tuple[nn.Module, Gated, int]":
+def _load(path: Path) -> "tuple[nn.Module, Gated | Escalating, int]":
     from ftwt import networks
     from ftwt.errors import FtwtError
+    from ftwt.gated.escalation.model import Escalating
     from ftwt.gated.model import Gated
     from ftwt.io import storage
 
     model, card = storage.load(path)
-    if not isinstance(model, Gated) or card.network is None:
-        raise FtwtError(f"bench: {path} holds no gated network; give a run that was trained gated")
-    plain = networks.build(card.network, num_classes=card.num_classes)
-    return plain, model, model.anatomy.expected[0][-1]
+    name = card.networks[-1] if card.networks else card.network
+    if not isinstance(model, (Gated, Escalating)) or name is None:
+        raise FtwtError(
+            f"bench: {path} holds no gated network; give a run that was trained gated or escalates"
+        )
+    plain = networks.build(name, num_classes=card.num_classes)
+    last = model.gated[-1] if isinstance(model, Escalating) else model
+    return plain, model, last.anatomy.expected[0][-1]
 
 
 def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, Gated, int]":
@@ -136,9 +146,13 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
 
     title = f"{value['network']}, {value['image_size']} pixels, batch {value['batch']}"
     table = Table("", "ms", "quartiles", "speed-up over the best dense", title=title)
+    waits = "latency" in value["rows"][0]
+    for name in ("mean", "99 % within") if waits else ():
+        table.add_column(name)
     for row in value["rows"]:
         quartiles = f"{row['low']:.2f} - {row['high']:.2f}"
-        table.add_row(row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}")
+        over = [f"{row['latency'][name]:.2f}" for name in ("mean", "p99")] if waits else []
+        table.add_row(row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}", *over)
     reasons: dict[str, list[str]] = {}
     for name, why in value["missing"].items():
         reasons.setdefault(why, []).append(name)

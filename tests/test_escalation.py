@@ -327,6 +327,8 @@ def test_calibration_says_what_it_cannot(network, model):
     maps = [(pixels, torch.zeros(20, 4, 4)) for pixels, _ in images]
     refused("no classifier of these images", ftwt.calibrate, model, maps, drop=0.1)
     refused("no classifier of these", ftwt.budget.with_temperatures, model, maps)
+    broken = [(pixels * float("nan"), labels) for pixels, labels in images]
+    refused("NaN for 20 of 20", ftwt.calibrate, model, broken, reductions=[0.5])
     closed = looking(network)
     closed.move_thresholds(dict.fromkeys(closed.sites, -1e9))
     upside_down = ftwt.escalate([closed, static(network, 0.25)])

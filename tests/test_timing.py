@@ -14,7 +14,7 @@ from ftwt.data import shapes
 from ftwt.graph.live import Evaluator
 from ftwt.reports.timing import bench, calibrate, engines, measure, subjects, to_reduction
 from ftwt.reports.timing.calibration import measured_reduction
-from ftwt.reports.timing.measure import interleave, paired_speedup
+from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
@@ -281,3 +281,35 @@ def test_light_gates_are_low_rank_where_the_papers_would_cost():
     (_, paper, _), (_, light, _) = (_untrained(name, None, one) for one in Gates)
     assert light.dense_macs == paper.dense_macs
     assert light.gate_macs < paper.gate_macs
+
+
+def test_latencies_are_over_batches_each_by_its_own_rounds():
+    # Three batches in turn, twice; the third is slow.
+    timing = Timing(1.5, 1.0, 2.0, (1.0, 2.0, 9.0, 3.0, 2.0, 11.0))
+    found = latency(timing, 3)
+    assert (found.mean, found.median, found.p99) == (14 / 3, 2.0, 10.0)
+    assert latency(Timing(1, 1, 1, tuple(range(1, 201))), 200).p99 == 198
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_an_escalating_network_is_timed_image_by_image():
+    network, _ = untrained()
+    whole = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=torch.zeros(1, 3, 32, 32))
+    masks = {
+        gate.site.name: [True] + [False] * (gate.site.out_channels - 1)
+        for gate in whole.gates.values()
+    }
+    small = ftwt.escalation.with_gate(whole, gates.Fixed(masks))
+    model = ftwt.escalate([small, whole], thresholds=1.0).eval()
+    value = bench(network, model, images(4), rounds=1)
+    assert value["rounds"] == 4
+    assert value["macs"] == pytest.approx(value["dense_macs"] + small.trace(images(1)).macs.item())
+    names = [row["name"] for row in value["rows"]]
+    assert {"dense, eager", "masked", "skip, torch", "skip, planned"} <= set(names)
+    for row in value["rows"]:
+        assert 0 < row["latency"]["median"] <= row["latency"]["p99"]
+    best = next(row for row in value["rows"] if row["name"] == value["best_dense"])
+    masked = next(row for row in value["rows"] if row["name"] == "masked")
+    ratio = best["latency"]["mean"] / masked["latency"]["mean"]
+    assert masked["speedup"] == pytest.approx(ratio)
+    assert (value["share_of_bound"], value["bound_macs"], value["layers"]) == (None, None, [])

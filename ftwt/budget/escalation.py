@@ -15,6 +15,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.cascade import put
 from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.escalation.policy import check_numbers
 from ftwt.gated.escalation.signals import Temperature, likeliest_temperature
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
@@ -200,6 +201,7 @@ def _asked(model: Escalating, images: Tensor, labels: Tensor) -> tuple[Tensor, .
         output = mixed
         if step < len(model.policy.signals):
             sureness.append(model.policy.sureness(step, output, len(images)).double())
+            check_numbers(step, sureness[-1])
         right.append(_right(output, labels))
         macs.append(trace.macs.double())
         alone.append(_right(trace.output, labels))

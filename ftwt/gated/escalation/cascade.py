@@ -63,7 +63,7 @@ def cascade(
             break
         sureness = policy.sureness(step, own, len(images))
         asked.append(Asked(images, ran, sureness))
-        goes_on = policy.goes_on(step, sureness).nonzero().view(-1).to(images.device)
+        goes_on = policy.goes_on(step, sureness).to(images.device)
         if len(goes_on) == 0:
             break
         # All of them is no copy.

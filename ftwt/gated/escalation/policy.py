@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ftwt.errors import FtwtError
@@ -60,7 +61,7 @@ class Policy:
         """How sure the answers of a setting are.
 
         Raises:
-            FtwtError: the signal does not give one number for each sample, or gives NaN.
+            FtwtError: the signal does not give one number for each sample.
         """
         signal = self.signals[step]
         found = signal(output)
@@ -72,18 +73,30 @@ class Policy:
                 f"escalate: {signal!r} gives {came} for {images} samples; give a signal that "
                 "returns one number for each, larger is surer"
             )
-        # It would be below no threshold, and pass for the surest answer of all.
-        if bool(found.isnan().any()):
-            raise FtwtError(
-                f"escalate: the answer of setting {step} is not sure nor unsure but NaN for "
-                f"{int(found.isnan().sum())} of {images} samples; look for weights or inputs that "
-                "are not finite"
-            )
         return found
 
-    def goes_on(self, step: int, sureness: Float[Tensor, "B"]) -> Tensor:
-        """Which samples the next setting has to answer, bool (B,)."""
-        return sureness < self.thresholds[step]
+    def goes_on(self, step: int, sureness: Float[Tensor, "B"]) -> Int[Tensor, "n"]:
+        """Places of the samples that the next setting has to answer.
+
+        Raises:
+            FtwtError: the signal is NaN somewhere.
+        """
+        sure = sureness >= self.thresholds[step]
+        # One look for the commonest case; NaN is never sure, so it does not pass here.
+        if bool(sure.all()):
+            return sureness.new_empty(0, dtype=torch.long)
+        check_numbers(step, sureness)
+        return (~sure).nonzero().view(-1)
+
+
+def check_numbers(step: int, sureness: Float[Tensor, "B"]) -> None:
+    """Raise FtwtError if a signal is NaN, which is neither sure nor unsure."""
+    if bool(sureness.isnan().any()):
+        raise FtwtError(
+            f"escalate: the answer of setting {step} is not sure nor unsure but NaN for "
+            f"{int(sureness.isnan().sum())} of {len(sureness)} samples; look for weights or "
+            "inputs that are not finite"
+        )
 
 
 def _is_share(signal: Signal) -> bool:

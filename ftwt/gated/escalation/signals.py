@@ -131,4 +131,5 @@ def _log_probabilities(called: str, output: Any) -> Float[Tensor, "B C *space"]:
 
 
 def _each(values: Float[Tensor, "B *space"]) -> Float[Tensor, "B"]:
-    return values.reshape(len(values), -1).mean(1).clamp(0.0, _SUREST)
+    means = values if values.dim() == 1 else values.flatten(1).mean(1)
+    return means.clamp(0.0, _SUREST)

@@ -8,17 +8,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.reports.timing import subjects
 from ftwt.reports.timing.engines import Run
 from ftwt.reports.timing.machine import machine
-from ftwt.reports.timing.measure import Timing, interleave, paired_speedup
+from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native
 
 
 def bench(
     network: nn.Module,
-    model: Gated,
+    model: Gated | Escalating,
     images: Float[Tensor, "N C H W"],
     *,
     batch: int = 1,
@@ -27,8 +28,9 @@ def bench(
     """Time a network dense, masked, skipping and cut, interleaved; threads are torch's.
 
     Args:
-        network: the plain network that `model` was attached to; its weights are not used.
-        model: the gated network.
+        network: the plain network that `model` was attached to, of an escalating network that of
+            the last setting; its weights are not used.
+        model: the gated or escalating network.
         images: at least one batch; the rounds go through the batches in turn.
         batch: images a call.
         rounds: how often each form is timed; reported are the median and the quartiles.
@@ -46,6 +48,11 @@ def bench(
         stands to `peak_gmacs`, the most that the processor multiplies and adds (10^9 MACs/s).
         `others`: share of the processors that other programs used meanwhile, which disturbs;
         `disturbed`: rounds in which that was much, though they were taken twice.
+
+        Of an escalating network calls take as long as their images need. There are then as many
+        rounds as batches, or more; each row has `latency` too (mean, median and 99th percentile
+        over batches), and its speedup is that of the mean. There is no one bound and no plan of
+        layers: what would tell of these is None or empty.
     """
     if not 1 <= batch <= len(images):
         raise FtwtError(
@@ -56,10 +63,16 @@ def bench(
     model.eval()
     with torch.no_grad():
         macs = model.trace(images, targets=False).macs.double()
-    dense = subjects.dense(network, model, batches[0])
+    escalates = isinstance(model, Escalating)
+    if escalates:
+        rounds = max(rounds, len(batches))
+    last = model.gated[-1] if isinstance(model, Escalating) else model
+    dense = subjects.dense(network, last, batches[0])
     skipping = subjects.skipping(model, batches[0])
-    cut, bound_macs = subjects.bound(model, images)
-    bounds = subjects.bounds(cut, batches[0])
+    bounds, bound_macs = subjects.Subjects({}, {}), None
+    if isinstance(model, Gated):
+        cut, bound_macs = subjects.bound(model, images)
+        bounds = subjects.bounds(cut, batches[0])
     runs: dict[str, Run] = {
         **dense.runs,
         subjects.MASKED: model,
@@ -68,19 +81,37 @@ def bench(
     }
     times, others, disturbed = interleave(runs, batches, rounds)
     model.train(was_training)
-    best, best_bound = _best(times, subjects.DENSE), _best(times, subjects.BOUNDS)
+    best = _best(times, subjects.DENSE)
+    best_bound = _best(times, subjects.BOUNDS) if bounds.runs else None
     mean = macs.mean().item()
     ours = subjects.NATIVE if subjects.NATIVE in times else subjects.TORCH
 
-    def speedup(slow: str, fast: str) -> float | None:
-        both = slow in times and fast in times
-        return paired_speedup(times[slow], times[fast]) if both else None
+    def speedup(slow: str | None, fast: str) -> float | None:
+        if slow is None or slow not in times or fast not in times:
+            return None
+        if escalates:
+            means = (latency(times[one], len(batches)).mean for one in (slow, fast))
+            return next(means) / next(means)
+        return paired_speedup(times[slow], times[fast])
+
+    def row(name: str) -> dict[str, Any]:
+        timing = times[name]
+        found = {
+            "name": name,
+            "ms": timing.ms,
+            "low": timing.low,
+            "high": timing.high,
+            "spread": timing.spread,
+            "speedup": speedup(best, name),
+        }
+        more = {"latency": latency(timing, len(batches))._asdict()} if escalates else {}
+        return found | more
 
     peak = native.peak()
     return {
         "batch": batch,
         "rounds": rounds,
-        "rows": [_row(name, timing, times[best]) for name, timing in times.items()],
+        "rows": [row(name) for name in times],
         "missing": {**dense.missing, **skipping.missing, **bounds.missing},
         "best_dense": best,
         "dense_macs": model.dense_macs,
@@ -94,7 +125,7 @@ def bench(
         "over_best_bound": speedup(best_bound, ours),
         "engine_alone": speedup(best, subjects.ALONE),
         "skipping_adds": speedup(subjects.ALONE, ours),
-        "layers": subjects.layers(skipping, batch, peak),
+        "layers": [] if escalates else subjects.layers(skipping, batch, peak),
         "peak_gmacs": peak,
         "others": others,
         "disturbed": disturbed,
@@ -104,14 +135,3 @@ def bench(
 
 def _best(times: Mapping[str, Timing], among: Sequence[str]) -> str:
     return min((name for name in among if name in times), key=lambda name: times[name].ms)
-
-
-def _row(name: str, timing: Timing, best: Timing) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ms": timing.ms,
-        "low": timing.low,
-        "high": timing.high,
-        "spread": timing.spread,
-        "speedup": paired_speedup(best, timing),
-    }

@@ -31,6 +31,14 @@ class Timing(NamedTuple):
         return (self.high - self.low) / self.ms
 
 
+class Latency(NamedTuple):
+    """Milliseconds a call where batches differ in what they take; `p99` is the 99th percentile."""
+
+    mean: float
+    median: float
+    p99: float
+
+
 class Measured(NamedTuple):
     """What `interleave` took.
 
@@ -86,6 +94,14 @@ def interleave(
     shares = [one.others for one in taken if one.others is not None]
     others = statistics.mean(shares) if shares else None
     return Measured(times, others, sum(one.disturbance > QUIET for one in taken))
+
+
+def latency(timing: Timing, batches: int) -> Latency:
+    """Over the first so many batches of `interleave`, each by the median of its rounds."""
+    own = [statistics.median(timing.rounds[i::batches]) for i in range(batches)]
+    ordered = sorted(own)
+    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    return Latency(statistics.mean(own), statistics.median(own), p99)
 
 
 def paired_speedup(dense: Timing, other: Timing) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ftwt import gates, runtime
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
+from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.graph import calls
@@ -103,7 +104,7 @@ def _kernels(
         missing[form] = str(error)
 
 
-def skipping(model: Gated, batch: Tensor) -> Subjects:
+def skipping(model: Gated | Escalating, batch: Tensor) -> Subjects:
     """The skipping runtime: each back end for every step that it takes, and by its plan."""
     runs: dict[str, Run] = {}
     missing: dict[str, str] = {}
