@@ -2,21 +2,16 @@
 
 import base64
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
-from ftwt.reports.page_style import CSS
 
 # A cell without a value.
 NOTHING = "\N{EN DASH}"
-# Cells of up to so many characters are not broken.
-_SHORT = 12
 _PIXELS_PER_INCH = 96
 # A picture grows and shrinks between these shares of its size; where there is less room, its box
 # scrolls, so that text stays readable.
@@ -40,6 +35,13 @@ class Table:
                     "column"
                 )
 
+    def numeric(self) -> list[bool]:
+        """By column, whether all cells are numbers or NOTHING, with one number at least."""
+        number = re.compile(rf"[-+{drawing.MINUS}]?[\d.,]+")
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
+        filled = ([cell for cell in cells if cell != NOTHING] for cells in columns)
+        return [bool(cells) and all(map(number.fullmatch, cells)) for cells in filled]
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -50,6 +52,20 @@ class Picture:
     width_pixels: int
     caption: str
     alt: str
+
+    @property
+    def smallest(self) -> int:
+        """The width in pixels below which its box scrolls."""
+        return round(_SMALLEST * self.width_pixels)
+
+    @property
+    def largest(self) -> int:
+        """The width in pixels that it never exceeds."""
+        return round(_LARGEST * self.width_pixels)
+
+    def address(self) -> str:
+        """The picture itself, as an address."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
 
 
 @dataclass(frozen=True)
@@ -103,96 +119,9 @@ def write(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """The page's HTML, with everything that was given escaped."""
-    body = [f"<header>\n<h1>{escape(page.title)}</h1>", _paragraphs(page.intro, "intro")]
-    if page.highlights:
-        cards = (
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-            for value, name in page.highlights
-        )
-        body.append(f'<dl class="highlights">{"".join(cards)}</dl>')
-    body.append("</header>")
-    body += [_section(section) for section in page.sections]
-    return _PAGE.format(title=escape(page.title), css=CSS, body="\n".join(body))
+    # Here, as only pages need it; torch brings it along.
+    from jinja2 import Environment, FileSystemLoader
 
-
-def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{escape(section.heading)}</h2>", _paragraphs(section.text)]
-    for item in section.content:
-        parts.append(_table(item) if isinstance(item, Table) else _picture(item))
-    return "\n".join([*parts, "</section>"])
-
-
-def _paragraphs(text: str, css_class: str = "text") -> str:
-    """One paragraph for each stretch between empty lines."""
-    stretches = (escape(part.strip()) for part in text.split("\n\n") if part.strip())
-    return "\n".join(f'<p class="{css_class}">{stretch}</p>' for stretch in stretches)
-
-
-def _table(table: Table) -> str:
-    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
-    numeric = [_numeric(cells) for cells in columns]
-    head = "".join(
-        f'<th scope="col"{_class("number" if number else "")}>{escape(name)}</th>'
-        for name, number in zip(table.columns, numeric, strict=True)
-    )
-    rows = "\n".join(
-        "<tr>"
-        + "".join(
-            f"<td{_class('number' if number else _fit(cell))}>{escape(cell)}</td>"
-            for cell, number in zip(row, numeric, strict=True)
-        )
-        + "</tr>"
-        for row in table.rows
-    )
-    # Outside the box that scrolls, so that the caption itself never has to.
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
-    return (
-        f'<div class="scroll table" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>{caption}"
-    )
-
-
-def _class(name: str) -> str:
-    return f' class="{name}"' if name else ""
-
-
-def _fit(cell: str) -> str:
-    """A few characters stay on one line, such as r = 0.85."""
-    return "short" if len(cell) <= _SHORT else ""
-
-
-def _numeric(cells: Sequence[str]) -> bool:
-    """Whether all cells are numbers or NOTHING, with one number at least."""
-    number = re.compile(rf"[-+{drawing.MINUS}]?[\d.,]+")
-    filled = [cell for cell in cells if cell != NOTHING]
-    return bool(filled) and all(number.fullmatch(cell) for cell in filled)
-
-
-def _picture(picture: Picture) -> str:
-    data = base64.b64encode(picture.content).decode()
-    smallest, largest = (round(share * picture.width_pixels) for share in (_SMALLEST, _LARGEST))
-    return (
-        '<figure>\n<div class="scroll picture" tabindex="0">'
-        f'<img src="data:{picture.media_type};base64,{data}" alt="{escape(picture.alt)}" '
-        f'width="{largest}" style="min-width:{smallest}px"></div>\n'
-        f"<figcaption>{escape(picture.caption)}</figcaption>\n</figure>"
-    )
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    folder = FileSystemLoader(Path(__file__).parent)
+    template = Environment(loader=folder, autoescape=True, keep_trailing_newline=True)
+    return template.get_template("page.html.jinja").render(page=page)
