@@ -10,7 +10,7 @@ import torch
 
 import ftwt
 from benchmarks.pareto import __main__ as command
-from benchmarks.pareto import page, record
+from benchmarks.pareto import page, record, timing
 from benchmarks.pareto.arms import ARMS
 from benchmarks.pareto.peers import by_torch_pruning
 from benchmarks.pareto.study import Study
@@ -139,3 +139,16 @@ def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypa
     assert "| resnet8 | 50 | **static-l2** | 0 | 30.00 |  | 50.0 | 1.50 |" in page.table(
         page.rows([kept])
     )
+
+
+def test_arms_are_timed_on_real_images_side_by_side(study, tmp_path):
+    folder = study.out / "timed"
+    folder.mkdir()
+    card = storage.Card("cifar10-resnet8", 10)
+    for arm in ("dense", "static-l2", "escalated"):
+        made = ARMS[arm].make(study, 0.5)
+        storage.save(made.model, folder / f"{arm}.safetensors", card)
+    found = timing.timed(["dense", "static-l2", "escalated"], folder, "shapes", 10)
+    assert all(one["ms"] > 0 and one["images"] == 10 for one in found.values())
+    with pytest.raises(FtwtError, match="no records to time"):
+        timing.timed([], folder, "shapes", 10)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.pareto arms
     python -m benchmarks.pareto run NETWORK ARM --reduction 0.5 --data D --start RUN --out DIR
+    python -m benchmarks.pareto time NETWORK --data D --out DIR --threads 2
     python -m benchmarks.pareto table --json
     python -m benchmarks.pareto page
 
@@ -12,14 +13,16 @@ is not tested again.
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.pareto import page, record
+from benchmarks.pareto import page, record, timing
 from benchmarks.pareto.arms import ARMS
 from benchmarks.pareto.study import Study
 from ftwt.errors import FtwtError
+from ftwt.io import storage
 
 
 def main() -> None:
@@ -39,6 +42,13 @@ def main() -> None:
     runner.add_argument("--out", type=Path, required=True, help="a folder for the runs")
     runner.add_argument("--threads", type=int, default=1)
     runner.add_argument("--records", type=Path, default=record.RECORDS)
+    timer = commands.add_parser("time", help="time a network's recorded arms, side by side")
+    timer.add_argument("network")
+    timer.add_argument("--data", required=True, help="as for `ftwt train`")
+    timer.add_argument("--out", type=Path, required=True, help="the folder of the runs")
+    timer.add_argument("--images", type=int, default=200)
+    timer.add_argument("--threads", type=int, default=1)
+    timer.add_argument("--records", type=Path, default=record.RECORDS)
     shown = commands.add_parser("table", help="the rows that the records make")
     shown.add_argument("--json", action="store_true")
     shown.add_argument("--records", type=Path, default=record.RECORDS)
@@ -50,6 +60,8 @@ def main() -> None:
                 print("\n".join(f"{name:20} {arm.about}" for name, arm in ARMS.items()))
             case "run":
                 _run(options)
+            case "time":
+                _time(options)
             case "table":
                 rows = page.rows(record.read(options.records))
                 print(json.dumps({"rows": rows}) if options.json else page.table(rows))
@@ -69,8 +81,23 @@ def _run(options: argparse.Namespace) -> None:
     if not file.is_file():
         made = ARMS[options.arm].make(study, options.reduction)
         found = record.record(study, options.arm, options.reduction, made.model, made.run)
+        card = replace(storage.load(study.start)[1], extra={"pareto": name})
+        storage.save(made.model, options.out / f"{name}.safetensors", card)
         record.write(name, found, options.records)
     print(file.read_text(), end="")
+
+
+def _time(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    kept = {
+        name: one
+        for name, one in record.named(options.records).items()
+        if one["network"] == options.network
+    }
+    found = timing.timed(list(kept), options.out, options.data, options.images)
+    for name, one in found.items():
+        record.write(name, kept[name] | {"ms": one["ms"], "timed": one}, options.records)
+        print(f"{name}: {one['ms']:.3f} ms")
 
 
 if __name__ == "__main__":

@@ -111,6 +111,9 @@ def escalated(study: Study, reduction: float) -> Trained:
 # What escalation asks for beyond the reduction, on held-out images.
 SLACK = 0.03
 PAPER = Pruning(gates.PooledLinear(), targets.HeatmapMass(0.9))
+OURS = Pruning(
+    gates.PooledLinear(pool="mean_std", normalize="batch"), targets.HeatmapMass(0.9, score="l2")
+)
 
 ARMS: Mapping[str, Arm] = {
     "dense": Arm(dense, "the whole network, trained on"),
@@ -126,5 +129,9 @@ ARMS: Mapping[str, Arm] = {
     "escalated": Arm(escalated, "narrow first, the whole network where that is unsure"),
     "paper-gates": Arm(
         with_gates(PAPER, "paper-gates", inner=False), "the paper's gates, by image"
+    ),
+    "gates": Arm(
+        with_gates(OURS, "gates", inner=True),
+        "gates by means, deviations and batch norm that learn the L2 norm, inner layers alone",
     ),
 }

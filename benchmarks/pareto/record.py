@@ -61,6 +61,11 @@ def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
     return path
 
 
+def named(folder: Path = RECORDS) -> dict[str, dict[str, Any]]:
+    """All records by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
 def read(folder: Path = RECORDS) -> list[dict[str, Any]]:
     """All records, by name."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return list(named(folder).values())

@@ -6,9 +6,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gates.batch_norm import batch_norm, folded, normalized
 from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
-from ftwt.gates.pooling import Normalize, Pool, check_pooling
+from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize, values_of
 from ftwt.graph.sites import SiteShape
 
 
@@ -37,8 +38,8 @@ class Bottleneck:
         return _Bottleneck(self, site)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
-        """Count live * rank + rank * C_out."""
-        return live * self.rank + self.rank * site.out_channels
+        """Count values * live * rank + rank * C_out."""
+        return live * (values_of(self.pool) * self.rank) + self.rank * site.out_channels
 
 
 class _Bottleneck(nn.Module):
@@ -47,7 +48,9 @@ class _Bottleneck(nn.Module):
         self.spec = spec
         last = nn.Linear(spec.rank, site.out_channels)
         start_open(last, spec.open)
-        self.layers = nn.Sequential(nn.Linear(site.in_channels, spec.rank), nn.ReLU(), last)
+        values = values_of(spec.pool) * site.in_channels
+        self.norm = batch_norm(spec.normalize, values)
+        self.layers = nn.Sequential(nn.Linear(values, spec.rank), nn.ReLU(), last)
 
     @property
     def reads_maxima(self) -> bool:
@@ -55,12 +58,17 @@ class _Bottleneck(nn.Module):
         return self.spec.pool == "max"
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
-        return self.form()(inputs)
+        if self.norm is None or not self.norm.training:
+            return self.form()(inputs)
+        values = normalized(self.norm, summarize(inputs, self.spec.pool, "none"))
+        return self._form(None, "none").of(values)
 
     def form(self) -> AffineForm:
-        """See `HasForm`."""
+        """See `HasForm`; that of evaluation."""
+        return self._form(self.norm, self.spec.normalize if self.norm is None else "none")
+
+    def _form(self, norm: nn.BatchNorm1d | None, normalize: Normalize) -> AffineForm:
         first, last = self.layers[0], self.layers[2]
         assert isinstance(first, nn.Linear)
         assert isinstance(last, nn.Linear)
-        hidden = first.weight, first.bias
-        return AffineForm(self.spec.pool, self.spec.normalize, last.weight, last.bias, hidden)
+        return AffineForm(self.spec.pool, normalize, last.weight, last.bias, folded(norm, first))

@@ -15,8 +15,9 @@ from ftwt.gates.pooling import Normalize, Pool, summarize
 class AffineForm:
     """logits = weight z + bias with z = normalize(pool(I)), or z = relu(W normalize(pool(I)) + b).
 
-    `hidden` is that W (rank, C_in) and b (rank,), of a gate of low rank. The tensors are the
-    module's own parameters, not copies.
+    `hidden` is that W (rank, values) and b (rank,), of a gate of low rank; a pooling leaves one or
+    two values of each channel. The tensors are the module's own parameters, not copies, unless
+    batch norm is folded into them.
 
     Example:
         >>> form = AffineForm("mean", "none", torch.eye(2), torch.tensor([0.0, -3.0]))
@@ -28,14 +29,17 @@ class AffineForm:
     normalize: Normalize
     weight: Float[Tensor, "C_out inner"]
     bias: Float[Tensor, "C_out"]
-    hidden: tuple[Float[Tensor, "rank C_in"], Float[Tensor, "rank"]] | None = None
+    hidden: tuple[Float[Tensor, "rank values"], Float[Tensor, "rank"]] | None = None
 
     def __call__(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         """The logits; inputs without space are pooled already."""
-        values = summarize(inputs, self.pool, self.normalize)
+        return self.of(summarize(inputs, self.pool, self.normalize))
+
+    def of(self, values: Float[Tensor, "B values"]) -> Float[Tensor, "B C_out"]:
+        """The logits of inputs that are summarised already."""
         # Outside autocast: rounding logits to half precision would flip masks near zero.
         # Tensors without data (meta) have no autocast to leave.
-        kind = inputs.device.type if not inputs.is_meta else "cpu"
+        kind = values.device.type if not values.is_meta else "cpu"
         with torch.autocast(kind, enabled=False):
             values = values.to(self.weight.dtype)
             if self.hidden is not None:

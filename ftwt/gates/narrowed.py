@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.gates.forms import AffineForm, TableForm, form_of
 from ftwt.gates.interface import Gate
-from ftwt.gates.pooling import POOLS
+from ftwt.gates.pooling import POOLS, values_of
 from ftwt.graph.channels import Spread
 from ftwt.graph.sites import SiteShape
 
@@ -95,7 +95,7 @@ class _Narrowed(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
         form = form_of(self.gate)
-        if isinstance(form, AffineForm):
+        if isinstance(form, AffineForm) and values_of(form.pool) == 1:
             # It pools again, which leaves one number as it is.
             inputs = POOLS[form.pool](inputs)[..., None]
         whole = self.spread(inputs.flatten(2)).view(len(inputs), -1, *inputs.shape[2:])

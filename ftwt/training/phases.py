@@ -88,10 +88,10 @@ def enter(phase: Phase, model: nn.Module) -> None:
     own = {id(parameter) for parameter in gates}
     for parameter in model.parameters():
         parameter.requires_grad_(phase.trains("gates" if id(parameter) in own else "backbone"))
-    if not phase.trains("backbone"):
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+    in_gates = set(model.gates.modules()) if isinstance(model, Gated) else set()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(phase.trains("gates" if module in in_gates else "backbone"))
 
 
 def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:

@@ -122,7 +122,8 @@ def _keep(fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
 def _bias(site: SiteGate) -> Tensor:
     """The bias of a gate's logits."""
     form = form_of(site.gate)
-    if isinstance(form, AffineForm):
+    # A bias that batch norm is folded into is a copy.
+    if isinstance(form, AffineForm) and any(form.bias is one for one in site.gate.parameters()):
         return form.bias
     linears = [one for one in site.gate.modules() if isinstance(one, nn.Linear)]
     if not linears or linears[-1].bias is None:

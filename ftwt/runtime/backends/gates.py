@@ -61,6 +61,9 @@ def _product(
             rows.append(F.linear(own, weight, bias))
             continue
         dead = own[live.mask[sample].long().argmin()]
+        # Of a channel there may be several values, each kind after the other.
+        starts = torch.arange(0, len(own), live.mask.shape[1], device=index.device)
+        index = (starts[:, None] + index).flatten()
         kept = own.index_select(0, index) - dead
         product = weight.index_select(1, index) @ kept
         state.count(step, slice(sample, sample + 1), outs * len(index))
