@@ -364,3 +364,13 @@ def test_narrowed_settings_with_fixed_masks_run_cut(network):
     assert len(fast.settings[0].model.sites) == 1
     assert torch.allclose(fast(images), model(images), atol=1e-4)
     assert torch.equal(fast.audit(images).macs, model.trace(images).macs)
+
+
+def test_it_is_called_by_keyword_like_the_network(model):
+    images = torch.randn(3, 3, 32, 32)
+    assert torch.equal(model(images=images), model(images))
+    assert torch.equal(model.trace(images=images).macs, model.trace(images).macs)
+
+
+def test_no_gates_are_attached_to_what_escalates(model):
+    refused("holds a network that has gates", ftwt.attach, model, ftwt.Pruning(), example=EXAMPLE)

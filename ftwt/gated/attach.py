@@ -64,6 +64,11 @@ def attach(
             "attach: this network has gates already; attach to the plain network again with "
             "another Pruning instead"
         )
+    if any(isinstance(one, Gated) for one in getattr(network, "modules", list)()):
+        raise FtwtError(
+            f"attach: {type(network).__name__} holds a network that has gates already; attach to "
+            "the plain network, and put the gated one into its place"
+        )
     if not isinstance(network, nn.Module):
         raise FtwtError(f"attach: network is a {type(network).__name__}; give a torch.nn.Module")
     _check_options(pruning, where, leaves)

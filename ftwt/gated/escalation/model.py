@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated import dial
@@ -39,12 +39,14 @@ class Escalating(nn.Module):
         self._knots = knots
         self.training = any(one.training for one in settings)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return each image's answer, from the first setting that is sure enough."""
+        inputs = self.gated[0].bind(args, kwargs)
         return cascade(self.gated, _same, self.policy, inputs).output
 
-    def trace(self, *inputs: Tensor, targets: bool = False) -> EscalationTrace:
+    def trace(self, *args: Any, targets: bool = False, **kwargs: Any) -> EscalationTrace:
         """Run and return the output with who answered, the masks and the cost of all passes."""
+        inputs = self.gated[0].bind(args, kwargs)
         runs = [partial(one.trace, targets=targets) for one in self.gated]
         answers = cascade(runs, _output, self.policy, inputs)
         passes = tuple(Pass(one.images, one.ran, one.sureness) for one in answers.asked)
