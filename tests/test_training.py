@@ -242,3 +242,17 @@ def test_a_wrong_order_or_part_is_a_type_error(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
     kinds = [(line.split(":")[1], line.rpartition("[")[2]) for line in found if ": error:" in line]
     assert kinds == [("4", "attr-defined]"), ("5", "arg-type]"), ("6", "attr-defined]")]
+
+
+def test_what_was_frozen_before_training_stays_frozen():
+    """Phases thaw what phases froze, also where a training ends in the middle of one."""
+    model = gated()
+    held = {name for name, _ in model.named_parameters() if name.startswith(("conv1", "layer1"))}
+    for name, one in model.named_parameters():
+        one.requires_grad_(name not in held)
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    phases = training.Phase("gates", 1, train="gates"), training.Phase("all", 1)
+    fit(model, *phases)
+    for name, one in model.named_parameters():
+        assert one.requires_grad == (name not in held), name
+        assert torch.equal(one, before[name]) == (name in held), name

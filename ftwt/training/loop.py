@@ -14,7 +14,7 @@ from ftwt.training import distributed
 from ftwt.training.epoch import Batches, Checkpointer, Job, StepEvent, interrupted, train_epoch
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.metrics import Metrics
-from ftwt.training.phases import Phase, begins, epochs_of, phase_at
+from ftwt.training.phases import Phase, begins, epochs_of, leave, phase_at
 from ftwt.training.settings import Settings
 from ftwt.training.state import State, check_amp
 
@@ -63,10 +63,30 @@ def fit(
         FtwtError: a loss is not finite. The model then holds the weights of the last good epoch.
         Interrupted: a signal asked to stop; the state is saved.
     """
+    try:
+        return _fitted(
+            state,
+            Job(objective, settings, train, checkpointer, after_step),
+            validation,
+            before_phase=before_phase,
+            after_epoch=after_epoch,
+        )
+    finally:
+        leave(state.model)
+
+
+def _fitted(
+    state: State,
+    job: Job,
+    validation: Iterable[tuple[Tensor, Tensor]],
+    *,
+    before_phase: BeforePhase | None,
+    after_epoch: Callable[[Epoch, State], None] | None,
+) -> State:
+    settings, checkpointer = job.settings, job.checkpointer
     model = state.model
     device = next(model.parameters()).device
     check_amp(settings, device)
-    job = Job(objective, settings, train, checkpointer, after_step)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     good = _copy(model)
@@ -114,8 +134,6 @@ def fit(
             checkpointer.save(state)
     if state.best_weights:
         model.load_state_dict(state.best_weights)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
     return state
 
 

@@ -14,6 +14,8 @@ from ftwt.io.registry import register
 
 Part = Literal["all", "gates", "backbone"]
 
+# An attribute of parameters that a phase froze.
+_BY_PHASE = "ftwt_frozen_by_phase"
 # The share of batches of a phase with knots that run at each end of their range.
 _ENDS = 1 / 8
 
@@ -82,16 +84,37 @@ def freeze_gates_halfway(epochs: int) -> tuple[Phase, ...]:
 
 
 def enter(phase: Phase, model: nn.Module) -> None:
-    """Make exactly the phase's parameters trainable, and set train and eval modes."""
+    """Make exactly the phase's parameters trainable, and set train and eval modes.
+
+    What was frozen before any phase stays frozen.
+    """
     model.train()
     gates = list(model.gates.parameters()) if isinstance(model, Gated) else []
     own = {id(parameter) for parameter in gates}
     for parameter in model.parameters():
-        parameter.requires_grad_(phase.trains("gates" if id(parameter) in own else "backbone"))
+        if phase.trains("gates" if id(parameter) in own else "backbone"):
+            _thaw(parameter)
+        elif parameter.requires_grad:
+            parameter.requires_grad_(False)
+            setattr(parameter, _BY_PHASE, True)
     in_gates = set(model.gates.modules()) if isinstance(model, Gated) else set()
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(phase.trains("gates" if module in in_gates else "backbone"))
+        part: Literal["gates", "backbone"] = "gates" if module in in_gates else "backbone"
+        # A network may keep its norms in eval mode by itself.
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not phase.trains(part):
+            module.eval()
+
+
+def leave(model: nn.Module) -> None:
+    """Make trainable again what phases froze, and nothing else."""
+    for parameter in model.parameters():
+        _thaw(parameter)
+
+
+def _thaw(parameter: nn.Parameter) -> None:
+    if hasattr(parameter, _BY_PHASE):
+        delattr(parameter, _BY_PHASE)
+        parameter.requires_grad_(True)
 
 
 def phase_at(phases: tuple[Phase, ...], epoch: int) -> Phase:
