@@ -304,7 +304,7 @@ class Switched(nn.Module):
         return {"logits": self.two(x), "features": x} if features else self.two(x)
 
 
-def test_switches_are_as_the_example_has_them():
+def test_switches_are_as_the_example_has_them(tmp_path):
     network = Switched()
     pruning = ftwt.Pruning(gates.Fixed({}))
     plain = ftwt.attach(network, pruning, example=EXAMPLE)
@@ -326,6 +326,9 @@ def test_switches_are_as_the_example_has_them():
     ):
         assert got.keys() == want.keys()
         assert torch.allclose(got["logits"], want["logits"], atol=1e-5)
+    ftwt.save(model, tmp_path / "switched", ftwt.Card(network=None, num_classes=4))
+    again, _ = ftwt.load(tmp_path / "switched", Switched())
+    assert torch.equal(again(images(), mask)["logits"], model(images(), mask)["logits"])
     with pytest.raises(ftwt.FtwtError, match="example has 'masks', but Switched takes pixels"):
         ftwt.attach(network, pruning, example={"pixels": EXAMPLE, "masks": mask})
 

@@ -1,6 +1,8 @@
 """Gated networks are handled as any network is: copied, moved, compiled, exported, distributed."""
 
 import copy
+import multiprocessing
+import pickle
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ftwt
-from ftwt import backbones, gates, losses
+from ftwt import backbones, gates, losses, runtime
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -238,3 +240,68 @@ def test_sites_by_name():
     model = ftwt.attach(Odd(), ftwt.Pruning(), example=EXAMPLE, where=["shared@2", "stem"])
     assert model.sites == ("stem", "shared@2")
     assert ("shared", "not chosen by where=") in model.explain().left_out
+
+
+class Stubborn(nn.Module):
+    """Keeps its norm in eval mode, and computes with constants made in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm, self.two = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3)
+
+    def train(self, mode: bool = True):
+        """Set the mode of all but the norm."""
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, x, scale=1.0):
+        return self.two(F.relu(self.norm(self.one(x * torch.tensor(2.0)))) * scale)
+
+
+def test_the_networks_own_train_is_kept():
+    network = Stubborn().train()
+    model = ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE)
+    for one in (model, copy.deepcopy(model)):
+        one.train()
+        assert one.training
+        assert one.gates.training
+        assert not one.norm.training
+        one(images())
+        assert not one.norm.running_mean.any()
+        assert not one.eval().one.training
+
+
+def test_pickles_are_the_same_model(tmp_path):
+    torch.manual_seed(0)
+    model = ftwt.attach(Stubborn(), ftwt.Pruning(), example=EXAMPLE).eval()
+    model = model.with_thresholds(dict.fromkeys(model.sites, 0.1))
+    path = tmp_path / "model.pt"
+    torch.save(model, path)
+    for again in (pickle.loads(pickle.dumps(model)), torch.load(path, weights_only=False)):
+        trace = again.trace(images())
+        assert torch.equal(trace.output, model(images()))
+        assert torch.equal(trace.macs, model.trace(images()).macs)
+        assert again.thresholds == model.thresholds
+        assert torch.allclose(runtime.skip(again)(x=images()), trace.output, atol=1e-6)
+        with torch.no_grad():
+            again.one.weight.zero_()
+        assert not torch.equal(again(images()), model(images()))
+        assert again.train().training
+        assert not again.norm.training
+
+
+def _answers(model, batch, queue) -> None:
+    queue.put(model(batch).detach().numpy())
+
+
+def test_another_process_takes_the_model():
+    torch.manual_seed(0)
+    model = ftwt.attach(Stubborn(), ftwt.Pruning(), example=EXAMPLE).eval()
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    worker = context.Process(target=_answers, args=(model, images(), queue))
+    worker.start()
+    answer = queue.get(timeout=120)
+    worker.join()
+    assert torch.allclose(torch.from_numpy(answer), model(images()), atol=1e-6)

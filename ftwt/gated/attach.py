@@ -7,18 +7,13 @@ from typing import Any
 from torch import nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated.anatomy import Anatomy
+from ftwt.gated.anatomy import found_out
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gated.sizes import precision
 from ftwt.graph.arguments import Example
-from ftwt.graph.code import compile_graph
-from ftwt.graph.insertion import insert_gates
-from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose, shape_of
 from ftwt.graph.tracing import trace
-from ftwt.macs import plan
 
 
 def attach(
@@ -79,19 +74,8 @@ def attach(
     _check_per_site(pruning, [site.name for site in sites])
     gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
     gates.train(network.training)
-    liveness = Liveness(traced, {site.output.name: site.name for site in sites})
-    anatomy = Anatomy(
-        traced=traced,
-        sites=tuple(sites),
-        candidates=tuple(found),
-        liveness=liveness,
-        plan=plan(traced, sites, liveness, pruning.gate),
-        expected=traced.expected,
-        dtypes=traced.dtypes,
-        computes=precision(traced.root),
-    )
-    run = compile_graph(insert_gates(traced, sites))
-    model = Gated(traced.root, gates, run, pruning, anatomy)
+    anatomy = found_out(traced, found, sites, pruning.gate)
+    model = Gated(traced.root, gates, pruning, anatomy)
     device = next((one.device for one in network.parameters()), None)
     return model.to(device) if device is not None else model
 

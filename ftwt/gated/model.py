@@ -1,7 +1,7 @@
 """The gated network: a drop-in module that decides, for each sample, which filters to run."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,6 @@ class Gated(nn.Module):
         self,
         network: nn.Module,
         gates: nn.ModuleDict,
-        run: Callable[..., Any],
         pruning: Pruning,
         anatomy: Anatomy,
     ) -> None:
@@ -51,7 +50,10 @@ class Gated(nn.Module):
         self.gates = gates
         self.pruning = pruning
         self.anatomy = anatomy
-        self._run = run
+        self._run = anatomy.run
+        # In a tuple, so that it is no part of the state dict; its modules are this network's.
+        overridden = type(network).train is not nn.Module.train
+        self._trains: tuple[nn.Module, ...] = (network,) if overridden else ()
         # In a tuple, so that it is no part of the state dict.
         self._teacher: tuple[Gated, ...] = ()
         self._knots: tuple[dial.Knot, ...] = ()
@@ -80,6 +82,22 @@ class Gated(nn.Module):
         recorder = self._recorder(inputs, targets=targets)
         output = self._run(self, recorder, *inputs)
         return Trace(output, recorder.finish(), inputs, self._plan_for)
+
+    def train(self, mode: bool = True) -> "Gated":
+        """Set the mode as the plain network does, whose `train` may keep parts in eval mode."""
+        super().train(mode)
+        for network in self._trains:
+            network.train(mode)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the compiled function, which pickles do not take."""
+        return {name: value for name, value in vars(self).items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the function from the anatomy again."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._run = self.anatomy.run
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """The tensors among a call's arguments, in the order of the example's.

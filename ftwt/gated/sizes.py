@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
-import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy, Shapes
+from ftwt.graph import kept
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.probing import probe
 from ftwt.macs import plan
@@ -51,13 +51,10 @@ def shapes_of(inputs: Sequence[Tensor]) -> Shapes:
     return tuple([tuple(one.shape[1:]) for one in inputs])
 
 
-def precision(network: nn.Module) -> torch.dtype | None:
-    """What a network computes in: its first floating-point parameter's dtype."""
-    return next((one.dtype for one in network.parameters() if one.is_floating_point()), None)
-
-
 def _found(own: Anatomy, network: nn.Module, inputs: Sequence[Tensor], asked: str) -> Anatomy:
     root = _evaluated(network)
+    # A forward may count in a buffer.
+    before = kept.taken(root)
     try:
         probed = probe(root, own.traced.graph, inputs)
     except FtwtError:
@@ -68,6 +65,8 @@ def _found(own: Anatomy, network: nn.Module, inputs: Sequence[Tensor], asked: st
             f"{asked}: the network does not run on samples of shape {given}; it was attached "
             f"with {expected}, give that"
         ) from error
+    finally:
+        kept.put_back(root, before)
     traced = replace(own.traced, root=root, probed=probed)
     liveness = Liveness(traced, {site.output.name: site.name for site in own.sites})
     return replace(

@@ -22,7 +22,7 @@ class Arguments:
 
     `order` are the names of what it takes by place, `more` the name of `*args`. `inputs` are the
     names of the tensors that it was attached with, in the order of the call, and `fixed` is all
-    else, for which the graph holds.
+    else, for which the graph holds; `switches` are the names of what the example gave of that.
     """
 
     network: str
@@ -30,6 +30,7 @@ class Arguments:
     more: str | None
     inputs: tuple[str, ...]
     fixed: Mapping[str, Any]
+    switches: tuple[str, ...]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """The inputs of a call, in order.
@@ -71,6 +72,12 @@ class Arguments:
         if len(args) == len(self.order):
             args += [values.pop(name) for name in more]
         return tuple(args), values
+
+    @property
+    def by_place(self) -> bool:
+        """Whether a tuple of the inputs is all that the network is called with."""
+        plain = len(self.inputs) > len(self.order) or self.inputs == self._leading
+        return plain and not self.switches
 
     @property
     def _leading(self) -> tuple[str, ...]:
@@ -120,7 +127,7 @@ def arguments(network: nn.Module, example: Example) -> tuple[Arguments, tuple[Te
         if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
     )
     more = next((one.name for one in parameters if one.kind is _ANY), None)
-    switches = {one.name: one.default for one in parameters if one.default is not one.empty}
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
     named: dict[str, Any]
     if isinstance(example, Mapping):
         named = dict(example)
@@ -142,8 +149,8 @@ def arguments(network: nn.Module, example: Example) -> tuple[Arguments, tuple[Te
     inputs = [key for key, value in named.items() if isinstance(value, Tensor)]
     # In the order of the call.
     inputs.sort(key=lambda key: order.index(key) if key in order else len(order))
-    fixed = switches | {key: value for key, value in named.items() if key not in inputs}
-    fixed = {key: value for key, value in fixed.items() if key not in inputs}
+    given = {key: value for key, value in named.items() if key not in inputs}
+    fixed = {key: value for key, value in (defaults | given).items() if key not in inputs}
     needed = [
         one.name
         for one in parameters
@@ -153,7 +160,7 @@ def arguments(network: nn.Module, example: Example) -> tuple[Arguments, tuple[Te
         raise _counted(name, len(inputs), order)
     tensors = tuple(named[key] for key in inputs)
     _check(tensors)
-    return Arguments(name, order, more, tuple(inputs), fixed), tensors
+    return Arguments(name, order, more, tuple(inputs), fixed, tuple(given)), tensors
 
 
 def _by_place(example: Any) -> tuple[Tensor, ...]:

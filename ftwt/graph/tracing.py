@@ -35,6 +35,8 @@ class Traced:
     # How the network is called, and the types of its inputs.
     arguments: Arguments
     dtypes: tuple[torch.dtype, ...]
+    # Types of modules that were not traced into.
+    leaves: tuple[type[nn.Module], ...]
     probed: Probed
     # Names of modules that stay in eval mode, as tracing decided what they do.
     frozen: tuple[str, ...]
@@ -105,6 +107,19 @@ def trace(
         root = copy.deepcopy(network)
     except Exception as error:
         raise FtwtError(_not_copied(network, error)) from error
+    return retraced(root, arguments, examples, leaves, check=check)
+
+
+def retraced(
+    root: nn.Module,
+    arguments: Arguments,
+    examples: Sequence[Tensor],
+    leaves: tuple[type[nn.Module], ...],
+    *,
+    check: bool,
+) -> Traced:
+    """Trace a network itself, not a copy: see `trace`."""
+    name = arguments.network
     modes = {module: module.training for module in root.modules()}
     for module in modes:
         module.training = False
@@ -144,6 +159,7 @@ def trace(
         graph=drawn.graph,
         arguments=arguments,
         dtypes=tuple(one.dtype for one in examples),
+        leaves=leaves,
         probed=probed,
         frozen=drawn.frozen,
     )

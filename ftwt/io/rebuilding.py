@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftwt.errors import FtwtError
+from ftwt.gated.anatomy import precision
 from ftwt.gated.attach import attach
 from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gated.sizes import precision
 from ftwt.gates.untrained import Fixed
+from ftwt.graph.arguments import Arguments, Example
 from ftwt.io import registry, specs
 
 
@@ -29,6 +31,7 @@ def described(model: nn.Module) -> dict[str, Any]:
                 "knots": [asdict(knot) for knot in model.knots],
                 "shapes": [list(shape) for shape in model.anatomy.expected],
                 "dtypes": [str(one).removeprefix("torch.") for one in model.anatomy.dtypes],
+                **_by_name(model.anatomy.traced.arguments),
             }
         case Escalating():
             settings = [
@@ -69,7 +72,28 @@ def rebuilt(
     return Escalating(settings, policy, tuple(Knot(**knot) for knot in about["knots"]))
 
 
-def _example(network: nn.Module, about: Mapping[str, Any]) -> Iterator[Tensor]:
+def _by_name(arguments: Arguments) -> dict[str, Any]:
+    """The names of inputs, and switches, of a network that is not called by place alone."""
+    if arguments.by_place:
+        return {}
+    switches = {name: arguments.fixed[name] for name in arguments.switches}
+    for name, value in switches.items():
+        if not isinstance(value, (bool, int, float, str, type(None))):
+            raise FtwtError(
+                f"save: the model was attached with {name}={value!r}, which a file cannot hold; "
+                "attach with a number, a string, True, False or None, or set it in the network"
+            )
+    return {"inputs": list(arguments.inputs), "switches": switches}
+
+
+def _example(network: nn.Module, about: Mapping[str, Any]) -> Example:
+    zeros = tuple(_zeros(network, about))
+    if "inputs" not in about:
+        return zeros
+    return dict(zip(about["inputs"], zeros, strict=True)) | about["switches"]
+
+
+def _zeros(network: nn.Module, about: Mapping[str, Any]) -> Iterator[Tensor]:
     """Zeros like the example that the model was attached with, in the network's precision."""
     computes = precision(network) or torch.float32
     # Files of before have pixels only.
@@ -87,7 +111,7 @@ def _gated(
     model = attach(
         network,
         pruning if finish is None else replace(pruning, gate=Fixed({})),
-        example=tuple(_example(network, about)),
+        example=_example(network, about),
         where=about["sites"],
         leaves=leaves,
     )
