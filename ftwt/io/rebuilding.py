@@ -90,7 +90,7 @@ def _example(network: nn.Module, about: Mapping[str, Any]) -> Example:
     zeros = tuple(_zeros(network, about))
     if "inputs" not in about:
         return zeros
-    return dict(zip(about["inputs"], zeros, strict=True)) | about["switches"]
+    return {**dict(zip(about["inputs"], zeros, strict=True)), **about["switches"]}
 
 
 def _zeros(network: nn.Module, about: Mapping[str, Any]) -> Iterator[Tensor]:
