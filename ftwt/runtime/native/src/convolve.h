@@ -63,22 +63,24 @@ static void pool_plane(
     int out_height, int out_width
 );
 
-/* One piece of one block, from the sample's inputs as they are laid out at `packed`. */
+/* One piece of one block, from the sample's inputs as they are laid out at `packed`. `next` is the
+ * block that comes after it. */
 static void convolve_block(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, const ftwt_block *block,
-    int piece, const float *packed
+    const ftwt_block *next, int piece, const float *packed
 ) {
     const ftwt_step *step = work->step;
     const ftwt_layout *layout = work->layout;
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
-    const int per_group = in->channels / step->groups;
+    const int64_t group_weights = (int64_t)(in->channels / step->groups) * layout->taps;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
     const int begin = (int)((int64_t)work->panels * piece / work->pieces);
     const int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
     const int sample = block->sample;
     const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
     const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
+    const int32_t *soon = ftwt_live_of(plan, step->made, next->sample)->list + next->first;
     micro_work micro_work = {
         .plane = layout->plane,
         .channel = live->list + block->first_input,
@@ -97,8 +99,11 @@ static void convolve_block(
     float *planes[MOST_FILTERS];
     for (int f = 0; f < block->filters; f++) {
         /* Channels are counted over all groups, weights within one. */
-        micro_work.weight[f] = step->weight + (int64_t)filters[f] * step->row -
-                               (int64_t)block->group * per_group * layout->taps;
+        micro_work.weight[f] =
+            step->weight + (int64_t)filters[f] * step->row - block->group * group_weights;
+        if (work->streams)
+            micro_work.soon[f] = step->weight - next->group * group_weights +
+                                 (int64_t)soon[f < next->filters ? f : 0] * step->row;
         micro_work.bias[f] = step->bias[filters[f]];
         planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
                                : ftwt_plane(plan, step->output, sample, filters[f]);
@@ -130,8 +135,10 @@ convolve(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t 
     for (int64_t item = from; item < to; item++) {
         const ftwt_block *some = &work->block[item / work->pieces];
         const int64_t place = item - (int64_t)some->run * work->pieces;
-        const ftwt_block *block = &work->block[some->run + place % some->run_blocks];
-        convolve_block(plan, work, scratch, block, (int)(place / some->run_blocks),
+        const int32_t at = some->run + (int32_t)(place % some->run_blocks);
+        const ftwt_block *block = &work->block[at];
+        const ftwt_block *next = at + 1 < work->blocks ? block + 1 : block;
+        convolve_block(plan, work, scratch, block, next, (int)(place / some->run_blocks),
                        work->packed + block->sample * plan->packed_sample);
     }
 }
@@ -147,7 +154,10 @@ static void convolve_samples(
         pack_inputs(plan, work, sample, 0, plan->program.value[work->step->source[0]].channels,
                     scratch->packed);
         for (int piece = 0; piece < work->pieces; piece++)
-            for (int block = first; block < last; block++)
-                convolve_block(plan, work, scratch, &work->block[block], piece, scratch->packed);
+            for (int i = first; i < last; i++) {
+                const ftwt_block *block = &work->block[i];
+                convolve_block(plan, work, scratch, block, i + 1 < last ? block + 1 : block, piece,
+                               scratch->packed);
+            }
     }
 }

@@ -70,6 +70,7 @@ typedef struct {
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
+    int32_t streams;        /* weights are read once, and come from far */
 } ftwt_work;
 
 struct ftwt_plan {
@@ -88,6 +89,7 @@ struct ftwt_plan {
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
     int32_t *counting;     /* 0, 1, 2, ... */
     int64_t packed_sample; /* floats of one sample */
+    int64_t weights; /* bytes of all convolutions' */
     int32_t threads;
     void *memory; /* what was allocated last; each piece begins with the address of the one before */
 };

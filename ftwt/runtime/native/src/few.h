@@ -108,6 +108,7 @@ INLINE void micro_few(const micro_work *work, const int F, const int UNITS) {
     const int units = UNITS ? UNITS : UNITS_OF(work->taps);
     const int taps = work->taps == 1 ? SHARE : work->taps;
     const float *x = work->input;
+    const int asks = work->soon[0] != 0;
 #pragma GCC unroll 8
     for (int f = 0; f < F; f++) sum[f] = splat(0), odd[f] = splat(0);
     for (int i = 0; i < work->inputs; i++) {
@@ -117,6 +118,9 @@ INLINE void micro_few(const micro_work *work, const int F, const int UNITS) {
                 (int64_t)work->channel[i + AHEAD < work->inputs ? i + AHEAD : i] * taps;
 #pragma GCC unroll 8
             for (int f = 0; f < F; f++) __builtin_prefetch(work->weight[f] + soon);
+        } else if (asks && i % (MOST_LANES / SHARE) == 0) {
+#pragma GCC unroll 8
+            for (int f = 0; f < F; f++) ASK_FOR(work->soon[f] + at);
         }
 #pragma GCC unroll 5
         for (int u = 0; u < units; u++, x += LANES) {

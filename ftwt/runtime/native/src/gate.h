@@ -1,5 +1,24 @@
 /* Gates and linear layers: rows of live inputs, added up over vectors of outputs. */
 
+/* Floats, and rows, between reading weights and asking for them. */
+enum { FLOATS_AHEAD = 1024, ROWS_AHEAD = 16 };
+
+/* Asks for what the row of place `j` of a list stands for. One sample's live rows are short, with gaps
+ * between them that no processor foresees, and mostly come from far: reading all rows in order is
+ * faster than leaving out some, unless these are most. */
+INLINE void fetch_ahead(
+    const int P, const float *rows, int64_t stride, const ftwt_live *live, int j, int in_order,
+    const float **asked
+) {
+    if (in_order) {
+        const float *const to = rows + live->list[j] * stride + FLOATS_AHEAD;
+        for (; *asked < to; *asked += MOST_LANES) __builtin_prefetch(*asked);
+    } else if (j + ROWS_AHEAD < live->count) {
+        const float *row = rows + live->list[j + ROWS_AHEAD] * stride;
+        for (int p = 0; p < P * LANES; p += MOST_LANES) __builtin_prefetch(row + p);
+    }
+}
+
 /* to[0..OUTPUTS) = bias + sum over live inputs of x * row */
 INLINE void add_rows_of(
     const int P, const float *rows, int64_t stride, const float *bias, const float *x,
@@ -8,9 +27,13 @@ INLINE void add_rows_of(
     vec one[ROW_VECTORS], two[ROW_VECTORS];
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) one[p] = load(bias + p * LANES), two[p] = splat(0);
+    const int span = live->count ? live->list[live->count - 1] - live->list[0] : 0;
+    const int in_order = P * LANES == stride && live->count * 4 > span;
+    const float *asked = rows;
     int j = 0;
     /* Few sums would wait for each other: then every second input has sums of its own. */
     for (; P < 8 && j + 1 < live->count; j += 2) {
+        fetch_ahead(P, rows, stride, live, j + 1, in_order, &asked);
         const float *row1 = rows + live->list[j] * stride;
         const float *row2 = rows + live->list[j + 1] * stride;
         const float x1 = x[live->list[j]], x2 = x[live->list[j + 1]];
@@ -21,6 +44,7 @@ INLINE void add_rows_of(
         }
     }
     for (; j < live->count; j++) {
+        fetch_ahead(P, rows, stride, live, j, in_order, &asked);
         const float *row = rows + live->list[j] * stride;
         const float x1 = x[live->list[j]];
 #pragma GCC unroll 8

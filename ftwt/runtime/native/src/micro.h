@@ -8,6 +8,7 @@ typedef struct {
     const int32_t *shift;
     int32_t inputs, taps;
     const float *weight[MOST_FILTERS];
+    const float *soon[MOST_FILTERS]; /* null, or with 1x1 kernels the weights of the next call */
     float bias[MOST_FILTERS];
     float *result;           /* F x P vectors */
     const uint32_t *inside;  /* for each column of a 3x3 kernel the lanes that it finds inside */
@@ -20,6 +21,8 @@ enum { AHEAD = 24 };
 
 /* A number of taps that stands for a 3x3 kernel whose input has no columns of zeros beside it. */
 enum { MASKED = 33 };
+/* One that stands for a 1x1 kernel whose weights come from far, and that asks for the next ones. */
+enum { STREAMED = 34 };
 
 INLINE vec load_tap(const float *tap, const uint32_t *inside, const int t) {
 #if LANES == 16 && defined(__AVX512F__)
@@ -29,9 +32,16 @@ INLINE vec load_tap(const float *tap, const uint32_t *inside, const int t) {
     return load(tap);
 }
 
+/* Live inputs between asking for cache lines of the next call's weights: rows of 1x1 kernels are
+ * short, and each begins where the processor has not been. */
+enum { ASKING = 8 };
+
+/* Into the second cache: the first holds what this call reads. */
+#define ASK_FOR(ADDRESS) __builtin_prefetch(ADDRESS, 0, 2)
+
 /* TAPS 0 reads their number from the work. */
 INLINE void micro(const micro_work *work, const int F, const int P, const int KIND) {
-    const int TAPS = KIND == MASKED ? 9 : KIND;
+    const int TAPS = KIND == MASKED ? 9 : KIND == STREAMED ? 1 : KIND;
     /* Few sums would wait for each other: then odd taps have sums of their own. */
     const int ways = F * P <= 4 && TAPS == 9 ? 2 : 1;
     vec sum[MOST_FILTERS][MOST_VECTORS], odd[MOST_FILTERS][MOST_VECTORS];
@@ -52,6 +62,7 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
             if (ways == 2) odd[f][p] = splat(0);
         }
     }
+    const int asks = KIND == STREAMED;
     for (int i = 0; i < inputs; i++) {
         const float *x = input + order[i] * plane;
         const int64_t at = (int64_t)channel[i] * taps;
@@ -60,6 +71,9 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
             const int64_t soon = (int64_t)channel[i + AHEAD < inputs ? i + AHEAD : i] * taps;
 #pragma GCC unroll 8
             for (int f = 0; f < F; f++) __builtin_prefetch(weight[f] + soon);
+        } else if (asks && i % ASKING == 0) {
+#pragma GCC unroll 8
+            for (int f = 0; f < F; f++) ASK_FOR(work->soon[f] + at);
         }
 #pragma GCC unroll 9
         for (int t = 0; t < taps; t++) {
@@ -93,7 +107,9 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
 
 #define MICRO(F, P, TAPS) \
     static void micro_##F##_##P##_##TAPS(const micro_work *work) { micro(work, F, P, TAPS); }
-#define MICRO_TAPS(F, P) MICRO(F, P, 0) MICRO(F, P, 1) MICRO(F, P, 9)
+#define MICRO_STREAMED(F, P) \
+    static void micro_##F##_##P##_s(const micro_work *work) { micro(work, F, P, STREAMED); }
+#define MICRO_TAPS(F, P) MICRO(F, P, 0) MICRO(F, P, 1) MICRO(F, P, 9) MICRO_STREAMED(F, P)
 #define MICRO_TO_4(P) MICRO_TAPS(1, P) MICRO_TAPS(2, P) MICRO_TAPS(3, P) MICRO_TAPS(4, P)
 #define MICRO_TO_6(P) MICRO_TO_4(P) MICRO_TAPS(5, P) MICRO_TAPS(6, P)
 #define MICRO_TO_8(P) MICRO_TO_6(P) MICRO_TAPS(7, P) MICRO_TAPS(8, P)
@@ -146,6 +162,7 @@ static void run_micro(const micro_work *work, int filters, int vectors) {
     static micro_kernel *const any[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(0);
     static micro_kernel *const one[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(1);
     static micro_kernel *const nine[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(9);
+    static micro_kernel *const streamed[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(s);
 #if LANES == 16
     static micro_kernel *const masked[MASKED_VECTORS + 1][MOST_FILTERS] = {
         {0}, {ROW_8(1, m)}, {ROW_8(2, m)}, {ROW_8(3, m)}, {ROW_6(4, m)}
@@ -155,7 +172,9 @@ static void run_micro(const micro_work *work, int filters, int vectors) {
         return;
     }
 #endif
-    if (work->taps == 1)
+    if (work->taps == 1 && work->soon[0])
+        streamed[vectors][filters - 1](work);
+    else if (work->taps == 1)
         one[vectors][filters - 1](work);
     else if (work->taps == 9)
         nine[vectors][filters - 1](work);

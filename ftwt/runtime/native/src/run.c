@@ -169,6 +169,10 @@ static int make_blocks(running *run) {
     run->work.blocks = (int)(block - plan->block);
     plan->run[p->batch] = run->work.blocks;
     run->work.pieces = choose_pieces(run);
+    /* Where all weights together stay in the cache, and where positions or samples share them, asking
+     * for them only takes time. */
+    run->work.streams = run->work.panels == 1 && p->batch < SHARING &&
+                        plan->weights > second_cache() / 2;
     return bands;
 }
 
