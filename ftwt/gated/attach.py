@@ -10,9 +10,9 @@ from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import found_out
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.site_gate import site_gates
 from ftwt.graph.arguments import Example
-from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose, shape_of
+from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose
 from ftwt.graph.tracing import trace
 
 
@@ -72,9 +72,9 @@ def attach(
     sites = choose(found, where, type(network).__name__)
     _check_names(traced.root, sites)
     _check_per_site(pruning, [site.name for site in sites])
-    gates = nn.ModuleDict({site.key: SiteGate(shape_of(site, traced), pruning) for site in sites})
-    gates.train(network.training)
     anatomy = found_out(traced, found, sites, pruning.gate)
+    gates = site_gates(sites, traced, anatomy.liveness, pruning)
+    gates.train(network.training)
     model = Gated(traced.root, gates, pruning, anatomy)
     device = next((one.device for one in network.parameters()), None)
     return model.to(device) if device is not None else model

@@ -69,7 +69,7 @@ class Gated(nn.Module):
             FtwtError: a switch is another than in the example that attach was given.
         """
         inputs = self.bind(args, kwargs)
-        if self._asks_oracle_of_dense():
+        if self._asks_oracle_of_dense() or any(gate.follows for gate in self._site_gates()):
             return self._run(self, self._recorder(inputs, targets=False), *inputs)
         return self._run(self, None, *inputs)
 

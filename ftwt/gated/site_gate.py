@@ -1,18 +1,21 @@
 """One site's gate inside a running network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.trace import SiteTrace
-from ftwt.gates.interface import ReadsMaxima, has_constant_weights, is_oracle
-from ftwt.graph import operations
-from ftwt.graph.sites import SiteShape
+from ftwt.gates.interface import ReadsMaxima, follows_input, has_constant_weights, is_oracle
+from ftwt.graph import calls, operations
+from ftwt.graph.live import All, Evaluator, Live
+from ftwt.graph.liveness import Liveness
+from ftwt.graph.sites import Candidate, SiteShape, shape_of
+from ftwt.graph.tracing import Traced
 from ftwt.targets.interface import RankingTarget, Target, channel_scores, rule_of
 
 
@@ -62,12 +65,14 @@ class Decided:
 class SiteGate(nn.Module):
     """One site's gate: masks the site's output, and notes what it decided if asked to.
 
-    A filter runs where its logit is above `threshold`.
+    A filter runs where its logit is above `threshold`, or, of a gate that follows its input, where
+    that is `live`.
     """
 
-    def __init__(self, site: SiteShape, pruning: Pruning) -> None:
+    def __init__(self, site: SiteShape, pruning: Pruning, live: Live) -> None:
         super().__init__()
         self.site = site
+        self.live = live
         self.pruning = pruning
         self.gate = pruning.gate.build(site)
         self.target = rule_of(pruning.target, site.name)
@@ -92,10 +97,10 @@ class SiteGate(nn.Module):
         pruning = self.pruning
         target, logits, maxima = None, None, None
         oracle = is_oracle(pruning.gate)
-        rule = self.target
+        rule, follows = self.target, self.follows
         if oracle and recorder is None:
             target = rule.keep(features.detach())
-        elif recorder is not None and (oracle or recorder.targets):
+        elif recorder is not None and not follows and (oracle or recorder.targets):
             if oracle or recorder.given is not None or not isinstance(rule, RankingTarget):
                 target = recorder.target(self.site.name, rule, features)
             elif fused and rule.score == "max" and features.dim() > 2:
@@ -108,6 +113,11 @@ class SiteGate(nn.Module):
         if oracle:
             assert target is not None
             weight = target.to(features.dtype)
+        elif follows:
+            assert recorder is not None
+            mask = self._live_inputs(recorder, features)
+            weight, logits = mask.to(features.dtype), mask.float() - 0.5
+            target = mask if recorder.targets else None
         else:
             logits = self.gate(self._read(inputs, recorder))
             shifted = logits - self.threshold if self.threshold else logits
@@ -117,6 +127,16 @@ class SiteGate(nn.Module):
             recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
             recorder.maxima = None if maxima is None else (masked, _masked(maxima, weight))
         return masked
+
+    @property
+    def follows(self) -> bool:
+        """Whether the site takes over the mask of its input, for which a pass has to be noted."""
+        return follows_input(self.gate)
+
+    def _live_inputs(self, recorder: Recorder, features: Tensor) -> Bool[Tensor, "B C"]:
+        masks = {name: site.mask for name, site in recorder.sites.items()}
+        every = torch.ones(len(features), 1, dtype=torch.bool, device=features.device)
+        return Evaluator(masks, every)(self.live).expand(len(features), -1)
 
     def _fuses(self, relu: nn.Module | bool) -> bool:
         """Whether a ReLU can run with the mask, as one operation.
@@ -136,6 +156,18 @@ class SiteGate(nn.Module):
         if known is not None and known[0] is inputs and isinstance(self.gate, ReadsMaxima):
             return known[1] if self.gate.reads_maxima else inputs.detach()
         return inputs.detach()
+
+
+def site_gates(
+    sites: Iterable[Candidate], traced: Traced, liveness: Liveness, pruning: Pruning
+) -> nn.ModuleDict:
+    """A new gate for each site, by its key."""
+    made = nn.ModuleDict()
+    for site in sites:
+        shape, source = shape_of(site, traced), calls.source(site.convolution)
+        live = All(shape.in_channels) if source is None else liveness.channels(source)
+        made[site.key] = SiteGate(shape, pruning, live)
+    return made
 
 
 def activated(features: Tensor, relu: nn.Module | bool = False) -> Tensor:

@@ -6,6 +6,7 @@ Imports errors and graph; targets and losses are unknown to it.
 from ftwt.gates.bottleneck import Bottleneck
 from ftwt.gates.by_cost import ByCost
 from ftwt.gates.estimators import Gumbel, Hard, StraightThrough
+from ftwt.gates.follow import Follow
 from ftwt.gates.forms import AffineForm, TableForm
 from ftwt.gates.interface import Estimator, Gate
 from ftwt.gates.narrowed import Narrowed
@@ -19,6 +20,7 @@ __all__ = [
     "ByCost",
     "Estimator",
     "Fixed",
+    "Follow",
     "Gate",
     "Gumbel",
     "Hard",

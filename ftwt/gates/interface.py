@@ -51,6 +51,21 @@ def is_oracle(gate: Gate) -> bool:
 
 
 @runtime_checkable
+class FollowsInput(Protocol):
+    """A gate's module that may take over the mask of its input: it is not called then."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether it does. Filter i then runs where channel i of the input is live."""
+        ...
+
+
+def follows_input(module: nn.Module) -> bool:
+    """Whether a gate's module takes over the mask of its input."""
+    return isinstance(module, FollowsInput) and module.follows
+
+
+@runtime_checkable
 class ChoosesGate(Protocol):
     """A gate that is another one at each site."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gates.forms import AffineForm, TableForm, form_of
-from ftwt.gates.interface import Gate
+from ftwt.gates.interface import Gate, follows_input
 from ftwt.gates.pooling import POOLS, values_of
 from ftwt.graph.channels import Spread
 from ftwt.graph.sites import SiteShape
@@ -32,10 +32,11 @@ class Part:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     sheds: bool = True
+    depthwise: bool = False
 
     def whole(self, name: str) -> SiteShape:
         """The site in the whole network."""
-        return SiteShape(name, self.in_channels, self.out_channels, self.macs)
+        return SiteShape(name, self.in_channels, self.out_channels, self.macs, self.depthwise)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class _Narrowed(nn.Module):
         self.register_buffer("outputs", torch.tensor(part.outputs), persistent=False)
         self.picks = not part.sheds
         self.take(part.gate.build(part.whole(site)))
+
+    @property
+    def follows(self) -> bool:
+        """See `FollowsInput`."""
+        return follows_input(self.gate)
 
     def take(self, whole: nn.Module) -> None:
         """Become the narrowed form of a whole site's gate, with its weights; it is left alone."""

@@ -17,12 +17,16 @@ Where: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
 
 
 class SiteShape(NamedTuple):
-    """The site that a gate is built for; `macs` are its convolution's for one sample, dense."""
+    """The site that a gate is built for; `macs` are its convolution's for one sample, dense.
+
+    A `depthwise` convolution has one filter for each channel that it is given.
+    """
 
     name: str
     in_channels: int
     out_channels: int
     macs: int
+    depthwise: bool = False
 
 
 @runtime_checkable
@@ -138,7 +142,11 @@ def shape_of(site: Candidate, traced: Traced) -> SiteShape:
     assert inputs is not None
     assert outputs is not None
     macs = traced.macs[site.convolution.name]
-    return SiteShape(site.name, inputs[1], outputs[1], macs)
+    conv = site.module
+    depthwise = (
+        isinstance(conv, nn.Conv2d) and 1 < conv.groups == conv.in_channels == conv.out_channels
+    )
+    return SiteShape(site.name, inputs[1], outputs[1], macs, depthwise)
 
 
 def _site_output(node: fx.Node, traced: Traced) -> fx.Node:

@@ -20,6 +20,7 @@ for _kind in (
     Pruning, Knot, Policy, Margin, Confidence, Entropy, Temperature,
     targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
+    gates.Follow,
     gates.Narrowed, Part,
     gates.Hard, gates.StraightThrough, gates.Gumbel,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,

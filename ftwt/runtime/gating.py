@@ -17,7 +17,7 @@ def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
             "skip: an oracle reads the output that skipping would not compute, so there is "
             "nothing to skip; attach a real gate, for example gates.PooledLinear()"
         )
-    module = gate.gate if compares(gate) else _Estimated(gate)
+    module = gate.gate if compares(gate) or gate.follows else _Estimated(gate)
     return module, gate.site.out_channels
 
 

@@ -103,7 +103,9 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
         held = model.gates[site.key]
         assert isinstance(held, SiteGate)
         left = shares[0].inputs, shares[0].outputs
-        parts[site.name] = Part(chosen, *shape[1:], *left, sheds=can_shed(held.gate))
+        parts[site.name] = Part(
+            chosen, *shape[1:4], *left, sheds=can_shed(held.gate), depthwise=shape.depthwise
+        )
     return emitted.network, parts
 
 

@@ -38,6 +38,7 @@ TRAINABLE_GATES = (
     gates.PooledLinear(open=2.0),
     gates.Bottleneck(3, normalize="layer", open=1.0),
     gates.ByCost(gates.PooledLinear(), gates.Bottleneck(2), share=0.02),
+    gates.Follow(gates.PooledLinear()),
 )
 
 OPEN_GATES = tuple(gate for gate in TRAINABLE_GATES if getattr(gate, "open", None) is not None)

@@ -12,12 +12,11 @@ from torch import Tensor, fx, nn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.site_gate import SiteGate, site_gates
 from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import Gate
 from ftwt.gates.narrowed import _Narrowed
 from ftwt.gates.untrained import Fixed
-from ftwt.graph.sites import shape_of
 
 
 def with_gate(model: Gated, gate: Gate) -> Gated:
@@ -35,8 +34,8 @@ def with_pruning(model: Gated, pruning: Pruning) -> Gated:
     # Costs at other sizes are counted anew: they were those of the other gates.
     plan = replace(model.anatomy.plan, gate=pruning.gate)
     twin.anatomy = replace(model.anatomy, plan=plan, sizes={})
-    shapes = ((site.key, shape_of(site, model.anatomy.traced)) for site in model.anatomy.sites)
-    twin.gates = nn.ModuleDict({key: SiteGate(shape, pruning) for key, shape in shapes})
+    anatomy = model.anatomy
+    twin.gates = site_gates(anatomy.sites, anatomy.traced, anatomy.liveness, pruning)
     twin.gates.train(model.training)
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     twin.gates.to(device)

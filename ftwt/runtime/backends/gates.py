@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.gates.forms import AffineForm, form_of
+from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import summarize
 from ftwt.runtime.backends.steps import counted
 from ftwt.runtime.program import Gate
@@ -17,7 +18,12 @@ from ftwt.runtime.state import Rows, State
 
 def decide(step: Gate, state: State, *, dense: bool = False) -> None:
     """Note the mask of a site; `dense` reads every channel."""
-    x: Tensor = state.values[step.source]
+    if follows_input(step.module):
+        mask, x = state.rows(step.source.live).mask, state.values[step.source]
+        every = torch.ones(state.batch, step.out_channels, dtype=torch.bool, device=x.device)
+        state.masks[step.site] = every if mask is None else mask.expand_as(every)
+        return
+    x = state.values[step.source]
     module, live = step.module, Rows(None) if dense else state.rows(step.source.live)
     match form_of(module):
         case AffineForm(pool, normalize, weight, bias, hidden):
@@ -40,7 +46,7 @@ def mask_of(logits: Tensor, threshold: float) -> Tensor:
 
 def exact(step: Gate) -> bool:
     """Whether a gate executes the MACs that are counted for it, no more."""
-    return form_of(step.module) is not None
+    return form_of(step.module) is not None or follows_input(step.module)
 
 
 def _product(
