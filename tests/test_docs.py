@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from benchmarks import estimate, objectives, overhead, results, runtime, zoo
+from benchmarks.pareto import page as pareto_page
+from benchmarks.pareto import record as pareto_record
 from tests.laws.zoo import names
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +48,14 @@ def test_records_are_whole_and_belong_together():
         assert total in (0, record["test"]["dense_macs"])
         if record["specification"]["pruning"] is not None:
             assert Path(record["init"]).name in results.records()
+
+
+def test_the_page_of_arms_at_equal_cost_is_made_from_its_records():
+    records = pareto_record.read()
+    assert pareto_page.PAGE.read_text() == pareto_page.page(records)
+    for one in records:
+        assert one["images"] == 10_000
+        assert one["macs"] == pytest.approx((1 - one["reduction_exact"]) * one["dense_macs"])
 
 
 def test_the_page_of_objectives_is_made_from_its_record():

@@ -121,6 +121,18 @@ def test_the_order_of_records_does_not_matter(order):
     assert rows_of(*(given[i] for i in order)) == rows_of(*given)
 
 
+def test_goals_stand_beside_what_was_reached():
+    found = rows_of(
+        ("dense", 0, 0.9),
+        ("escalated", 0, 0.897),
+        ("static-l2", 0, 0.88),
+        ("torch-pruning", 0, 0.86),
+    )
+    first, *others = page.goals(found).splitlines()[2:]
+    assert first == "| resnet20 | 50 | escalated | 0.30 | at most 0.5 | 1.70 | at least 1 |"
+    assert all("not measured" in line for line in others)
+
+
 def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypatch, capsys):
     name = record.name_of(study, "static-l2", 0.5)
     kept = {

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,75 @@ def table(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What the recommended arm should reach at a reduction, in points of accuracy."""
+
+    network: str
+    asked: float
+    drop: float | None
+    gain: float | None
+
+
+GOALS = (
+    Goal("cifar10-resnet20", 0.5, 0.5, 1.0),
+    Goal("cifar10-resnet20", 0.65, 1.5, 1.5),
+    Goal("cifar10-resnet56", 0.55, 0.3, 0.7),
+    Goal("cifar10-mobilenet_v1", 0.65, None, None),
+)
+
+
+def goals(found: list[dict[str, Any]]) -> str:
+    """Each goal beside what the recommended arm reached, mean over seeds."""
+    lines = [
+        "| network | reduction, % | recommended | drop, points | goal | over the best fixed masks "
+        "| goal |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for goal in GOALS:
+        here = [
+            row for row in found if (row["network"], row["asked"]) == (goal.network, goal.asked)
+        ]
+        best = [row for row in here if row["recommended"]]
+        drops = [100 * row["drop"] for row in best if row["drop"] is not None]
+        fixed = [_mean(here, arm) for arm in FIXED if any(row["arm"] == arm for row in here)]
+        gain = _mean(here, best[0]["arm"]) - max(fixed) if best and fixed else None
+        lines.append(
+            f"| {goal.network.partition('-')[2]} | {100 * goal.asked:g} "
+            f"| {best[0]['arm'] if best else 'not measured'} "
+            f"| {_points(statistics.mean(drops) if drops else None)} | {_at('most', goal.drop)} "
+            f"| {_points(gain)} | {_at('least', goal.gain)} |"
+        )
+    return "\n".join(lines)
+
+
+# Arms whose masks are the same for every image.
+FIXED = ("static-l2", "static-l1", "static-sensitivity", "torch-pruning")
+
+
+def _mean(found: list[dict[str, Any]], arm: str) -> float:
+    accuracies: list[float] = [row["accuracy"] for row in found if row["arm"] == arm]
+    return 100 * statistics.mean(accuracies)
+
+
+def _at(end: str, value: float | None) -> str:
+    return "" if value is None else f"at {end} {value:g}"
+
+
+def _points(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}"
+
+
 def page(records: Records) -> str:
     """The whole page."""
-    made = "\n".join(f"- `{name}`: {arm.about}" for name, arm in ARMS.items())
-    commands = "\n".join(" ".join(one["made"]["command"]) for one in records)
+    found = rows(records)
+    made = "\n".join(f"- `{name}`: {arm.about}." for name, arm in ARMS.items())
+    commands = "\n".join(sorted(" ".join(_command(one)) for one in records))
+    measured = [
+        table(found),
+        "*drop* is against the dense network trained as long. Bold: the best arm at that "
+        "reduction, which is what ftwt recommends there.",
+    ]
     return "\n\n".join([
         "# Accuracy at equal cost",
         "Made by `python -m benchmarks.pareto page` from `benchmarks/records/pareto/`; do not "
@@ -92,11 +158,27 @@ def page(records: Records) -> str:
         "is chosen by 5,000 images held out of training; the 10,000 test images are looked "
         "at once.",
         made,
-        table(rows(records)),
-        "*drop* is against the dense network trained as long. Bold: the best arm at that "
-        "reduction, which is what ftwt recommends there.",
-        f"```\n{commands}\n```",
+        "## Measured",
+        *(measured if records else ["No arm has been measured yet."]),
+        "## Goals",
+        goals(found),
+        "## Commands",
+        "A run that was stopped goes on with the same command.",
+        "```\n" + (commands or _EXAMPLE) + "\npython -m benchmarks.pareto table\n```",
     ]) + "\n"  # fmt: skip
+
+
+_EXAMPLE = (
+    "python -m benchmarks.pareto run cifar10-resnet20 escalated --reduction 0.5 "
+    "--data imagefolder:DIR --start runs/resnet20-dense --out runs/pareto"
+)
+
+
+def _command(one: dict[str, Any]) -> list[str]:
+    """How a record was made; an escalating arm was made in two runs by one command."""
+    made = one["made"]
+    command: list[str] = made.get("stages", {}).get("first", made)["command"]
+    return command
 
 
 def write(records: Records) -> None:

@@ -1,4 +1,4 @@
-"""What kept most accuracy at a budget in docs/pareto.md, in a few epochs."""
+"""A budget that images share as they need it, in a few epochs; docs/pareto.md compares it."""
 
 from ftwt import losses
 from ftwt.training.optimizers import OneCycle, Sgd
