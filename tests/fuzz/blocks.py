@@ -518,7 +518,7 @@ class InPlace(nn.Module):
         self.one, self.two = nn.Conv2d(c, c, 3, padding=1), nn.Conv2d(c, c, 1)
 
     def forward(self, x):
-        a, b = F.relu(self.one(x)), F.relu_(self.two(x))
+        a, b = self.one(x), F.relu_(self.two(x))
         half = a[:, : a.shape[1] // 2]
         a.add_(b).mul_(0.5)
         return torch.cat([half, b[:, b.shape[1] // 2 :]], 1)

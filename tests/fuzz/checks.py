@@ -111,7 +111,8 @@ def open_is_plain(subject: Subject) -> None:
 
 def counted_is_torchs(subject: Subject) -> None:
     """With every filter on: MACs are those of torch's own counter, at another size too."""
-    for images in (subject.images, subject.spec.images(larger=2)):
+    # One image: what works on weights runs once a batch, and counts for each sample.
+    for images in (subject.example, subject.spec.images(batch=1, larger=2)):
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
