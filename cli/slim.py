@@ -50,6 +50,6 @@ def _table(run: Path, found: "Slim") -> Any:
         table.add_row(what, f"{whole:,}", f"{left:,}", percent(left / whole))
     return Group(
         table,
-        f"over these {same.images:,} training images: the same class for {same.same_class:,}, "
+        f"over these {same.images:,} training images: the same class for {same.same_class:,.10g}, "
         f"outputs within {same.largest_difference:.1e} of the largest",
     )

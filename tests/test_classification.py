@@ -2,9 +2,12 @@
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from itertools import product
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 from torch import nn
 
 import ftwt
@@ -128,3 +131,47 @@ def test_cross_entropy_takes_soft_labels_and_narrow_classes_but_no_maps():
     torch.testing.assert_close(losses.CrossEntropy()(trace, hard.to(torch.int32)), exact)
     with pytest.raises(ftwt.FtwtError, match="CrossEntropy: the labels are"):
         losses.CrossEntropy()(trace, torch.zeros(2, 6, 6, dtype=torch.long))
+
+
+@given(st.integers(0, 2**16), st.sampled_from([(4,), (3, 5)]))
+def test_of_maps_the_share_of_positions_that_are_right_counts(seed, space):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(6, 4, *space, generator=generator)
+    labels = torch.randint(0, 4, (6, *space), generator=generator)
+    void = torch.rand(6, *space, generator=generator) < 0.3
+    labels = labels.where(~void, torch.tensor([255, -100])[seed % 2])
+    wanted = 0.0
+    for i in range(6):
+        kept = [
+            bool(maps[(i, slice(None), *at)].argmax() == labels[(i, *at)])
+            for at in product(*map(range, space))
+            if labels[(i, *at)] not in (255, -100)
+        ]
+        wanted += sum(kept) / len(kept) if kept else 0.0
+    assert right_answers(maps, labels).item() == pytest.approx(wanted)
+    assert 0 <= training.evaluate(Fed(maps), [(maps, labels)]).accuracy <= 1
+
+
+class Fed(nn.Module):
+    """Answers with what it is given."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, maps):
+        return maps * self.scale
+
+
+def test_a_map_of_classes_that_the_network_does_not_know_is_refused():
+    with pytest.raises(ftwt.FtwtError, match="holds 4, but the network knows the classes 0 to 3"):
+        right_answers(torch.rand(1, 4, 2), torch.tensor([[1, 4]]))
+
+
+def test_networks_of_maps_agree_by_position():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    model = ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 6, 6)).eval()
+    batches = [(torch.randn(5, 3, 6, 6), torch.randint(0, 4, (5, 6, 6)))]
+    _, _, agreement = ftwt.slim(model, batches)
+    assert agreement.same_class == agreement.images == 5

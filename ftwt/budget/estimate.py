@@ -141,13 +141,13 @@ def estimate(
     device = next(model.parameters()).device
     sums = [_Sums() for _ in groups]
     applied = [_Outcome() for _ in rules]
-    right = images_seen = 0
+    right, images_seen = 0.0, 0
     with evaluating(model):
         for images, labels in first(loader, limit, "estimate"):
             images = images.to(device)
             noted = Strengths(groups)
             output = model.decided(noted, images)
-            right += int(right_answers(output, labels))
+            right += float(right_answers(output, labels))
             images_seen += len(labels)
             for summed, group, strengths in zip(sums, groups, noted.strengths, strict=True):
                 summed.add(count_grid(model.anatomy.plan, strengths, group.top))
@@ -230,7 +230,8 @@ class _Outcome:
     """What came of one rule's masks when they were applied."""
 
     def __init__(self) -> None:
-        self.images = self.right = self.macs = self.paper_macs = 0
+        self.images = self.macs = self.paper_macs = 0
+        self.right = 0.0
 
     def add(self, model: Gated, rule: Target, images: Tensor, labels: Tensor) -> None:
         masks: dict[str, Tensor] = {}
@@ -241,7 +242,7 @@ class _Outcome:
 
         output = model.decided(decide, images)
         plan = model.anatomy.plan
-        self.right += int(right_answers(output, labels))
+        self.right += float(right_answers(output, labels))
         self.macs += int(torch.stack(list(plan.exact(masks).values())).sum())
         self.paper_macs += int(plan.paper_total(masks).sum())
         self.images += len(labels)

@@ -38,12 +38,12 @@ class Profile:
         family = Family(self.rules, tuple(range(_TOP)))
         found: dict[str, list[Tensor]] = {name: [] for name in model.sites}
         device = next(model.parameters()).device
-        right = 0
+        right = 0.0
         with evaluating(model):
             for images, labels in first(loader, None, "solve"):
                 noted = Strengths((family,))
                 output = model.decided(noted, images.to(device))
-                right += int(right_answers(output, labels))
+                right += float(right_answers(output, labels))
                 for name, strengths in noted.strengths[0].items():
                     found[name].append(strengths)
             self.strengths = {name: torch.cat(parts) for name, parts in found.items()}

@@ -161,7 +161,8 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
     model, plan = profile.model, profile.model.anatomy.plan
     device = next(model.parameters()).device
     follow = model.pruning.target_source == "masked"
-    macs = right = images_seen = 0
+    macs = images_seen = 0
+    right = 0.0
     with evaluating(model):
         for images, labels in pairs(loader, "solve"):
             places = slice(images_seen, images_seen + len(labels))
@@ -174,7 +175,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
                 return masks[site]
 
             output = model.decided(decide, images.to(device))
-            right += int(right_answers(output, labels))
+            right += float(right_answers(output, labels))
             exact = profile.convention == "exact"
             counted = plan.total(masks) if exact else plan.paper_total(masks)
             macs += int(torch.sum(counted))

@@ -25,6 +25,15 @@ def need_logits(
     return values
 
 
+def need_scores(called: str, output: Any) -> Float[Tensor, "B classes *space"]:
+    """Logits, or maps of them, in float32, or the error that `need_logits` has."""
+    maps = isinstance(output, Tensor) and output.dim() > 2 and output.is_floating_point()
+    if maps and output.shape[1] > 1:
+        scores: Tensor = output.float()
+        return scores
+    return need_logits(called, output, "compare the outputs yourself")
+
+
 def need_classes(called: str, labels: Any, batch: int) -> Int[Tensor, "B"]:
     """The labels as int64, or a clear error where they are not one class for each input."""
     whole = isinstance(labels, Tensor) and not labels.is_floating_point()
@@ -39,17 +48,39 @@ def need_classes(called: str, labels: Any, batch: int) -> Int[Tensor, "B"]:
     return classes
 
 
-def right_answers(output: Any, labels: Any) -> Int[Tensor, ""]:
-    """How many inputs a classifier puts into their class, on the output's device.
+# What label maps hold where there is nothing to tell: torch's ignore_index, and a byte's last.
+VOID = (-100, 255)
+
+
+def right_answers(output: Any, labels: Any) -> Float[Tensor, ""]:
+    """How many inputs a classifier puts into their class, on the output's device, in float64.
+
+    Of maps an input counts as the share of its positions that are right; positions labelled -100
+    or 255 are left out.
 
     Args:
-        output: what the network returned.
-        labels: the class of each input.
+        output: what the network returned: logits (B, classes), or (B, classes, *space).
+        labels: the class of each input, (B,), or of each position, (B, *space).
 
     Raises:
-        FtwtError: the output is no tensor of logits (B, classes), or the labels are not (B,).
+        FtwtError: the output is no tensor of logits, or the labels do not fit it.
     """
-    return which_right(output, labels).sum()
+    mapped = isinstance(output, Tensor) and isinstance(labels, Tensor) and output.dim() > 2
+    if not mapped or labels.shape != output[:, 0].shape or labels.is_floating_point():
+        inputs: Tensor = which_right(output, labels).sum().double()
+        return inputs
+    wanted = labels.to(output.device)
+    told = (wanted >= 0) & (wanted < output.shape[1])
+    strange = ~told & (wanted != VOID[0]) & (wanted != VOID[1])
+    if strange.any():
+        raise FtwtError(
+            f"accuracy: the label map holds {int(wanted[strange][0])}, but the network knows the "
+            f"classes 0 to {output.shape[1] - 1}; label what belongs to none of them 255 or -100"
+        )
+    right = (output.argmax(1) == wanted) & told
+    positions = told.flatten(1).sum(1).clamp(min=1)
+    shares: Tensor = right.flatten(1).sum(1) / positions.double()
+    return shares.sum()
 
 
 def which_right(output: Any, labels: Any) -> Bool[Tensor, "B"]:

@@ -146,7 +146,7 @@ def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activ
                 gate_macs.add(name, macs)
             paper.add("macs", plan.paper_total(masks))
             macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
-            correct += int(right_answers(trace.output, labels))
+            correct += float(right_answers(trace.output, labels))
     count = len(macs_by_image)
     return Activity(
         images=count,

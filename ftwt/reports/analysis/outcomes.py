@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import right_answers
+from ftwt.losses.classification import which_right
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
 
@@ -101,7 +101,7 @@ def outcomes(model: Gated, loader: Loader, *, limit: int | None = None) -> Outco
     with evaluating(model):
         for images, labels in first(loader, limit, "outcomes"):
             trace = model.trace(images.to(device), targets=False)
-            right_answers(trace.output, labels)
+            which_right(trace.output, labels)
             confidence, predicted = trace.output.double().softmax(1).max(1)
             costs = trace.macs.double(), trace.paper_macs.double()
             columns.append(tuple(one.cpu() for one in (labels, predicted, confidence, *costs)))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import need_logits
+from ftwt.losses.classification import need_scores, right_answers
 from ftwt.slicing.narrow import narrow
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluating
@@ -42,7 +42,7 @@ class Agreement:
     """
 
     images: int
-    same_class: int
+    same_class: float
     largest_difference: float
 
     def to_json(self) -> dict[str, Any]:
@@ -101,14 +101,18 @@ def without_never(model: Gated, seen: Activity) -> tuple[Gated, Removal]:
 
 
 def agreement(one: Gated, other: Gated, loader: Loader, *, limit: int | None = None) -> Agreement:
-    """Compare two networks' answers, class scores (B, classes), in one pass over a loader."""
+    """Compare two networks' answers in one pass over a loader.
+
+    They are class scores (B, classes), or maps of them (B, classes, *space), of which an image
+    counts as the share of its positions that are of the same class.
+    """
     device = next(one.parameters()).device
-    images, same, difference, largest = 0, 0, 0.0, 0.0
+    images, same, difference, largest = 0, 0.0, 0.0, 0.0
     with evaluating(one), evaluating(other):
         for batch, _ in first(loader, limit, "agreement"):
-            left, right = (need_logits("agreement", net(batch.to(device))) for net in (one, other))
+            left, right = (need_scores("agreement", net(batch.to(device))) for net in (one, other))
             images += len(batch)
-            same += int((left.argmax(1) == right.argmax(1)).sum())
+            same += float(right_answers(left, right.argmax(1)))
             difference = max(difference, (left - right).abs().max().item())
             largest = max(largest, left.abs().max().item())
     return Agreement(images, same, difference / largest if largest else difference)
