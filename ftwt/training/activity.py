@@ -129,7 +129,7 @@ def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activ
     device = next(model.parameters()).device
     plan = model.anatomy.plan
     kept, kept_squared, ran, layer_macs, gate_macs, paper = (_Sums() for _ in range(6))
-    correct, macs_by_image = 0, []
+    correct, macs_by_image = 0.0, []
     with evaluating(model):
         for images, labels in first(loader, limit, "activity"):
             trace = model.trace(images.to(device), targets=False)
