@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo bench fuzz native fuzz sanitize check format clean
+.PHONY: help demo test zoo bench fuzz native fuzz-kernels sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
@@ -18,7 +18,7 @@ help:
 	@echo "make fuzz    check random networks as people write them; N=10000 SEED=0 for a long run"
 	@echo "make bench   time skipping and training steps; writes docs/bench.md (about 50 minutes, alone)"
 	@echo "make native  compile the native kernels again, after a change of their sources"
-	@echo "make fuzz    compare random convolutions with torch's, on each instruction set (EXAMPLES=, SEED=)"
+	@echo "make fuzz-kernels  compare random convolutions with torch's, on each instruction set (EXAMPLES=, SEED=)"
 	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
@@ -40,8 +40,8 @@ native: $(STAMP)
 
 # Examples of each law on each instruction set, and the seed that they are drawn from.
 SEED ?= 0
-fuzz: EXAMPLES ?= 5000
-fuzz: $(STAMP)
+fuzz-kernels: EXAMPLES ?= 5000
+fuzz-kernels: $(STAMP)
 	FTWT_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/python -m pytest tests/native/test_convolution.py --hypothesis-seed=$(SEED)
 
@@ -59,7 +59,6 @@ sanitize: $(STAMP)
 
 # Random networks as people write them; a sample is among the tests.
 N ?= 1000
-SEED ?= 0
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
 

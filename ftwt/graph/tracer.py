@@ -9,6 +9,7 @@ say.
 
 import inspect
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -166,6 +167,13 @@ class Tracer(fx.Tracer):
             if self._reads_elements(node):
                 self._read.add(node)
         return node
+
+    def create_arg(self, a: Any) -> Any:
+        """Keep an ordered dictionary what it is; torch.fx would make a plain one of it."""
+        if type(a) is OrderedDict:
+            pairs = self.create_arg(list(a.items()))
+            return self.create_node("call_function", OrderedDict, (pairs,), {})
+        return super().create_arg(a)
 
     def _reads_elements(self, node: fx.Node) -> bool:
         """Whether a node's value is no tensor, and depends on the elements of one."""

@@ -1,10 +1,10 @@
 """A program, cut into parts that back ends run, ready for one batch size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor
 
 from ftwt.runtime.backends.interface import Backend, Part
 from ftwt.runtime.backends.steps import turned
@@ -63,7 +63,19 @@ class Runner:
         def fill(leaf: Any) -> Any:
             return _given(state.values[leaf]) if isinstance(leaf, (Value, Other)) else leaf
 
-        return fx.node.map_aggregate(self.program.result, fill)
+        return _filled(self.program.result, fill)
+
+
+def _filled(structure: Any, fill: Callable[[Any], Any]) -> Any:
+    """Nested results as the network's own code writes them, not as a graph holds them."""
+    if isinstance(structure, dict):
+        return {key: _filled(one, fill) for key, one in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        held = [_filled(one, fill) for one in structure]
+        if isinstance(structure, list):
+            return held
+        return type(structure)(*held) if hasattr(structure, "_fields") else tuple(held)
+    return fill(structure)
 
 
 def _given(value: Any) -> Any:
