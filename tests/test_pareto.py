@@ -140,6 +140,9 @@ def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypa
         "accuracy": 0.3, "reduction_exact": 0.5, "ms": 1.5,
     }  # fmt: skip
     record.write(name, kept, tmp_path)
+    study.out.mkdir(exist_ok=True)
+    # The model for timing; without it, it would be made from the finished run, and not tested.
+    (study.out / f"{name}.safetensors").touch()
     given = ["run", study.network, "static-l2", "--epochs", 1, "--data", "shapes", "--start"]
     given += [study.start, "--out", study.out, "--records", tmp_path]
     monkeypatch.setattr(sys, "argv", ["pareto", *map(str, given)])

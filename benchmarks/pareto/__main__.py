@@ -77,12 +77,13 @@ def _run(options: argparse.Namespace) -> None:
         options.network, options.data, options.start, options.out, options.epochs, options.seed
     )
     name = record.name_of(study, options.arm, options.reduction)
-    file = options.records / f"{name}.json"
-    if not file.is_file():
+    file, saved = options.records / f"{name}.json", options.out / f"{name}.safetensors"
+    if not (file.is_file() and saved.is_file()):
         made = ARMS[options.arm].make(study, options.reduction)
-        found = record.record(study, options.arm, options.reduction, made.model, made.run)
         card = replace(storage.load(study.start)[1], extra={"pareto": name})
-        storage.save(made.model, options.out / f"{name}.safetensors", card)
+        storage.save(made.model, saved, card)
+    if not file.is_file():
+        found = record.record(study, options.arm, options.reduction, made.model, made.run)
         record.write(name, found, options.records)
     print(file.read_text(), end="")
 
