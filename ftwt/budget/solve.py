@@ -15,7 +15,7 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
 from ftwt.losses.classification import right_answers
-from ftwt.targets import PerSite, Target, rule_of
+from ftwt.targets import PerSite, Target, rule_of, without_gradient
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, pairs
 
@@ -185,7 +185,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
 
 def _base(pruning: Pruning, sites: Iterable[str]) -> Target:
     """The rule whose amount is to be found."""
-    bases = {split(rule_of(pruning.target, site))[0] for site in sites}
+    bases = {split(without_gradient(rule_of(pruning.target, site), "solve"))[0] for site in sites}
     if len(bases) > 1:
         raise FtwtError(
             "solve: the model's targets differ from site to site in more than their mass; "

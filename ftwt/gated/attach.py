@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import found_out
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import site_gates
+from ftwt.gated.shared import costed, gates_for, samples
 from ftwt.graph.arguments import Example
 from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose
 from ftwt.graph.tracing import trace
@@ -73,8 +74,10 @@ def attach(
     _check_names(traced.root, sites)
     _check_per_site(pruning, [site.name for site in sites])
     anatomy = found_out(traced, found, sites, pruning.gate)
-    gates = site_gates(sites, traced, anatomy.liveness, pruning)
+    gates = gates_for(sites, traced, anatomy.liveness, pruning)
     gates.train(network.training)
+    cost = costed(pruning.gate, gates, samples(traced.expected, traced.dtypes))
+    anatomy = replace(anatomy, plan=replace(anatomy.plan, gate=cost))
     model = Gated(traced.root, gates, pruning, anatomy)
     device = next((one.device for one in network.parameters()), None)
     return model.to(device) if device is not None else model

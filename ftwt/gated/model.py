@@ -1,9 +1,9 @@
 """The gated network: a drop-in module that decides, for each sample, which filters to run."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool
@@ -14,10 +14,15 @@ from ftwt.gated import dial, sizes
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import Explanation, explain
 from ftwt.gated.pruning import Pruning
+from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import Decide, Decided, Recorder, SiteGate
 from ftwt.gated.trace import Trace
 from ftwt.gates.interface import is_oracle
 from ftwt.macs import Plan
+from ftwt.targets.interface import GradientTarget, without_gradient
+
+# The task's loss of a trace, a scalar.
+TaskLoss: TypeAlias = Callable[[Trace], Tensor]
 
 
 class Gated(nn.Module):
@@ -69,19 +74,47 @@ class Gated(nn.Module):
             FtwtError: a switch is another than in the example that attach was given.
         """
         inputs = self.bind(args, kwargs)
-        if self._asks_oracle_of_dense() or any(gate.follows for gate in self._site_gates()):
+        passes_on = any(gate.follows or gate.shared is not None for gate in self._site_gates())
+        if passes_on or self._asks_oracle_of_dense():
             return self._run(self, self._recorder(inputs, targets=False), *inputs)
         return self._run(self, None, *inputs)
 
-    def trace(self, *args: Any, targets: bool = True, **kwargs: Any) -> Trace:
+    def trace(
+        self, *args: Any, targets: bool = True, loss: TaskLoss | None = None, **kwargs: Any
+    ) -> Trace:
         """Run the network and return the output with each site's decisions and the cost.
 
-        `targets=False` leaves out the targets, which only training needs.
+        `targets=False` leaves out the targets, which only training needs. `loss` is the task's loss
+        of a trace, whose gradient a `targets.GradientTarget` asks for; it takes a pass more.
         """
         inputs = self.bind(args, kwargs)
-        recorder = self._recorder(inputs, targets=targets)
+        recorder = self._recorder(inputs, targets=targets, loss=loss)
         output = self._run(self, recorder, *inputs)
         return Trace(output, recorder.finish(), inputs, self._plan_for)
+
+    @contextmanager
+    def context(self, **values: Any) -> Iterator[None]:
+        """Give the gates what is no input of the network, such as a task.
+
+        In `with model.context(task=task):` the module that the gates share is called with these by
+        name: in every pass of this model, of its twins at other thresholds, and of
+        `runtime.skip(model)`.
+
+        Raises:
+            FtwtError: the gates share no module, or it takes no such names.
+        """
+        shared = shared_of(self.gates)
+        if shared is None:
+            raise FtwtError(
+                f"context: gates of {type(self.pruning.gate).__name__} read their site's input "
+                "alone; a gate with prepare(sites) reads a context"
+            )
+        shared.check(self.anatomy.expected, values)
+        before, shared.context = shared.context, values
+        try:
+            yield
+        finally:
+            shared.context = before
 
     def train(self, mode: bool = True) -> "Gated":
         """Set the mode as the plain network does, whose `train` may keep parts in eval mode."""
@@ -132,6 +165,11 @@ class Gated(nn.Module):
         """Whether targets come from a teacher, and there is none yet."""
         return self.pruning.target_source == "teacher" and not self._teacher
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether targets need the gradient of the task's loss."""
+        return any(isinstance(gate.target, GradientTarget) for gate in self._site_gates())
+
     def dense_targets(self, *inputs: Tensor) -> dict[str, Bool[Tensor, "B C"]]:
         """Targets of each site without any mask; no gradient, no gate runs.
 
@@ -144,7 +182,7 @@ class Gated(nn.Module):
         rules = {gate.site.name: gate.target for gate in self._site_gates()}
 
         def keep(site: str, features: Tensor) -> None:
-            found[site] = rules[site].keep(features)
+            found[site] = without_gradient(rules[site], "trace").keep(features)
 
         source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
         devices = {one.device for one in inputs if one.is_cuda}
@@ -162,11 +200,70 @@ class Gated(nn.Module):
             )
         return self._teacher[0].to(inputs[0].device)
 
-    def _recorder(self, inputs: tuple[Tensor, ...], *, targets: bool) -> Recorder:
+    def _recorder(
+        self, inputs: tuple[Tensor, ...], *, targets: bool, loss: TaskLoss | None = None
+    ) -> Recorder:
         needed = targets or self._asks_oracle_of_dense()
-        if not needed or self.pruning.target_source == "masked":
-            return Recorder(targets=targets)
-        return Recorder(targets=targets, given=self.dense_targets(*inputs))
+        given = None
+        if needed and self.needs_gradients:
+            given = self._gradient_targets(inputs, loss)
+        elif needed and self.pruning.target_source != "masked":
+            given = self.dense_targets(*inputs)
+        recorder = Recorder(targets=targets, given=given)
+        shared = shared_of(self.gates)
+        recorder.context = None if shared is None else shared(*inputs)
+        return recorder
+
+    def _gradient_targets(
+        self, inputs: tuple[Tensor, ...], loss: TaskLoss | None
+    ) -> dict[str, Tensor]:
+        """Targets from a pass of its own, with a gradient of the task's loss back to each site."""
+        if loss is None:
+            raise FtwtError(
+                "trace: these targets need the gradient of the task's loss; give it, as in "
+                "model.trace(images, loss=lambda trace: entropy(trace, labels)), or leave targets "
+                "out with targets=False"
+            )
+        source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
+        seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def note(site: str, features: Tensor, after: Tensor) -> Tensor:
+            # Where everything before is frozen the graph begins here. A copy goes on, as the
+            # network may work in place.
+            seen[site] = features.detach(), after.requires_grad_()
+            return after.clone()
+
+        def dense(site: str, features: Tensor) -> Tensor:
+            note(site, features, features)
+            return torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+
+        devices = {one.device for one in inputs if one.is_cuda}
+        with (
+            torch.enable_grad(),
+            _borrowed_batch_norms(source),
+            torch.random.fork_rng(list(devices)),
+        ):
+            recorder = Recorder(targets=False)
+            if self.pruning.target_source == "masked":
+                shared = shared_of(self.gates)
+                recorder.context = None if shared is None else shared(*inputs)
+                recorder.watch = note
+                output = self._run(self, recorder, *inputs)
+            else:
+                output = source.decided(dense, *inputs)
+            value = loss(Trace(output, recorder.finish(), inputs, self._plan_for))
+            outputs = [after for _, after in seen.values()]
+            # A site that the loss does not depend on has no gradient.
+            gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
+        # As in `dense_targets`.
+        torch.clear_autocast_cache()
+        rules = {gate.site.name: gate.target for gate in self._site_gates()}
+        return {
+            site: rule.keep_by_gradient(features, gradient)
+            if isinstance(rule := rules[site], GradientTarget)
+            else rule.keep(features)
+            for (site, (features, _)), gradient in zip(seen.items(), gradients, strict=True)
+        }
 
     def _asks_oracle_of_dense(self) -> bool:
         return self.pruning.target_source != "masked" and is_oracle(self.pruning.gate)

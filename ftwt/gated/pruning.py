@@ -5,17 +5,17 @@ from typing import Literal
 
 from ftwt.errors import FtwtError
 from ftwt.gates.estimators import Hard
-from ftwt.gates.interface import Estimator, Gate
+from ftwt.gates.interface import Estimator, Gate, is_oracle
 from ftwt.gates.pooled_linear import PooledLinear
 from ftwt.targets.heatmap_mass import HeatmapMass
-from ftwt.targets.interface import Target
+from ftwt.targets.interface import GradientTarget, Rule, Target
 
 Coupling = Literal["decoupled", "joint"]
 TargetSource = Literal["masked", "dense", "teacher"]
 
 _KINDS = {
     "gate": (Gate, "build(site) and macs(live, site)"),
-    "target": (Target, "keep(features)"),
+    "target": (Target | GradientTarget, "keep(features) or keep_by_gradient(features, gradient)"),
     "estimator": (Estimator, "weights(logits, training=)"),
 }
 
@@ -35,7 +35,7 @@ class Pruning:
     """
 
     gate: Gate = field(default_factory=PooledLinear)
-    target: Target = field(default_factory=lambda: HeatmapMass(0.9))
+    target: Rule = field(default_factory=lambda: HeatmapMass(0.9))
     coupling: Coupling = "decoupled"
     estimator: Estimator = field(default_factory=Hard)
     target_source: TargetSource = "masked"
@@ -63,4 +63,10 @@ class Pruning:
             raise FtwtError(
                 f"Pruning: target_source={self.target_source!r} is unknown; "
                 "use 'masked', 'dense' or 'teacher'"
+            )
+        if is_oracle(self.gate) and not isinstance(self.target, Target):
+            raise FtwtError(
+                f"Pruning: {type(self.gate).__name__} answers with the target, but "
+                f"{type(self.target).__name__} needs the loss's gradient, which is not known then; "
+                "give a gate that learns, or a target of features alone"
             )

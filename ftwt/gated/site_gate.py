@@ -10,13 +10,27 @@ from torch import Tensor, nn
 
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.trace import SiteTrace
-from ftwt.gates.interface import ReadsMaxima, follows_input, has_constant_weights, is_oracle
+from ftwt.gates.interface import (
+    ReadsMaxima,
+    SharesModule,
+    follows_input,
+    has_constant_weights,
+    is_oracle,
+)
 from ftwt.graph import calls, operations
 from ftwt.graph.live import All, Evaluator, Live
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate, SiteShape, shape_of
 from ftwt.graph.tracing import Traced
-from ftwt.targets.interface import RankingTarget, Target, channel_scores, rule_of
+from ftwt.targets.interface import (
+    RankingTarget,
+    Rule,
+    channel_scores,
+    rule_of,
+    without_gradient,
+)
+
+Watch = Callable[[str, Tensor, Tensor], Tensor]
 
 
 class Recorder:
@@ -25,14 +39,20 @@ class Recorder:
     def __init__(self, *, targets: bool, given: Mapping[str, Tensor] | None = None) -> None:
         self.targets = targets
         self.given = given
+        # What the gates' shared module answered, for every site's gate to read.
+        self.context: Any = None
+        # Told each site's name, and its output before and after the mask; gives the latter back.
+        self.watch: Watch | None = None
         self.sites: dict[str, SiteTrace] = {}
         # The last site's output and its channels' maxima, which the next gate may read.
         self.maxima: tuple[Tensor, Tensor] | None = None
         self._waiting: dict[tuple[Any, ...], list[tuple[str, RankingTarget, Tensor]]] = {}
 
-    def target(self, site: str, rule: Target, features: Tensor) -> Tensor:
+    def target(self, site: str, rule: Rule, features: Tensor) -> Tensor:
         """The target of a site: given, or by the rule."""
-        return rule.keep(features.detach()) if self.given is None else self.given[site]
+        if self.given is not None:
+            return self.given[site]
+        return without_gradient(rule, "trace").keep(features.detach())
 
     def rank_later(self, site: str, rule: RankingTarget, scores: Tensor) -> None:
         """Leave a site's target to `finish`, which ranks alike sites in one go."""
@@ -75,6 +95,9 @@ class SiteGate(nn.Module):
         self.live = live
         self.pruning = pruning
         self.gate = pruning.gate.build(site)
+        # What all sites share, at the first one: see `ftwt.gated.shared`.
+        self.shared: nn.Module | None = None
+        self.asks = isinstance(pruning.gate, SharesModule)
         self.target = rule_of(pruning.target, site.name)
         self.threshold = 0.0
 
@@ -89,7 +112,10 @@ class SiteGate(nn.Module):
 
         A `relu` is still to be applied to them beforehand: a module, or torch's function (True).
         """
-        fused = not isinstance(recorder, Decided) and self._fuses(relu)
+        seen = isinstance(recorder, Decided) or (
+            recorder is not None and recorder.watch is not None
+        )
+        fused = not seen and self._fuses(relu)
         given, features = features, features.detach().relu() if fused else activated(features, relu)
         if isinstance(recorder, Decided):
             mask = recorder.decide(self.site.name, features)
@@ -99,7 +125,7 @@ class SiteGate(nn.Module):
         oracle = is_oracle(pruning.gate)
         rule, follows = self.target, self.follows
         if oracle and recorder is None:
-            target = rule.keep(features.detach())
+            target = without_gradient(rule, "trace").keep(features.detach())
         elif recorder is not None and not follows and (oracle or recorder.targets):
             if oracle or recorder.given is not None or not isinstance(rule, RankingTarget):
                 target = recorder.target(self.site.name, rule, features)
@@ -119,11 +145,15 @@ class SiteGate(nn.Module):
             weight, logits = mask.to(features.dtype), mask.float() - 0.5
             target = mask if recorder.targets else None
         else:
-            logits = self.gate(self._read(inputs, recorder))
+            read = self._read(inputs, recorder)
+            context = (recorder.context,) if self.asks and recorder is not None else ()
+            logits = self.gate(read, *context)
             shifted = logits - self.threshold if self.threshold else logits
             weight = pruning.estimator.weights(shifted, training=self.training)
         masked = _masked_relu(given, features, weight) if fused else _masked(features, weight)
         if recorder is not None:
+            if recorder.watch is not None:
+                masked = recorder.watch(self.site.name, features, masked)
             recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
             recorder.maxima = None if maxima is None else (masked, _masked(maxima, weight))
         return masked

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy, Shapes
+from ftwt.gated.shared import WithShared, costed
+from ftwt.gates.interface import Gate
 from ftwt.graph import kept
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.probing import probe
@@ -73,9 +75,18 @@ def _found(own: Anatomy, network: nn.Module, inputs: Sequence[Tensor], asked: st
         own,
         traced=traced,
         liveness=liveness,
-        plan=plan(traced, list(own.sites), liveness, own.plan.gate),
+        plan=plan(traced, list(own.sites), liveness, _gate(own.plan.gate, network, inputs)),
         expected=shapes_of(inputs),
     )
+
+
+def _gate(gate: Gate | None, network: nn.Module, inputs: Sequence[Tensor]) -> Gate | None:
+    """The gate with what its shared module costs on inputs of this size."""
+    if not isinstance(gate, WithShared):
+        return gate
+    gates = network.get_submodule("gates")
+    assert isinstance(gates, nn.ModuleDict)
+    return costed(gate.gate, gates, inputs)
 
 
 def _evaluated(network: nn.Module) -> nn.Module:

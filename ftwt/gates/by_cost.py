@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import Gate, is_oracle
+from ftwt.gates.interface import Gate, SharesModule, is_oracle
 from ftwt.graph.sites import SiteShape
 
 
@@ -38,7 +38,7 @@ class ByCost:
                 "may cost, for example 0.1"
             )
         for name, spec in (("gate", self.gate), ("otherwise", self.otherwise)):
-            if isinstance(spec, type) or not isinstance(spec, Gate) or is_oracle(spec):
+            if isinstance(spec, type) or not isinstance(spec, Gate) or not _alone(spec):
                 raise FtwtError(
                     f"ByCost: {name}={spec!r} cannot be chosen by cost; give gates that predict, "
                     "for example ByCost(gates.PooledLinear(), gates.Bottleneck(8))"
@@ -56,3 +56,8 @@ class ByCost:
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
         """MACs of the chosen gate."""
         return self.chosen(site).macs(live, site)
+
+
+def _alone(gate: Gate) -> bool:
+    """Whether a site's gate decides by what it reads there."""
+    return not is_oracle(gate) and not isinstance(gate, SharesModule)

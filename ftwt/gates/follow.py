@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.interface import Gate, is_oracle
+from ftwt.gates.interface import Gate, SharesModule, is_oracle
 from ftwt.graph.sites import SiteShape
 
 
@@ -34,7 +34,10 @@ class Follow:
     def __post_init__(self) -> None:
         gate = self.gate
         if gate is not None and (
-            isinstance(gate, type) or not isinstance(gate, Gate) or is_oracle(gate)
+            isinstance(gate, type)
+            or not isinstance(gate, Gate)
+            or is_oracle(gate)
+            or isinstance(gate, SharesModule)
         ):
             raise FtwtError(
                 f"Follow: gate={gate!r} is no gate that predicts; give one, for example "

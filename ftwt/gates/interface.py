@@ -1,5 +1,6 @@
 """What a gate and an estimator are."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Shaped
@@ -32,6 +33,20 @@ class ReadsMaxima(Protocol):
     @property
     def reads_maxima(self) -> bool:
         """Whether these are all that it reads of its input."""
+        ...
+
+
+@runtime_checkable
+class SharesModule(Protocol):
+    """A gate whose sites share one module: an embedding of the image, of a task, or of the sites.
+
+    The shared module is called once a pass with the network's inputs, and with what
+    `model.context(...)` gives, by name; it has to do without a context, if only to be counted. Each
+    site's module is called with its answer, as `module(inputs, answer)`.
+    """
+
+    def prepare(self, sites: Sequence[SiteShape]) -> nn.Module:
+        """Return a new module for all sites of a network, in running order."""
         ...
 
 

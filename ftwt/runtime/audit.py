@@ -69,8 +69,9 @@ def audited(
     layers = dict.fromkeys(counted, nothing)
     gates = dict.fromkeys(counted_gates, nothing)
     for step, macs in executed.items():
-        if isinstance(step, Gate):
-            gates[step.site] = macs
+        owner = step.site if isinstance(step, Gate) else step.name.removeprefix("gate of ")
+        if isinstance(step, Gate) or (owner != step.name and owner in gates):
+            gates[owner] = gates[owner] + macs
         else:
             layers[step.name] = layers.get(step.name, nothing) + macs
     shared = {layer.name for layer in plan.layers if layer.shared}

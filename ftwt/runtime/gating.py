@@ -1,5 +1,7 @@
 """A site's gate as the runtime sees it: a module of logits, and a threshold."""
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -33,9 +35,11 @@ class _Estimated(nn.Module):
         super().__init__()
         self.gate = gate
 
-    def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
+    def forward(
+        self, inputs: Float[Tensor, "B C_in *space"], *context: Any
+    ) -> Float[Tensor, "B C_out"]:
         """Above zero where the estimator's weight is one."""
-        logits = self.gate.gate(inputs) - self.gate.threshold
+        logits = self.gate.gate(inputs, *context) - self.gate.threshold
         return self.gate.pruning.estimator.weights(logits, training=False) - 0.5
 
 

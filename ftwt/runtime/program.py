@@ -80,6 +80,8 @@ class Gate:
     source: Value
     module: nn.Module
     out_channels: int
+    # What all gates share, the module's second argument.
+    context: Other | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,6 +282,8 @@ def sources_of(step: Step) -> tuple[Value | Other, ...]:
             return step.sources
         case Call():
             return tuple(held((step.arguments, dict(step.keywords))))
+        case Gate(context=Other() as context):
+            return step.source, context
         case _:
             return (step.source,)
 

@@ -154,7 +154,13 @@ class _Emitter:
                 wanted = self._wanted(step.output, step.source)
                 self._keep(step.output, wanted, lambda: self.at(step.source, wanted))
             case Pick():
-                wanted = self._wanted(step.output)
+                order = {one: i for i, one in enumerate(self._pieces[step.source].channels)}
+                wanted = tuple(
+                    sorted(
+                        self._wanted(step.output),
+                        key=lambda one: order.get(step.index[one] - 1, len(order)),
+                    )
+                )
                 places = tuple(step.index[one] - 1 for one in wanted)
                 self._keep(step.output, wanted, lambda: self.at(step.source, places))
             case Concat():
@@ -165,7 +171,8 @@ class _Emitter:
                 raise TypeError(f"{type(step).__name__} is no step of a program without gates")
 
     def _conv(self, step: Conv) -> None:
-        inputs, wanted = self._evaluate(step.source), self._wanted(step.output)
+        inputs = self._in_order(self._evaluate(step.source), step.source)
+        wanted = self._wanted(step.output)
         made: list[fx.Node] = []
         computed: list[int] = []
         self.shares[step.name] = shares(step, inputs, wanted)
@@ -194,12 +201,14 @@ class _Emitter:
     def _linear(self, step: Linear) -> None:
         inputs, whole = self._evaluate_live(step.inputs), self._layer(step)
         everything = tuple(range(step.output.shape[0]))
-        cut = cut_linear(step, inputs, whole)
         if len(step.output.shape) == 1:
             # Position i of the flat source is of channel i // space.
             space = prod(step.source.shape[1:])
             channels = tuple(dict.fromkeys(one // space for one in inputs))
+            channels = self._in_order(channels, step.source)
             there = [channel * space + i for channel in channels for i in range(space)]
+            read_inputs = set(inputs)
+            inputs = tuple(one for one in there if one in read_inputs)
             if not inputs:
                 made = self._filled(f"{step.name}_constants", step.bias.detach().clone(), ())
                 self._pieces[step.output] = Piece(made, everything)
@@ -210,6 +219,7 @@ class _Emitter:
         else:
             read = self.whole(step.source)
             there = list(range(step.weight.shape[1]))
+        cut = cut_linear(step, inputs, whole)
         if there != list(inputs):
             place = {one: i for i, one in enumerate(there)}
             last = len(step.output.shape)
@@ -224,7 +234,10 @@ class _Emitter:
         first, second = self._pieces[one], self._pieces[two]
         if first.node is None or second.node is None or set(first.channels) == set(second.channels):
             wanted = self._wanted(step.output, one)
-        united = {*first.channels, *second.channels} == set(wanted)
+        # The second's channels go into the first's, those that only the second has after them.
+        more = tuple(channel for channel in second.channels if channel not in first.channels)
+        united = {*first.channels, *more} == set(wanted)
+        wanted = (*first.channels, *more) if united else wanted
         if united and second.node is None and not self._strict:
             self._pieces[step.output] = first
         elif not (united and self.fold) or set(first.channels) == set(second.channels):
@@ -233,9 +246,6 @@ class _Emitter:
         else:
             assert first.node is not None
             assert second.node is not None
-            # The second's channels go into the first's, those that only the second has after them.
-            more = tuple(channel for channel in second.channels if channel not in first.channels)
-            wanted = (*first.channels, *more)
             places = [wanted.index(channel) for channel in second.channels]
             united_add = UnionAdd(places, len(more), len(step.output.shape) + 1)
             united_add.inplace = self._is_own(one)
@@ -378,12 +388,17 @@ class _Emitter:
     def _wanted(self, value: Value, like: Value | None = None) -> _Channels:
         """The channels that a step makes, in the order of `like` as far as that has them."""
         live = self._masked[value] if value in self._masked else self._evaluate(value)
-        if like is None:
-            return live
-        kept = set(live)
+        return live if like is None else self._in_order(live, like)
+
+    def _in_order(self, channels: _Channels, like: Value) -> _Channels:
+        """Channels in the order of a value's piece, those that it does not have after them.
+
+        Files of narrowed networks count on this order: weights of another would be mixed up.
+        """
+        kept = set(channels)
         first = [one for one in self._pieces[like].channels if one in kept]
         done = set(first)
-        return (*first, *(one for one in live if one not in done))
+        return (*first, *(one for one in channels if one not in done))
 
     def _evaluate(self, value: Value) -> _Channels:
         return self._evaluate_live(value.live)

@@ -13,7 +13,7 @@ from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gates.interface import ChoosesGate, Gate, is_oracle
+from ftwt.gates.interface import ChoosesGate, Gate, SharesModule, is_oracle
 from ftwt.gates.narrowed import Narrowed, Part, _Narrowed, can_shed
 from ftwt.gates.untrained import Fixed
 from ftwt.graph import calls, operations
@@ -56,6 +56,11 @@ def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> Gated:
         )
     if is_oracle(gate):
         raise FtwtError("narrow: an oracle has no gates to keep; attach gates that predict")
+    if isinstance(gate, SharesModule):
+        raise FtwtError(
+            f"narrow: gates of {type(gate).__name__} share a module, which may need every filter; "
+            "attach gates that read their own site alone"
+        )
     small, parts = _cut(model, closed(model, kept), gate)
     made = _attach(small, model, replace(model.pruning, gate=Narrowed(parts)))
     for old, new in zip(model.gates.values(), made.gates.values(), strict=True):
@@ -74,7 +79,13 @@ def renarrow(model: Gated, pruning: Pruning) -> Gated:
     for name, part in narrowed.parts.items():
         kept[name] = torch.zeros(part.out_channels, dtype=torch.bool)
         kept[name][torch.tensor(part.outputs)] = True
-    small, _ = _cut(model, kept, Fixed({}))
+    small, parts = _cut(model, kept, Fixed({}))
+    for name, part in parts.items():
+        if part.inputs != narrowed.parts[name].inputs:
+            raise FtwtError(
+                f"narrow: the inputs of {name!r} come in another order than in the file, so its "
+                "weights would be mixed up; load it with the version that wrote it"
+            )
     return _attach(small, model, pruning)
 
 

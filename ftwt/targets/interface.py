@@ -1,7 +1,7 @@
 """What a target rule is, and the scores and ranks that the rules share."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,17 +26,50 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class GradientTarget(Protocol):
+    """A target that needs to know how the task's loss depends on a site's output.
+
+    Training asks for it in a pass of its own, without changing any weight. The gradient is that of
+    the loss with respect to the output after its mask, under `target_source="dense"` or "teacher"
+    without any mask. Such a target needs no `keep`.
+    """
+
+    def keep_by_gradient(
+        self, features: Float[Tensor, "B C *space"], gradient: Float[Tensor, "B C *space"]
+    ) -> Bool[Tensor, "B C"]:
+        """Return True for each filter to keep; at least one a sample."""
+        ...
+
+
+@runtime_checkable
 class SiteTarget(Protocol):
     """A target that is another one at each site."""
 
-    def for_site(self, site: str) -> Target:
+    def for_site(self, site: str) -> "Rule":
         """The target of a site, by its name."""
         ...
 
 
-def rule_of(target: Target, site: str) -> Target:
+Rule: TypeAlias = Target | GradientTarget
+
+
+def rule_of(target: Rule, site: str) -> Rule:
     """The target of a site."""
     return target.for_site(site) if isinstance(target, SiteTarget) else target
+
+
+def without_gradient(rule: Rule, called: str) -> Target:
+    """A target that features alone tell.
+
+    Raises:
+        FtwtError: it needs the gradient of a loss, which only training has.
+    """
+    if isinstance(rule, Target):
+        return rule
+    raise FtwtError(
+        f"{called}: {type(rule).__name__} needs the gradient of the task's loss, which only "
+        "training has; give a target of features alone, such as targets.HeatmapMass(0.9)"
+    )
 
 
 @runtime_checkable

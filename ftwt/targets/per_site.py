@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.targets.interface import Target
+from ftwt.targets.interface import Rule
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class PerSite:
         HeatmapMass(mass=0.9, boundary='below', min_channels=1, score='max')
     """
 
-    rules: Mapping[str, Target]
+    rules: Mapping[str, Rule]
 
-    def __init__(self, rules: Mapping[str, Target]) -> None:
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
         if not rules:
             raise FtwtError("PerSite: no rules; give a target for each site by its name")
         object.__setattr__(self, "rules", dict(rules))
@@ -37,7 +37,7 @@ class PerSite:
         """The sites that have a rule."""
         return tuple(self.rules)
 
-    def for_site(self, site: str) -> Target:
+    def for_site(self, site: str) -> Rule:
         """Return the rule of a site."""
         if site not in self.rules:
             raise FtwtError(

@@ -6,7 +6,17 @@ Imports graph to data; budgets and reports are unknown to it.
 from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.loop import Epoch, fit
-from ftwt.training.optimizers import Constant, Cosine, OneCycle, Schedule, Sgd, Steps, Warmup
+from ftwt.training.optimizers import (
+    AdamW,
+    Constant,
+    Cosine,
+    OneCycle,
+    Optimizer,
+    Schedule,
+    Sgd,
+    Steps,
+    Warmup,
+)
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes import CATALOGUE, Choices, Escalation, Recipe, recipe
 from ftwt.training.settings import Settings
@@ -16,6 +26,7 @@ from ftwt.training.step import observe
 
 __all__ = [
     "CATALOGUE",
+    "AdamW",
     "Checkpointer",
     "Choices",
     "Constant",
@@ -25,6 +36,7 @@ __all__ = [
     "Evaluation",
     "Interrupted",
     "OneCycle",
+    "Optimizer",
     "Phase",
     "Recipe",
     "Schedule",

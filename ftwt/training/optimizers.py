@@ -1,5 +1,6 @@
 """Optimizers and their schedules as values; torch does the work."""
 
+import inspect
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,18 @@ class Schedule(Protocol):
 
     def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
         """Return torch's scheduler over `steps` steps."""
+        ...
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """An optimizer's specification: a value that builds torch's optimizer.
+
+    Where it has a `schedule` (a `Schedule`), the learning rate follows that, else it stays.
+    """
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's optimizer over these parameters."""
         ...
 
 
@@ -115,11 +128,7 @@ class Sgd:
     schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise FtwtError(f"Sgd: lr={self.lr!r}; give a positive, finite learning rate")
-        for name in ("momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise FtwtError(f"Sgd: {name}={getattr(self, name)!r}; give 0 or more, finite")
+        _check_rates("Sgd", self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
         """Return torch's optimizer."""
@@ -130,3 +139,69 @@ class Sgd:
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
         )
+
+
+@register
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101)."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+    schedule: Schedule = field(default_factory=Cosine)
+
+    def __post_init__(self) -> None:
+        _check_rates("AdamW", self.lr, weight_decay=self.weight_decay)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise FtwtError(f"AdamW: betas={self.betas!r}; give two numbers in [0, 1)")
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
+        """Return torch's optimizer."""
+        return torch.optim.AdamW(
+            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+        )
+
+
+def schedule_of(optimizer: Optimizer) -> Schedule:
+    """The schedule of an optimizer's learning rate: its own, or none."""
+    schedule = getattr(optimizer, "schedule", None)
+    return Constant() if schedule is None else schedule
+
+
+def check_optimizer(called: str, optimizer: object) -> None:
+    """Raise FtwtError unless a value builds an optimizer from parameters, with a schedule if any.
+
+    Gates and schedules have a `build`, too, of sites and of an optimizer with its steps.
+    """
+    came = " ".join(repr(optimizer).split())
+    example = "give training.Sgd(0.1), training.AdamW(1e-3), or a value with build(parameters)"
+    other = isinstance(optimizer, type) or hasattr(optimizer, "macs")
+    if other or not _builds(optimizer, 1):
+        raise FtwtError(f"{called}={came} is no optimizer; {example}")
+    schedule = schedule_of(optimizer) if isinstance(optimizer, Optimizer) else None
+    if not _builds(schedule, 2):
+        came = " ".join(repr(schedule).split())
+        raise FtwtError(
+            f"{called}: schedule={came} is no schedule; give training.Cosine(), or a value with "
+            "build(optimizer, steps)"
+        )
+
+
+def _builds(value: object, arguments: int) -> bool:
+    build = getattr(value, "build", None)
+    if isinstance(value, type) or not callable(build):
+        return False
+    try:
+        inspect.signature(build).bind(*(None,) * arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_rates(name: str, lr: float, **others: float) -> None:
+    if not 0 < lr < math.inf:
+        raise FtwtError(f"{name}: lr={lr!r}; give a positive, finite learning rate")
+    for field_name, value in others.items():
+        if not 0 <= value < math.inf:
+            raise FtwtError(f"{name}: {field_name}={value!r}; give 0 or more, finite")

@@ -19,10 +19,10 @@ from ftwt.gates.interface import Estimator, Gate
 from ftwt.graph.sites import Where
 from ftwt.losses.distillation import with_teacher
 from ftwt.losses.interface import Loss, Objective, is_loss
-from ftwt.targets.interface import Target
+from ftwt.targets.interface import GradientTarget, Rule, Target
 from ftwt.training.epoch import Batches
 from ftwt.training.loop import Epoch, fit
-from ftwt.training.optimizers import Cosine, Sgd
+from ftwt.training.optimizers import Cosine, Optimizer, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Amp
 from ftwt.training.settings import Settings
@@ -100,7 +100,7 @@ class WithGate(_Ordered):
 
     def target(
         self,
-        target: Target,
+        target: Rule,
         *,
         coupling: Coupling = "decoupled",
         source: TargetSource = "masked",
@@ -110,7 +110,11 @@ class WithGate(_Ordered):
         `source` is `Pruning`'s target_source: whose features targets come from.
         """
         _expect(
-            "target", target, isinstance(target, Target), "a target", "targets.HeatmapMass(0.9)"
+            "target",
+            target,
+            isinstance(target, Target | GradientTarget),
+            "a target",
+            "targets.HeatmapMass(0.9)",
         )
         pruning = Pruning(self.chosen, target, coupling, self.estimator, source)
         return WithTarget(self.start, pruning)
@@ -143,7 +147,7 @@ class WithLoss(_Ordered):
     objective: Objective
 
     def schedule(
-        self, *phases: Phase, backbone: Sgd | None = None, gates: Sgd | None = None
+        self, *phases: Phase, backbone: Optimizer | None = None, gates: Optimizer | None = None
     ) -> "Ready":
         """Choose the phases, and the optimizers of backbone and gates.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ftwt.errors import FtwtError
 from ftwt.io.registry import register
-from ftwt.training.optimizers import Sgd
+from ftwt.training.optimizers import Optimizer, check_optimizer
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Amp
 
@@ -34,8 +34,8 @@ class Settings:
     """
 
     phases: tuple[Phase, ...]
-    backbone: Sgd
-    gates: Sgd | None = None
+    backbone: Optimizer
+    gates: Optimizer | None = None
     amp: Amp | None = None
     channels_last: bool = False
     compile: bool = False
@@ -47,6 +47,9 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.phases:
             raise FtwtError("Settings: no phases; give at least one training.Phase(name, epochs)")
+        check_optimizer("Settings: backbone", self.backbone)
+        if self.gates is not None:
+            check_optimizer("Settings: gates", self.gates)
         if self.compile and any(phase.knots for phase in self.phases):
             raise FtwtError(
                 "Settings: compile=True would compile again for each reduction of a phase with "

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.training.metrics import Metrics
+from ftwt.training.optimizers import schedule_of
 from ftwt.training.phases import epochs_of
 from ftwt.training.settings import Settings
 
@@ -81,6 +82,11 @@ def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State
     """
     device = next(model.parameters()).device
     check_amp(settings, device)
+    if settings.compile and isinstance(model, Gated) and model.needs_gradients:
+        raise FtwtError(
+            "start: targets that need the loss's gradient take a pass of their own, which "
+            "torch.compile cannot hold; leave out compile"
+        )
     if isinstance(model, Gated) and model.needs_teacher:
         model.keep_teacher()
     steps_per_epoch = math.ceil(batches_per_epoch / settings.accumulate)
@@ -95,7 +101,7 @@ def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State
         if spec is None:
             raise FtwtError(f"start: no optimizer for the {part}; give Settings({part}=Sgd(...))")
         optimizers[part] = spec.build(parameters)
-        schedulers[part] = spec.schedule.build(optimizers[part], steps)
+        schedulers[part] = schedule_of(spec).build(optimizers[part], steps)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.amp == "fp16")
     average = None
     if settings.ema is not None:

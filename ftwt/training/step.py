@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ftwt.gated.model import Gated
+from ftwt.gated.model import Gated, TaskLoss
 from ftwt.gated.trace import Trace
 from ftwt.losses.interface import Objective
 from ftwt.macs import Plan
@@ -37,15 +37,22 @@ class Step(nn.Module):
             enabled=self.amp is not None,
         ):
             model = self.phase.sampled(self.model)
-            trace = observe(model, images, targets=self.phase.trains("gates"))
+            trace = observe(
+                model,
+                images,
+                targets=self.phase.trains("gates"),
+                loss=lambda trace: self.objective.without_gates()(trace, labels).total,
+            )
         report = self.objective(trace, labels)
         return report.total, seen(trace, labels, report)
 
 
-def observe(model: nn.Module, images: Tensor, *, targets: bool = True) -> Trace:
+def observe(
+    model: nn.Module, images: Tensor, *, targets: bool = True, loss: TaskLoss | None = None
+) -> Trace:
     """Trace a gated network; a plain one gives a trace without sites."""
     if isinstance(model, Gated):
-        return model.trace(images, targets=targets)
+        return model.trace(images, targets=targets, loss=loss)
     return Trace(model(images), {}, (images,), lambda _: Plan(()))
 
 

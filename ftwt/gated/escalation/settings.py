@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import SiteGate, site_gates
+from ftwt.gated.shared import costed, gates_for, samples
+from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import Gate
 from ftwt.gates.narrowed import _Narrowed
@@ -31,12 +32,13 @@ def with_pruning(model: Gated, pruning: Pruning) -> Gated:
     """The same network gated otherwise, with gates of its own; it shares all other weights."""
     twin = model.with_thresholds(dict.fromkeys(model.sites, 0.0), ())
     twin.pruning = pruning
-    # Costs at other sizes are counted anew: they were those of the other gates.
-    plan = replace(model.anatomy.plan, gate=pruning.gate)
-    twin.anatomy = replace(model.anatomy, plan=plan, sizes={})
-    anatomy = model.anatomy
-    twin.gates = site_gates(anatomy.sites, anatomy.traced, anatomy.liveness, pruning)
+    own = model.anatomy
+    twin.gates = gates_for(own.sites, own.traced, own.liveness, pruning)
     twin.gates.train(model.training)
+    # Costs at other sizes are counted anew: they were those of the other gates.
+    examples = samples(own.expected, own.dtypes)
+    plan = replace(own.plan, gate=costed(pruning.gate, twin.gates, examples))
+    twin.anatomy = replace(own, plan=plan, sizes={})
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     twin.gates.to(device)
     return twin

@@ -24,6 +24,7 @@ from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
 from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.optimizers import Sgd
 from ftwt.training.recipes import Choices, Recipe, recipe
 from ftwt.training.runs import Callbacks, train_run
 
@@ -185,6 +186,7 @@ class Study:
         made = recipe(self._recipe_name(training), choices, dense=plain)
         made = replace(made, network=training.network, pruning=training.pruning)
         if training.family and plain and size.family_lr is not None:
+            assert isinstance(made.settings.backbone, Sgd)
             backbone = replace(made.settings.backbone, lr=size.family_lr)
             made = replace(made, settings=replace(made.settings, backbone=backbone))
         if made.pruning is not None and isinstance(made.pruning.gate, Fixed):

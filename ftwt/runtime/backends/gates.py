@@ -35,7 +35,8 @@ def decide(step: Gate, state: State, *, dense: bool = False) -> None:
                 logits = F.linear(inner, weight, bias)
                 state.count(step, slice(None), weight.numel())
         case _:
-            logits = counted(step, state, lambda: module(x))
+            context = () if step.context is None else (state.values[step.context],)
+            logits = counted(step, state, lambda: module(x, *context))
     state.masks[step.site] = mask_of(logits, state.thresholds.get(step.site, 0.0))
 
 

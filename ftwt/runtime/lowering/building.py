@@ -1,6 +1,6 @@
 """A program while it is made from a traced graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
+from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import SiteGate
 from ftwt.graph import operations
 from ftwt.graph.live import All, OfSite, sites_in
@@ -44,6 +45,8 @@ class Building:
         layers = zip(computing, anatomy.plan.layers, strict=True)
         self.names = {node: layer.name for node, layer in layers}
         self.site_of = {site.output: site.name for site in anatomy.sites}
+        # What the gates' shared module answers.
+        self.context: Other | None = None
         self._decided: set[str] = set()
         self.entangled = self._entangled()
 
@@ -60,7 +63,16 @@ class Building:
         if self.gates:
             gate = self.model.get_submodule(f"gates.{candidate.key}")
             assert isinstance(gate, SiteGate)
-            self.steps.append(Gate(candidate.name, source, *gate_of(gate)))
+            self.steps.append(Gate(candidate.name, source, *gate_of(gate), self.context))
+
+    def share(self, inputs: Sequence[Value | Other]) -> None:
+        """Call what the gates share, if they do, with the network's inputs."""
+        shared = shared_of(self.model.gates)
+        if shared is None or self.context is not None or not self.gates:
+            return
+        self.context = Other("gates_context")
+        name = f"gate of {self.anatomy.sites[0].name}"
+        self.steps.append(Call(name, shared, tuple(inputs), {}, self.context))
 
     def as_is(self, node: fx.Node) -> None:
         """Leave a node to torch."""

@@ -55,7 +55,9 @@ def _built(building: Building) -> Program:
             continue
         if node.op == "placeholder":
             inputs.append(_placeholder(building, node))
-        elif node.op == "output":
+            continue
+        building.share(inputs)
+        if node.op == "output":
             result = fx.node.map_arg(node.args[0], building.argument)
         elif node in convolutions:
             convolution(building, convolutions[node])

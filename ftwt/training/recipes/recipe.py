@@ -7,7 +7,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.escalation import Margin, Signal
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
-from ftwt.io.registry import register
+from ftwt.io.registry import check_registered, register
 from ftwt.losses import Objective
 from ftwt.targets import Score
 from ftwt.training.settings import Settings
@@ -44,6 +44,7 @@ class Escalation:
 class Recipe:
     """Everything that a training needs beside the data and the starting weights.
 
+    `network` is a name of `ftwt.networks`, or of a registered factory (or that function itself).
     `pruning` is None for a plain, dense network. `batch_size` is the images of one step. `sites`
     names the convolutions that get gates; None takes those that `attach` finds. With `escalation`
     two plain networks are trained, for a reduction that `budget.train_to` is given.
@@ -57,6 +58,10 @@ class Recipe:
     augment: Augment | ResizedCrop = field(default_factory=Augment)
     sites: tuple[str, ...] | None = None
     escalation: Escalation | None = None
+
+    def __post_init__(self) -> None:
+        if callable(self.network):
+            object.__setattr__(self, "network", check_registered(self.network))
 
 
 @dataclass(frozen=True)
