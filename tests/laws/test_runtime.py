@@ -96,7 +96,7 @@ def test_any_mix_of_back_ends_does_the_same(network, batch, seed, share, random)
         replace(row, backend=random.choice(BACKENDS))
         for row in runtime.explain(fast, len(batch)).rows
     )
-    placed = Placed(len(batch), (tuple(batch.shape[1:]),), 1, rows, {})
+    placed = Placed(len(batch), (tuple(batch.shape[1:]),), rows)
     fast.use(fast.plan.with_placed(placed))
     with torch.no_grad():
         assert close(fast(batch), model(batch))
