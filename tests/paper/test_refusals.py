@@ -98,7 +98,7 @@ def test_other_bad_input(report, tmp_path, ftwt_command):  # noqa: F811
     refused(ftwt_command(*arguments("fig4", new)), "no item 'fig4'; did you mean fig", "all")
     refused(ftwt_command(*arguments("fig2", new, "--scale", "smok")), "did you mean smoke")
     refused(ftwt_command(*arguments("fig2", new, "--mass", "a,b")), "'a,b' is no list of numbers")
-    refused(ftwt_command(*arguments("fig2", new, "--mass", "1.5")), "mass=1.5 is outside")
+    refused(ftwt_command(*arguments("fig2", new, "--mass", "1.5")), "--mass 1.5 is outside")
     refused(ftwt_command(*arguments("fig2", new, "--recipe", "vgg")), "'vgg' is unknown")
     refused(ftwt_command(*arguments("fig2", new, "--runs", tmp_path)), "holds no run.json")
     assert not new.exists()
