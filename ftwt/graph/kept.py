@@ -48,7 +48,9 @@ def put_back(network: nn.Module, kept: Kept, but: Collection[str] = ()) -> None:
     """Let a network's modules hold what they held; attributes named in `but` stay."""
     for name, buffer in network.named_buffers():
         # What did not change may be of inference mode, where nobody else may write.
-        if name in kept.buffers and not torch.equal(buffer, kept.buffers[name]):
+        if name not in kept.buffers or buffer.is_meta:
+            continue
+        if not torch.equal(buffer, kept.buffers[name]):
             buffer.copy_(kept.buffers[name])
     for path, module in network.named_modules():
         for name in list(vars(module)):
