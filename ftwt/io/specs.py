@@ -98,6 +98,9 @@ def from_json(value: Any) -> Any:
     if not isinstance(value.get("type"), str):
         return {key: from_json(item) for key, item in value.items()}
     kind = found(value["type"])
+    # A function would be called with what the file says.
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise FtwtError(f"from_json: {value['type']} is no type of values; save the model again")
     fields = {key: from_json(item) for key, item in value.items() if key != "type"}
     try:
         return kind(**fields)
