@@ -15,6 +15,7 @@ from ftwt import (
 from ftwt.backbones import networks
 from ftwt.budget import calibrate, estimate, solve
 from ftwt.errors import FtwtError
+from ftwt.export import Exported, export
 from ftwt.gated import Gated, Pruning, SiteTrace, Trace, attach, escalation
 from ftwt.gated.escalation import Escalating, EscalationTrace, escalate
 from ftwt.io import Card, load, register, save
@@ -28,6 +29,7 @@ __all__ = [
     "Card",
     "Escalating",
     "EscalationTrace",
+    "Exported",
     "FtwtError",
     "Gated",
     "Pipeline",
@@ -44,6 +46,7 @@ __all__ = [
     "escalate",
     "escalation",
     "estimate",
+    "export",
     "gates",
     "load",
     "losses",

@@ -21,6 +21,7 @@ ROWS = (
     ("io",),
     ("runtime",),
     ("slicing",),
+    ("export",),
     ("backbones",),
     ("data",),
     ("training",),

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import uncounted
+from ftwt.macs import Plan
 from ftwt.runtime.backends.gates import exact
-from ftwt.runtime.program import Call, Conv, Gate, Linear, Step
+from ftwt.runtime.program import Call, Conv, Gate, Linear, Program, Step
 from ftwt.runtime.runner import Runner
 from ftwt.runtime.state import State
 
@@ -74,9 +75,7 @@ def audited(
             gates[owner] = gates[owner] + macs
         else:
             layers[step.name] = layers.get(step.name, nothing) + macs
-    shared = {layer.name for layer in plan.layers if layer.shared}
-    beforehand = shared - {step.name for step in runner.program.steps if not isinstance(step, Gate)}
-    layers |= {name: counted[name] for name in beforehand}
+    layers |= {name: counted[name] for name in done_beforehand(plan, runner.program)}
     reads_live = {layer.name for layer in plan.layers if layer.inputs is not None}
     dense = [
         f"gate of {step.site}" if isinstance(step, Gate) else step.name
@@ -87,6 +86,16 @@ def audited(
         or (isinstance(step, Call) and step.name in reads_live)
     ]
     return Audit(layers, counted, gates, counted_gates, tuple(dense), uncounted(anatomy.traced))
+
+
+def done_beforehand(plan: Plan, program: Program) -> dict[str, int]:
+    """MACs of layers that depend on no input and ran when the program was made, by name."""
+    steps = {step.name for step in program.steps if not isinstance(step, Gate)}
+    return {
+        layer.name: layer.dense_macs
+        for layer in plan.layers
+        if layer.shared and layer.name not in steps
+    }
 
 
 def _differ(one: Tensor, two: Tensor) -> bool:

@@ -153,8 +153,8 @@ def _declare(library: ctypes.CDLL) -> None:
         ctypes.c_int,
         ctypes.POINTER(ctypes.c_void_p),
     )
-    library.ftwt_run.restype = ctypes.c_int
-    library.ftwt_run.argtypes = (
+    library.ftwt_execute.restype = ctypes.c_int
+    library.ftwt_execute.argtypes = (
         ctypes.c_void_p,
         tensors,
         tensors,

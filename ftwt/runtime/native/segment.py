@@ -169,8 +169,8 @@ class _Plan:
         self._release = weakref.finalize(self, _release, calls, handle, translation)
 
     def run(self, *arguments: object) -> None:
-        """Call ftwt_run."""
-        check(self._library.ftwt_run(self._handle, *arguments), "native.Segment.run")
+        """Call ftwt_execute."""
+        check(self._library.ftwt_execute(self._handle, *arguments), "native.Segment.run")
 
 
 def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Translation) -> None:

@@ -3,11 +3,23 @@
 Loading the library compares them with its own (`facts`), so that a difference shows at once.
 """
 
-from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p, sizeof
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_double,
+    c_int32,
+    c_int64,
+    c_uint32,
+    c_void_p,
+    sizeof,
+)
 from typing import Any
 
 Ints = POINTER(c_int32)
 Pair = c_int32 * 2
+Shape = c_int32 * 3
 
 PLACES = {"arena": 0, "input": 1, "output": 2}
 SETS = {"all": 0, "given": 1, "made": 2, "union": 3, "intersection": 4, "concat": 5, "reorder": 6}
@@ -18,6 +30,7 @@ ACTIVATIONS = {
     )
 }
 POOLS = {None: 0, "max": 1, "mean": 2}
+SIGNALS = {"margin": 0, "confidence": 1, "entropy": 2}
 NORMALIZERS = {"none": 0, "softmax": 1, "layer": 2}
 STEPS = {
     name: number
@@ -129,8 +142,67 @@ class Tensor(Structure):
     _fields_ = (("data", c_void_p), ("count", c_int64))
 
 
-# As FTWT_FORMAT in src/program.h.
-_FORMAT = 3
+class Signal(Structure):
+    """ftwt_signal, in a file."""
+
+    _fields_ = (("kind", c_int32), ("unused", c_int32), ("temperature", c_double))
+
+
+class Setting(Structure):
+    """ftwt_setting, in a file."""
+
+    _fields_ = (("program", Program), ("thresholds", c_void_p), ("macs", c_int64))
+
+
+class File(Structure):
+    """ftwt_file, with which a file begins."""
+
+    _fields_ = (
+        ("magic", c_char * 8),
+        ("version", c_uint32),
+        ("program", c_uint32),
+        ("lanes", c_uint32),
+        ("tile", c_uint32),
+        ("order", c_uint32),
+        ("checksum", c_uint32),
+        ("size", c_int64),
+        ("input", Shape),
+        ("output", Shape),
+        ("dense_macs", c_int64),
+        ("settings", c_int32),
+        ("knots", c_int32),
+        ("limits", c_int32),
+        ("unused", c_int32),
+        ("weight", c_double),
+        ("setting", c_void_p),
+        ("signal", c_void_p),
+        ("sure", c_void_p),
+        ("knot", c_void_p),
+        ("scale", c_void_p),
+        ("classes", c_void_p),
+        ("classes_bytes", c_int64),
+    )
+
+
+class Sizes(Structure):
+    """ftwt_sizes, of an opened file."""
+
+    _fields_ = (
+        ("input", Shape),
+        ("output", Shape),
+        ("dense_macs", c_int64),
+        ("lowest", c_double),
+        ("highest", c_double),
+        ("mean", c_void_p),
+        ("deviation", c_void_p),
+        ("classes", c_char_p),
+    )
+
+
+# As FTWT_FORMAT in src/program.h, FILE_VERSION and FILE_CHECKED in src/file.h.
+FORMAT = 3
+FILE_VERSION = 1
+FILE_CHECKED = 32
 
 
 def facts() -> dict[str, int]:
@@ -142,11 +214,16 @@ def facts() -> dict[str, int]:
         "POOL": POOLS,
         "NORM": NORMALIZERS,
         "STEP": STEPS,
+        "SIGNAL": SIGNALS,
     }
-    known = {"FTWT_FORMAT": _FORMAT}
+    known = {
+        "FTWT_FORMAT": FORMAT,
+        "FILE_VERSION": FILE_VERSION,
+        "FILE_CHECKED": FILE_CHECKED,
+    }
     for prefix, names in numbers.items():
         known |= {f"{prefix}_{name or 'none'}".upper(): value for name, value in names.items()}
-    for struct in (Value, Set, Window, Step, Program, Tensor):
+    for struct in (Value, Set, Window, Step, Program, Tensor, Signal, Setting, File, Sizes):
         name = f"ftwt_{struct.__name__.lower()}"
         known[name] = sizeof(struct)
         known |= {f"{name}.{field}": getattr(struct, field).offset for field, _ in struct._fields_}

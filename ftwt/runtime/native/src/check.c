@@ -10,31 +10,45 @@ static int64_t size_of(const ftwt_value *v) {
     return (int64_t)v->height * v->width;
 }
 
-static int windowed(int size, const ftwt_window *w, int axis) {
-    return (size + 2 * w->padding[axis] - w->dilation[axis] * (w->kernel[axis] - 1) - 1) /
-               w->stride[axis] +
-           1;
+static int64_t padded(int64_t size, const ftwt_window *w, int axis) {
+    return size + 2 * (int64_t)w->padding[axis];
+}
+
+/* 0 where the window is larger than what it slides over. */
+static int64_t windowed(int64_t size, const ftwt_window *w, int axis) {
+    const int64_t room = padded(size, w, axis), reach = w->dilation[axis] * (w->kernel[axis] - 1ll);
+    return room > reach ? (room - reach - 1) / w->stride[axis] + 1 : 0;
 }
 
 static int window_holds(const ftwt_window *w) {
     for (int axis = 0; axis < 2; axis++)
         NEED(
-            w->kernel[axis] > 0 && w->stride[axis] > 0 && w->padding[axis] >= 0 &&
-            w->dilation[axis] > 0
+            w->kernel[axis] > 0 && w->kernel[axis] <= MOST_SIDE && w->stride[axis] > 0 &&
+            w->stride[axis] <= MOST_SIDE && w->padding[axis] >= 0 &&
+            w->padding[axis] <= MOST_SIDE && w->dilation[axis] > 0 && w->dilation[axis] <= MOST_SIDE
         );
     return 1;
 }
 
+/* Whether a plane with its zeros, cut into as many phases as it has strides, has room. */
+static int plane_holds(const ftwt_value *in, const ftwt_window *w) {
+    return (padded(in->height, w, 0) + w->stride[0]) * (padded(in->width, w, 1) + w->stride[1]) <=
+           MOST_PLANE;
+}
+
+/* A window has at least one position inside. */
 static int pooling_holds(const ftwt_window *w, int out_width) {
+    NEED(w->padding[0] < w->kernel[0] && w->padding[1] < w->kernel[1]);
     return (int64_t)(out_width - 1) * w->stride[1] + w->kernel[1] <= POOL_ROW;
 }
 
 static int value_holds(const ftwt_program *p, const ftwt_value *v) {
-    NEED(v->channels > 0 && v->height > 0 && v->width > 0);
+    NEED(v->channels > 0 && v->height > 0 && v->width > 0 && v->channels <= MOST_CHANNELS);
+    NEED(size_of(v) <= MOST_FLOATS && size_of(v) * v->channels <= MOST_FLOATS);
     NEED(v->set >= 0 && v->set < p->sets && p->set[v->set].width == v->channels);
     int64_t all = size_of(v) * v->channels * p->batch;
     switch (v->place) {
-    case PLACE_ARENA: return v->offset >= 0 && v->offset + all <= p->arena;
+    case PLACE_ARENA: return v->offset >= 0 && v->offset <= p->arena - all;
     case PLACE_INPUT: return v->number >= 0 && v->number < p->inputs;
     case PLACE_OUTPUT: return v->number >= 0 && v->number < p->outputs;
     default: return 0;
@@ -43,8 +57,8 @@ static int value_holds(const ftwt_program *p, const ftwt_value *v) {
 
 static int set_holds(const ftwt_program *p, int number) {
     const ftwt_set *set = &p->set[number];
-    int width = 0;
-    NEED(set->width > 0 && set->before >= 0);
+    int64_t width = 0;
+    NEED(set->width > 0 && set->width <= MOST_FLOATS && set->before >= 0);
     NEED(number == 0 || set->before >= p->set[number - 1].before);
     for (int i = 0; i < set->parts; i++) {
         NEED(set->part[i] >= 0 && set->part[i] < number);
@@ -73,7 +87,8 @@ static int convolution_holds(
     NEED(window_holds(&s->window) && s->groups > 0 && s->weight && s->bias);
     NEED(in->channels % s->groups == 0 && filters % s->groups == 0 && out->channels == filters);
     const int64_t taps = (int64_t)s->window.kernel[0] * s->window.kernel[1];
-    NEED(s->row >= in->channels / s->groups * taps);
+    NEED(taps <= MOST_TAPS && s->row >= in->channels / s->groups * taps);
+    NEED(plane_holds(in, &s->window));
     NEED(s->middle[0] == windowed(in->height, &s->window, 0) && s->middle[0] > 0);
     NEED(s->middle[1] == windowed(in->width, &s->window, 1) && s->middle[1] > 0);
     if (s->pool == POOL_NONE) return s->middle[0] == out->height && s->middle[1] == out->width;
@@ -84,8 +99,8 @@ static int convolution_holds(
 
 static int pick_holds(const ftwt_step *s, const ftwt_value *in, const ftwt_value *out) {
     NEED(s->index && s->window.stride[0] > 0 && s->window.stride[1] > 0);
-    NEED((out->height - 1) * s->window.stride[0] < in->height);
-    NEED((out->width - 1) * s->window.stride[1] < in->width);
+    NEED((out->height - 1ll) * s->window.stride[0] < in->height);
+    NEED((out->width - 1ll) * s->window.stride[1] < in->width);
     NEED(s->window.stride[1] > 1 || s->window.stride[0] > 1 || size_of(in) == size_of(out));
     for (int i = 0; i < out->channels; i++)
         NEED(s->index[i] >= 0 && s->index[i] <= in->channels);
@@ -97,6 +112,10 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
     for (int i = 0; i < s->sources; i++) NEED(s->source[i] >= 0 && s->source[i] < p->values);
     const ftwt_value *in = &p->value[s->source[0]];
     const int made = p->set[s->made].width;
+    NEED(s->activation >= ACT_NONE && s->activation <= ACT_SIGMOID);
+    NEED(s->pool >= POOL_NONE && s->pool <= POOL_MEAN);
+    NEED(s->normalize >= NORM_NONE && s->normalize <= NORM_LAYER);
+    NEED(s->rank >= 0 && s->rank <= MOST_CHANNELS);
     if (s->kind == STEP_TABLE) return s->weight && s->rank > 0 && p->set[s->made].kind == SET_MADE;
     if (s->kind == STEP_GATE)
         return s->weight && s->bias && s->rows && p->set[s->made].kind == SET_MADE &&
@@ -136,7 +155,7 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
                out->width == windowed(in->width, &s->pooling, 1);
     case STEP_PICK: return pick_holds(s, in, out);
     case STEP_CONCAT: {
-        int channels = 0;
+        int64_t channels = 0;
         for (int i = 0; i < s->sources; i++) {
             channels += p->value[s->source[i]].channels;
             NEED(size_of(&p->value[s->source[i]]) == size_of(out));
@@ -149,7 +168,8 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
 }
 
 int ftwt_holds(const ftwt_program *p) {
-    NEED(p->batch > 0 && p->values > 0 && p->sets > 0 && p->steps > 0 && p->arena >= 0);
+    NEED(p->batch > 0 && p->batch <= MOST_FLOATS && p->arena >= 0);
+    NEED(p->values > 0 && p->sets > 0 && p->steps > 0);
     for (int i = 0; i < p->sets; i++) NEED(set_holds(p, i));
     for (int i = 0; i < p->values; i++) NEED(value_holds(p, &p->value[i]));
     for (int i = 0; i < p->steps; i++) NEED(step_holds(p, &p->step[i]));

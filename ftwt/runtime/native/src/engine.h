@@ -7,6 +7,9 @@
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
 /* Outputs whose weights lie together in a gate or linear layer; samples that share them. */
 enum { TILE = 64, MOST_GROUP = 16 };
+/* What no network needs more of, and whose products have room in 32 or 64 bits. */
+enum { MOST_SIDE = 1 << 15, MOST_CHANNELS = 1 << 24 };
+enum { MOST_PLANE = 1 << 28, MOST_FLOATS = 1 << 30 };
 /* The widest padded row that pooling handles in vectors. */
 enum { POOL_ROW = 2048 };
 /* Samples that share what is loaded of weights: where an input is live in all of them. */

@@ -3,6 +3,8 @@
 #include <stddef.h>
 
 #include "engine.h"
+#include "file.h"
+#include "ftwt.h"
 
 #define NUMBER(NAME) {#NAME, NAME},
 #define SIZE(TYPE) {#TYPE, sizeof(TYPE)},
@@ -56,6 +58,30 @@ static const struct {
 
     SIZE(ftwt_tensor)
     FIELD(ftwt_tensor, data) FIELD(ftwt_tensor, count)
+
+    NUMBER(FILE_VERSION) NUMBER(FILE_CHECKED)
+    NUMBER(SIGNAL_MARGIN) NUMBER(SIGNAL_CONFIDENCE) NUMBER(SIGNAL_ENTROPY)
+
+    SIZE(ftwt_signal)
+    FIELD(ftwt_signal, kind) FIELD(ftwt_signal, unused) FIELD(ftwt_signal, temperature)
+
+    SIZE(ftwt_setting)
+    FIELD(ftwt_setting, program) FIELD(ftwt_setting, thresholds) FIELD(ftwt_setting, macs)
+
+    SIZE(ftwt_file)
+    FIELD(ftwt_file, magic) FIELD(ftwt_file, version) FIELD(ftwt_file, program)
+    FIELD(ftwt_file, lanes) FIELD(ftwt_file, tile) FIELD(ftwt_file, order)
+    FIELD(ftwt_file, checksum) FIELD(ftwt_file, size) FIELD(ftwt_file, input)
+    FIELD(ftwt_file, output) FIELD(ftwt_file, dense_macs) FIELD(ftwt_file, settings)
+    FIELD(ftwt_file, knots) FIELD(ftwt_file, limits) FIELD(ftwt_file, unused)
+    FIELD(ftwt_file, weight) FIELD(ftwt_file, setting) FIELD(ftwt_file, signal)
+    FIELD(ftwt_file, sure) FIELD(ftwt_file, knot) FIELD(ftwt_file, scale)
+    FIELD(ftwt_file, classes) FIELD(ftwt_file, classes_bytes)
+
+    SIZE(ftwt_sizes)
+    FIELD(ftwt_sizes, input) FIELD(ftwt_sizes, output) FIELD(ftwt_sizes, dense_macs)
+    FIELD(ftwt_sizes, lowest) FIELD(ftwt_sizes, highest) FIELD(ftwt_sizes, mean)
+    FIELD(ftwt_sizes, deviation) FIELD(ftwt_sizes, classes)
 };
 
 int ftwt_fact(int number, const char **name, int64_t *value) {

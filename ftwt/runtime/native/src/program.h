@@ -114,7 +114,7 @@ int ftwt_fact(int number, const char **name, int64_t *value);
 /* The instruction sets that this processor has, best first, with a space between them. */
 const char *ftwt_sets_known(void);
 int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan);
-int ftwt_run(
+int ftwt_execute(
     ftwt_plan *plan,
     const ftwt_tensor *inputs,
     const ftwt_tensor *outputs,

@@ -372,7 +372,7 @@ static int place_border(
     return FTWT_OK;
 }
 
-int ftwt_run(
+int ftwt_execute(
     ftwt_plan *plan, const ftwt_tensor *inputs, const ftwt_tensor *outputs,
     const ftwt_tensor *given, const ftwt_tensor *made, const float *thresholds, int64_t *executed, int64_t *nanoseconds, int threads
 ) {

@@ -1,19 +1,36 @@
 #define _GNU_SOURCE
 #include "team.h"
 
-#include <dlfcn.h>
 #include <sched.h>
 #include <unistd.h>
+
+static pid_t owner;
+
+__attribute__((constructor)) static void note_owner(void) {
+    owner = getpid();
+}
+
+#if defined(_OPENMP)
+#include <omp.h>
+
+void ftwt_together(ftwt_work_of *work, void *data, int threads) {
+    if (threads <= 1 || getpid() != owner) {
+        work(data, 0, 1);
+        return;
+    }
+#pragma omp parallel num_threads(threads)
+    work(data, omp_get_thread_num(), omp_get_num_threads());
+}
+#else
+#include <dlfcn.h>
 
 typedef void gomp_parallel(void (*fn)(void *), void *data, unsigned threads, unsigned flags);
 
 static gomp_parallel *parallel;
 static int (*thread_number)(void);
 static int (*thread_count)(void);
-static pid_t owner;
 
 __attribute__((constructor)) static void find_runtime(void) {
-    owner = getpid();
     void *from = RTLD_DEFAULT; /* a null pointer with glibc, so it cannot stand for a failure */
     if (!dlsym(from, "GOMP_parallel")) {
         from = dlopen("libgomp.so.1", RTLD_NOLOAD | RTLD_NOW);
@@ -47,6 +64,7 @@ void ftwt_together(ftwt_work_of *work, void *data, int threads) {
     task t = {work, data};
     parallel(run_task, &t, (unsigned)threads, 0);
 }
+#endif
 
 static void note_size(void *data, int thread, int threads) {
     if (thread == 0) *(int *)data = threads;

@@ -1,8 +1,9 @@
 /* Threads that run one function together, and the barrier between its parts.
  *
- * The threads are those of the OpenMP runtime that torch has loaded, found by name: a second pool of
- * spinning threads would fight the first for the processors. Without such a runtime, and in a child
- * of a fork, whose pool has lost its threads, one thread does it all.
+ * Compiled with OpenMP, as without Python, the threads are its own. Compiled without, they are those
+ * of the OpenMP runtime that torch has loaded, found by name: a second pool of spinning threads would
+ * fight the first for the processors. Without such a runtime, and in a child of a fork, whose pool
+ * has lost its threads, one thread does it all.
  */
 #ifndef FTWT_TEAM_H
 #define FTWT_TEAM_H

@@ -1,0 +1,186 @@
+"""A network as the bytes of its file: structs as the library has them, places for addresses."""
+
+import ctypes
+import hashlib
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+
+from ftwt.errors import FtwtError
+from ftwt.export.native.settings import Setting
+from ftwt.gated.dial import Knot
+from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
+from ftwt.gated.model import Gated
+from ftwt.io import Card
+from ftwt.runtime.native import structs
+from ftwt.runtime.native.binding import constant, load
+from ftwt.runtime.native.translate import Translation
+from ftwt.runtime.program import Gate
+
+_MAGIC = b"ftwt\r\n\x1a\n"
+_ORDER = 0x01020304
+# Blocks begin in a cache line of their own.
+_LINE = 64
+# Pointers of a step to floats, in the order of ftwt_extents.
+_TENSORS = ("weight", "bias", "rows", "weight2", "bias2")
+_SIGNALS = {Margin: "margin", Confidence: "confidence", Entropy: "entropy"}
+
+
+def packed(model: Gated | Escalating, settings: Sequence[Setting], card: Card | None) -> bytes:
+    """The file of a network whose settings are these.
+
+    Raises:
+        FtwtError: a signal that C does not have.
+    """
+    blocks = _Blocks(ctypes.sizeof(structs.File))
+    last = settings[-1]
+    head = structs.File(
+        magic=_MAGIC,
+        version=structs.FILE_VERSION,
+        program=structs.FORMAT,
+        lanes=constant("MOST_LANES"),
+        tile=constant("TILE"),
+        order=_ORDER,
+        input=_shape(last.input.shape),
+        output=_shape(last.output.shape),
+        dense_macs=model.dense_macs,
+        settings=len(settings),
+        weight=1.0,
+    )
+    head.setting = blocks.add(*(_setting(blocks, one) for one in settings))
+    names = _deciding(settings[0].translation)
+    if isinstance(model, Escalating):
+        head.weight = model.policy.weight
+        head.signal = blocks.add(*map(_signal, model.policy.signals))
+        head.sure = blocks.add(_doubles(model.policy.thresholds))
+        names = [str(place) for place in range(len(model.thresholds))]
+    if model.knots:
+        head.knots, head.limits = len(model.knots), len(names)
+        head.knot = blocks.add(*(_knot(one, names) for one in model.knots))
+    if card is not None and card.mean and len(card.mean) == len(card.std) == head.input[0]:
+        head.scale = blocks.add(_floats((*card.mean, *card.std)))
+    if card is not None and len(card.classes) == head.output[0]:
+        head.classes = blocks.add(*(name.encode() + b"\0" for name in card.classes))
+        head.classes_bytes = sum(len(name.encode()) + 1 for name in card.classes)
+    body = blocks.bytes()
+    head.size = len(body)
+    return sealed(bytes(head) + body[ctypes.sizeof(head) :])
+
+
+def sealed(content: bytes) -> bytes:
+    """A file with the checksum that it should have."""
+    head = structs.File.from_buffer_copy(content)
+    head.checksum = zlib.crc32(content[structs.FILE_CHECKED :])
+    # The checksum itself comes before what it is of.
+    return bytes(head) + content[ctypes.sizeof(head) :]
+
+
+class _Blocks:
+    """A file's bytes so far; what is there already, such as shared weights, is not added again."""
+
+    def __init__(self, begin: int) -> None:
+        self._bytes = bytearray(begin)
+        self._places: dict[bytes, int] = {}
+
+    def add(self, *parts: bytes) -> int:
+        """The place of these bytes, one part after the other."""
+        payload = b"".join(parts)
+        key = hashlib.sha256(payload).digest()
+        if key not in self._places:
+            self._bytes += bytes(-len(self._bytes) % _LINE)
+            self._places[key] = len(self._bytes)
+            self._bytes += payload
+        return self._places[key]
+
+    def bytes(self) -> bytes:
+        return bytes(self._bytes)
+
+
+def _setting(blocks: _Blocks, setting: Setting) -> bytes:
+    translation = setting.translation
+    program = translation.struct
+    sets = [_set(blocks, program.set[i]) for i in range(program.sets)]
+    steps = [_step(blocks, translation, i) for i in range(program.steps)]
+    values = [bytes(program.value[i]) for i in range(program.values)]
+    places = {
+        "value": blocks.add(*values), "set": blocks.add(*sets), "step": blocks.add(*steps)
+    }  # fmt: skip
+    whole = structs.Setting(thresholds=blocks.add(_floats(setting.thresholds)), macs=setting.macs)
+    raw = bytearray(bytes(whole))
+    raw[: ctypes.sizeof(program)] = _placed(program, places)
+    return bytes(raw)
+
+
+def _set(blocks: _Blocks, row: structs.Set) -> bytes:
+    part = _ints(row.part, row.parts) if row.parts else None
+    index = _ints(row.index, row.width) if row.kind == structs.SETS["reorder"] else None
+    return _placed(row, {"part": _place(blocks, part), "index": _place(blocks, index)})
+
+
+def _step(blocks: _Blocks, translation: Translation, number: int) -> bytes:
+    program = translation.struct
+    row = program.step[number]
+    library = load()
+    assert library is not None, "the program was translated"
+    floats = (ctypes.c_int64 * len(_TENSORS))()
+    library.calls.ftwt_extents(ctypes.byref(program), ctypes.byref(row), floats)
+    tensors = {
+        name: _place(blocks, ctypes.string_at(getattr(row, name), 4 * count) if count else None)
+        for name, count in zip(_TENSORS, floats, strict=True)
+    }
+    picks = row.kind == structs.STEPS["pick"]
+    index = _ints(row.index, program.value[row.output].channels) if picks else None
+    numbers = {"source": blocks.add(_ints(row.source, row.sources)), "index": _place(blocks, index)}
+    return _placed(row, numbers | tensors)
+
+
+def _place(blocks: _Blocks, payload: bytes | None) -> int:
+    return 0 if payload is None else blocks.add(payload)
+
+
+def _placed(struct: ctypes.Structure, places: Mapping[str, int]) -> bytes:
+    """A struct's bytes, with places where its addresses are."""
+    raw = bytearray(bytes(struct))
+    for name, place in places.items():
+        at = getattr(type(struct), name).offset
+        raw[at : at + 8] = place.to_bytes(8, sys.byteorder)
+    return bytes(raw)
+
+
+def _signal(signal: Signal) -> bytes:
+    temperature = 1.0
+    while isinstance(signal, Temperature):
+        temperature, signal = temperature * signal.value, signal.signal
+    if type(signal) not in _SIGNALS:
+        raise FtwtError(
+            f"export: the native format does not have the signal {signal!r}; escalate by Margin, "
+            "Confidence or Entropy"
+        )
+    kind = structs.SIGNALS[_SIGNALS[type(signal)]]
+    return bytes(structs.Signal(kind=kind, temperature=temperature))
+
+
+def _knot(knot: Knot, names: Sequence[str]) -> bytes:
+    return _doubles([knot.reduction, *(knot.thresholds[name] for name in names)])
+
+
+def _deciding(translation: Translation) -> list[str]:
+    """The sites whose masks the steps decide, in their order."""
+    return [step.site for step in translation.steps if isinstance(step, Gate)]
+
+
+def _shape(shape: tuple[int, ...]) -> ctypes.Array[ctypes.c_int32]:
+    return structs.Shape(*shape, *(1,) * (3 - len(shape)))
+
+
+def _ints(numbers: Sequence[int], count: int) -> bytes:
+    return bytes((ctypes.c_int32 * count)(*(numbers[i] for i in range(count))))
+
+
+def _floats(numbers: Sequence[float]) -> bytes:
+    return bytes((ctypes.c_float * len(numbers))(*numbers))
+
+
+def _doubles(numbers: Sequence[float]) -> bytes:
+    return bytes((ctypes.c_double * len(numbers))(*numbers))
