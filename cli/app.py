@@ -7,28 +7,49 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from . import bench, demo, estimate, networks, paper, recipes, slim, sweep, training, widen
+from . import (
+    advise,
+    bench,
+    demo,
+    doctor,
+    estimate,
+    networks,
+    paper,
+    recipes,
+    slim,
+    sweep,
+    training,
+    widen,
+)
 from .output import errors
 
 app = typer.Typer(
     help="Convolutional networks that choose, for each input, which filters to run.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(demo.demo)
-app.command()(recipes.recipes)
-app.command()(training.train)
-app.command("eval")(training.evaluate)
-app.command()(widen.widen)
-app.command()(estimate.estimate)
-app.command()(bench.bench)
-app.command()(sweep.sweep)
-app.command()(slim.slim)
-app.command()(networks.macs)
-app.command()(networks.sites)
-app.command()(paper.paper)
+_PANELS = {
+    "Begin": (doctor.doctor, demo.demo, advise.advise),
+    "Train and test": (
+        recipes.recipes, training.train, training.evaluate, widen.widen, sweep.sweep, slim.slim,
+    ),
+    "Look before": (networks.macs, networks.sites, estimate.estimate, bench.bench),
+    "The paper": (paper.paper,),
+}  # fmt: skip
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        _name = "eval" if _command is training.evaluate else _command.__name__
+        app.command(_name, rich_help_panel=_panel)(_command)
 
+_BEGIN = """\
+ftwt: convolutional networks that choose, for each input, which filters to run
+
+Three things to do first:
+  ftwt doctor                               is all here that makes it fast, and is it right?
+  ftwt demo                                 the whole method in minutes, on drawn images
+  ftwt advise NETWORK --data imagefolder:DIR
+                                            what your network would gain, and what to run next
+
+ftwt --help lists every command; ftwt COMMAND --help its options."""
 
 # Of typer, whichever click it brings.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -44,13 +65,16 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Convolutional networks that choose, for each input, which filters to run."""
+    if context.invoked_subcommand is None:
+        typer.echo(_BEGIN)
 
 
 def main() -> None:

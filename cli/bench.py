@@ -144,7 +144,8 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
     from rich.console import Group
     from rich.table import Table
 
-    title = f"{value['network']}, {value['image_size']} pixels, batch {value['batch']}"
+    untrained = "" if value["fraction"] is None else ", untrained gates set to save MACs"
+    title = f"{value['network']}{untrained}, {value['image_size']} pixels, batch {value['batch']}"
     table = Table("", "ms", "quartiles", "speed-up over the best dense", title=title)
     waits = "latency" in value["rows"][0]
     for name in ("mean", "99 % within") if waits else ():
@@ -158,7 +159,7 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
         reasons.setdefault(why, []).append(name)
     notes = [f"no row for {'; '.join(names)}: {why}" for why, names in reasons.items()]
     notes += [
-        f"exact MACs, gates counted: {value['macs']:,.0f} of {value['dense_macs']:,}, "
+        f"exact MACs{untrained}, gates counted: {value['macs']:,.0f} of {value['dense_macs']:,}, "
         f"ratio {value['mac_ratio']:.2f}, reduction {percent(value['reduction_exact'])}"
     ]
     if value["share_of_bound"] is not None:

@@ -1,0 +1,103 @@
+"""`ftwt advise`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Images, Json, Machine, grouped
+from .output import errors, percent, report
+
+if TYPE_CHECKING:
+    from ftwt.reports.advice import Advice
+
+# Enough to tell fractions of a few percent, few enough to wait for.
+_IMAGES = 500
+
+
+@grouped
+def advise(
+    network: Annotated[
+        str, typer.Argument(help="For example cifar10-resnet56, or a run folder or saved model.")
+    ],
+    images: Images,
+    machine: Machine,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights: a run folder, a safetensors file, a state dict, or torchvision."
+        ),
+    ] = None,
+    reduction: Annotated[
+        float, typer.Option(help="Share of MACs to save, all that has to run counted.")
+    ] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """What your network would gain by pruning, gates and budgets, before any training."""
+    from dataclasses import replace
+
+    from ftwt.budget import named
+    from ftwt.reports.advice import advise as look
+
+    machine.prepare()
+    dataset = replace(images, limit=None).load_training()
+    trained = init is not None or Path(network).exists()
+    if not trained:
+        errors.print("random weights: give --init for what a trained network would gain")
+    model, mean, std = named.gated(network, dataset, init=init, device="cpu")
+    held = named.validation(dataset, mean, std, limit=images.limit or _IMAGES)
+    found = look(model, held, reduction=reduction)
+    follow = _next(network, images.data, init, reduction, trained=trained)
+    value = {"network": network, "data": images.data, "trained": trained}
+    value |= {**found.to_json(), "next": [str(part) for part in follow]}
+    report(value, _tables(network, found, trained=trained), as_json=as_json, follow=follow)
+
+
+def _next(
+    network: str, data: str, init: str | None, reduction: float, *, trained: bool
+) -> tuple[object, ...]:
+    """The command to run next: train the network, or make it cheaper, or measure more closely."""
+    from ftwt.training import CATALOGUE
+
+    name, start = network, init
+    if Path(network).exists():
+        name, start = _name_of(Path(network)), network
+    if f"{name}-best" not in CATALOGUE:
+        return ("ftwt", "bench", network, *(() if start == network else ("--reduction", reduction)))
+    if not trained:
+        return ("ftwt", "train", f"{name}-short", "--data", data, "--dense", "--out", "runs/dense")
+    budget = ("--reduction", reduction, "--out", "runs/cheaper")
+    return ("ftwt", "train", f"{name}-best", "--data", data, "--init", start, *budget)
+
+
+def _name_of(path: Path) -> str:
+    from ftwt.io import storage
+
+    return storage.load(path)[1].network or ""
+
+
+def _tables(network: str, found: "Advice", *, trained: bool) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+
+    weights = "" if trained else ", random weights"
+    title = f"{network}{weights}, {found.images} images, {found.dense_macs:,} MACs"
+    ways = Table(
+        "way", "MAC reduction, exact", "accuracy before training", "ms, one image", "run by", "",
+        title=title,
+    )  # fmt: skip
+    for way in found.ways:
+        ways.add_row(
+            way.name,
+            *("-" if one is None else percent(one) for one in (way.reduction_exact, way.accuracy)),
+            "-" if way.ms is None else f"{way.ms:.2f}",
+            way.by,
+            way.note,
+        )
+    settings = Table(
+        "mass", "without the gates' cost", "with it", title="What perfect gates would save"
+    )
+    for one in found.settings:
+        saved = percent(one.reduction_exact), percent(one.reduction_with_gates)
+        settings.add_row(f"{one.mass:g}", *saved)
+    return Group(ways, settings, *found.notes)

@@ -1,0 +1,114 @@
+"""`advise`: from a few passes and some timings to what each way would gain."""
+
+import torch
+
+from ftwt import targets
+from ftwt.budget import EstimateRow, estimate
+from ftwt.errors import FtwtError
+from ftwt.gated.model import Gated
+from ftwt.reports.advice import forms
+from ftwt.reports.advice.found import Advice, Setting, Way
+from ftwt.reports.advice.looking import look
+from ftwt.training.evaluation import evaluate
+from ftwt.training.inspection import Loader, first
+from ftwt.training.recipes.recipe import Escalation
+
+# Masses that one pass tries; a trained network differs from a perfect gate by more than a step.
+_MASSES = (*(round(0.3 + 0.02 * step, 2) for step in range(35)), 1.0)
+# Reductions that are shown beside the one that was asked for.
+_SHOWN = (0.2, 0.35, 0.5, 0.65, 0.8)
+# Images that gates are set on for timing: half to set them, half to look.
+_SET = 64
+
+
+def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
+    """Look at a network with every filter on, and tell what ways to save MACs would gain.
+
+    Args:
+        model: the network with the gates in question, which need no training: what they would
+            cost is counted.
+        loader: gives (images, labels), can be iterated again and again; some hundreds of images
+            that the network was not trained on.
+        reduction: share of the MACs to save, gates and second passes counted.
+
+    Raises:
+        FtwtError: the reduction is outside (0, 1), or the loader is empty.
+    """
+    if not 0 < reduction < 1:
+        raise FtwtError(
+            f"advise: reduction={reduction!r} is outside (0, 1); give the share of MACs to save, "
+            "for example 0.5"
+        )
+    found = estimate(model, loader, [targets.HeatmapMass(mass) for mass in _MASSES])
+    row = _nearest(found.rows, reduction)
+    seen = look(model, loader, row.rule)
+    escalation = Escalation()
+    narrow = escalation.first * (1 - reduction)
+    may_go_on = 1 - reduction - narrow
+    settings = {id(one): one for one in (_nearest(found.rows, at) for at in _SHOWN)}
+    return Advice(
+        images=found.images,
+        asked=reduction,
+        dense_macs=model.dense_macs,
+        gate_macs=model.gate_macs,
+        dense_accuracy=found.dense_accuracy,
+        depends=seen.depends,
+        unsure=seen.unsure,
+        may_go_on=may_go_on,
+        sure_accuracy=seen.accuracy_of_surest(1 - may_go_on),
+        ways=_ways(model, loader, row, found.dense_accuracy, reduction, narrow),
+        settings=tuple(
+            Setting(_mass(one), one.reduction_exact, one.reduction_with_gates)
+            for one in settings.values()
+        ),
+    )
+
+
+def _nearest(rows: tuple[EstimateRow, ...], reduction: float) -> EstimateRow:
+    return min(rows, key=lambda row: abs(row.reduction_with_gates - reduction))
+
+
+def _mass(row: EstimateRow) -> float:
+    assert isinstance(row.rule, targets.HeatmapMass)
+    return row.rule.mass
+
+
+def _ways(
+    model: Gated,
+    loader: Loader,
+    row: EstimateRow,
+    dense_accuracy: float,
+    reduction: float,
+    narrow: float,
+) -> tuple[Way, ...]:
+    plain = forms.whole(model)
+    images = torch.cat([batch for batch, _ in first(loader, _SET + forms.TIMED, "advise")])
+    example = images[:1]
+    made = {
+        "fixed masks": forms.fixed(plain, loader, example, 1 - reduction),
+        "gates": forms.gated(plain, model.pruning.gate, images, reduction),
+        "a budget for each image": forms.fixed(plain, loader, example, narrow),
+    }
+    why = {name: one for name, one in made.items() if isinstance(one, str)}
+    models = {name: one for name, one in made.items() if isinstance(one, Gated)}
+    times = forms.timed(plain, models, images)
+    whole = times[forms.WHOLE]
+    ways = [Way("as it is", 0.0, dense_accuracy, whole.ms, whole.by)]
+    for name, form in models.items():
+        time = times[name]
+        match name:
+            case "fixed masks":
+                tried = evaluate(form, loader)
+                ways.append(Way(name, tried.reduction_exact, tried.accuracy, time.ms, time.by))
+            case "gates":
+                applied = estimate(model, loader, [row.rule], sequential=True).rows[0].applied
+                assert applied is not None
+                saved = row.reduction_with_gates
+                note = f"perfect ones, mass {_mass(row):g}"
+                ways.append(Way(name, saved, applied.accuracy, time.ms, time.by, note))
+            case _:
+                on = 1 - reduction - narrow
+                ms = time.ms + on * whole.ms
+                note = f"a narrow network for all images, the whole one again for {on:.0%}"
+                ways.append(Way(name, reduction, None, ms, f"{time.by}, {whole.by}", note))
+    return (*ways, *(Way(name, None, None, None, "", reason) for name, reason in why.items()))

@@ -1,0 +1,130 @@
+"""What a new user meets: `ftwt` alone, the doctor, and advice on a network."""
+
+import io
+import re
+
+import pytest
+import torch
+from ftwt_cli.output import show
+from rich.console import Console, Group
+from rich.table import Table
+
+import ftwt
+from ftwt import runtime
+from ftwt.reports import doctor
+from ftwt.reports.advice import advise
+from ftwt.reports.advice.found import Advice, Setting, Way
+from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.small import labelled, resnet8
+
+
+def test_ftwt_alone_says_what_to_do_first(ftwt_command):  # noqa: F811
+    answer = ftwt_command()
+    assert answer.status == 0
+    commands = re.findall(r"^  ftwt (\w+)", answer.out, re.MULTILINE)
+    assert commands == ["doctor", "demo", "advise"]
+    listed = ftwt_command("--help").out
+    assert all(f" {name} " in listed for name in commands)
+    assert "--install-completion" in listed
+
+
+@pytest.mark.parametrize("width", [20, 31, 40, 57, 80])
+def test_no_figure_is_parted_from_its_unit_at_any_width(width):
+    table = Table("a long name of a column", "accuracy", "MAC reduction", title="100.00 % of it")
+    table.add_row("words and more words, 3 of them", "12.34 %", "23.44 % ± 1.22")
+    table.add_row("as it is", "1.00 %", "")
+    text = "of 12.34 % of all that there is 5.00 % is left, in 12.1 ms, and 45.0 % is gone"
+    file = io.StringIO()
+    show(Console(file=file, width=width, markup=False), Group(table, text))
+    lines = file.getvalue().splitlines()
+    assert not [line for line in lines if re.match(r"[│┃\s]*(%|ms\b|±)", line)]
+    for figure in ("12.34 %", "23.44 % ± 1.22", "5.00 %", "12.1 ms", "45.0 %"):
+        assert any(figure in line for line in lines), figure
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """On machines that do other things too, what is faster is chance: as if it was, and soon."""
+    monkeypatch.setattr(doctor, "paired_speedup", lambda slow, fast: 2.0)
+    monkeypatch.setattr(doctor, "_ROUNDS", 1)
+    monkeypatch.setattr(doctor, "deployed", lambda network, batch: ({}, {}))
+
+
+@pytest.mark.usefixtures("idle")
+def test_the_doctor_says_what_a_report_needs(ftwt_command):  # noqa: F811
+    value = ftwt_command("doctor", "--json").json()
+    assert value["facts"]["torch"] == torch.__version__
+    assert {"CPU", "threads", "instruction set in use"} <= value["facts"].keys()
+    assert value["passed"] == all(check["passed"] for check in value["checks"])
+    names = [check["name"] for check in value["checks"]]
+    assert names == ["kernels", "threads", "right outputs", "right counts", "faster than torch"]
+
+
+@pytest.mark.usefixtures("idle")
+def test_the_doctor_fails_where_skipping_is_wrong(ftwt_command, monkeypatch):  # noqa: F811
+    right = runtime.Skipping.forward
+    monkeypatch.setattr(runtime.Skipping, "forward", lambda *given: 1.01 * right(*given))
+    answer = ftwt_command("doctor")
+    assert answer.status == 1
+    assert "right outputs: report this as a fault" in answer.out
+
+
+@pytest.fixture(scope="module")
+def advice():
+    model = ftwt.attach(resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
+    return advise(model, labelled(80, 40), reduction=0.4)
+
+
+def test_advice_counts_what_each_way_costs(advice):
+    way = {one.name: one for one in advice.ways}
+    assert set(way) == {"as it is", "fixed masks", "gates", "a budget for each image"}
+    assert way["as it is"].reduction_exact == 0
+    assert way["fixed masks"].reduction_exact == pytest.approx(0.4, abs=0.03)
+    assert all(one.ms > 0 for one in way.values() if one.ms is not None)
+    saved = [one.reduction_exact for one in advice.settings]
+    assert saved == sorted(saved)
+    assert all(one.reduction_with_gates < one.reduction_exact for one in advice.settings)
+    assert advice.may_go_on == pytest.approx(0.4 * 0.6)
+    assert 0 <= advice.depends <= 1
+    assert 0 <= advice.unsure <= 1
+
+
+def found(**other) -> Advice:
+    ways = (Way("as it is", 0.0, 0.9, 2.0, "torch"), Way("gates", 0.5, 0.8, 1.0, "skipping"))
+    facts = {
+        "images": 100, "asked": 0.5, "dense_macs": 1000, "gate_macs": 10, "dense_accuracy": 0.9,
+        "depends": 0.5, "unsure": 0.1, "may_go_on": 0.2, "sure_accuracy": 0.99, "ways": ways,
+        "settings": (Setting(0.9, 0.5, 0.49),),
+    }  # fmt: skip
+    return Advice(**{**facts, **other})
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({}, "gates have something to decide"),
+        ({"depends": 0.1}, "fixed masks decide nearly the same"),
+        ({"gate_macs": 200}, "gates.Bottleneck cost less"),
+        ({"unsure": 0.1}, "there is room"),
+        ({"unsure": 0.3}, "has to be right where the whole one hesitates"),
+        ({}, "the fastest here would be gates: 1.00 ms against 2.00 ms"),
+        ({"ways": (Way("as it is", 0.0, 0.9, 2.0, "torch"),)}, "none is clearly faster"),
+    ],
+)
+def test_notes_follow_from_the_figures(other, says):
+    assert any(says in note for note in found(**other).notes)
+
+
+def test_advice_ends_with_the_command_to_run_next(ftwt_command, tmp_path):  # noqa: F811
+    folder = make_folder(tmp_path / "my images", images=50)
+    weights = make_weights(tmp_path)
+    given = ("advise", "cifar10-resnet8", "--data", f"imagefolder:{folder}")
+    value = ftwt_command(*given, "--init", weights, "--json").json()
+    assert value["next"][:5] == [
+        "ftwt", "train", "cifar10-resnet8-best", "--data", f"imagefolder:{folder}"
+    ]  # fmt: skip
+    assert value["next"][value["next"].index("--init") + 1] == str(weights)
+    assert value["notes"]
+    refused = ftwt_command(*given, "--reduction", 1.5)
+    assert refused.status == 2
+    assert "--reduction 1.5 is outside (0, 1)" in refused.err
