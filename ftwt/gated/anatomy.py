@@ -39,7 +39,7 @@ class Anatomy:
 
     @cached_property
     def run(self) -> Callable[..., Any]:
-        """The network with its gates, as a function of the model, a recorder and the inputs."""
+        """The network with its gates, as a function of the model, a pass and the inputs."""
         return compile_graph(insert_gates(self.traced, list(self.sites)))
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> "Anatomy":

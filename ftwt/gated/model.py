@@ -13,10 +13,11 @@ from ftwt.errors import FtwtError
 from ftwt.gated import dial, sizes
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import Explanation, explain
+from ftwt.gated.passes import Decide, DecidedPass, PlainPass, RecordedPass, WatchedPass
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import shared_of
-from ftwt.gated.site_gate import Decide, Decided, Recorder, SiteGate
-from ftwt.gated.trace import Trace
+from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.trace import SiteTrace, Trace
 from ftwt.gates.interface import is_oracle
 from ftwt.macs import Plan
 from ftwt.targets.interface import GradientTarget, without_gradient
@@ -76,8 +77,8 @@ class Gated(nn.Module):
         inputs = self.bind(args, kwargs)
         passes_on = any(gate.follows or gate.shared is not None for gate in self._site_gates())
         if passes_on or self._asks_oracle_of_dense():
-            return self._run(self, self._recorder(inputs, targets=False), *inputs)
-        return self._run(self, None, *inputs)
+            return self._run(self, self._recorded(inputs, targets=False), *inputs)
+        return self._run(self, PlainPass(), *inputs)
 
     def trace(
         self, *args: Any, targets: bool = True, loss: TaskLoss | None = None, **kwargs: Any
@@ -88,9 +89,9 @@ class Gated(nn.Module):
         of a trace, whose gradient a `targets.GradientTarget` asks for; it takes a pass more.
         """
         inputs = self.bind(args, kwargs)
-        recorder = self._recorder(inputs, targets=targets, loss=loss)
-        output = self._run(self, recorder, *inputs)
-        return Trace(output, recorder.finish(), inputs, self._plan_for)
+        recorded = self._recorded(inputs, targets=targets, loss=loss)
+        output = self._run(self, recorded, *inputs)
+        return Trace(output, recorded.finish(), inputs, self._plan_for)
 
     @contextmanager
     def context(self, **values: Any) -> Iterator[None]:
@@ -200,19 +201,21 @@ class Gated(nn.Module):
             )
         return self._teacher[0].to(inputs[0].device)
 
-    def _recorder(
+    def _recorded(
         self, inputs: tuple[Tensor, ...], *, targets: bool, loss: TaskLoss | None = None
-    ) -> Recorder:
+    ) -> RecordedPass:
         needed = targets or self._asks_oracle_of_dense()
         given = None
         if needed and self.needs_gradients:
             given = self._gradient_targets(inputs, loss)
         elif needed and self.pruning.target_source != "masked":
             given = self.dense_targets(*inputs)
-        recorder = Recorder(targets=targets, given=given)
+        return RecordedPass(targets=targets, given=given, context=self._context_of(inputs))
+
+    def _context_of(self, inputs: tuple[Tensor, ...]) -> Any:
+        """What the gates' shared module answers; None without one."""
         shared = shared_of(self.gates)
-        recorder.context = None if shared is None else shared(*inputs)
-        return recorder
+        return None if shared is None else shared(*inputs)
 
     def _gradient_targets(
         self, inputs: tuple[Tensor, ...], loss: TaskLoss | None
@@ -243,15 +246,13 @@ class Gated(nn.Module):
             _borrowed_batch_norms(source),
             torch.random.fork_rng(list(devices)),
         ):
-            recorder = Recorder(targets=False)
+            sites: dict[str, SiteTrace] = {}
             if self.pruning.target_source == "masked":
-                shared = shared_of(self.gates)
-                recorder.context = None if shared is None else shared(*inputs)
-                recorder.watch = note
-                output = self._run(self, recorder, *inputs)
+                watched = WatchedPass(note, context=self._context_of(inputs))
+                output, sites = self._run(self, watched, *inputs), watched.finish()
             else:
                 output = source.decided(dense, *inputs)
-            value = loss(Trace(output, recorder.finish(), inputs, self._plan_for))
+            value = loss(Trace(output, sites, inputs, self._plan_for))
             outputs = [after for _, after in seen.values()]
             # A site that the loss does not depend on has no gradient.
             gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
@@ -274,7 +275,7 @@ class Gated(nn.Module):
         It is shown each site's name and output (B, C, *space), in running order, and returns a
         mask (B, C), or None to run every filter. Gates are not computed.
         """
-        return self._run(self, Decided(decide), *inputs)
+        return self._run(self, DecidedPass(decide), *inputs)
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -1,89 +1,77 @@
 """One site's gate inside a running network."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ftwt.gated.masking import Relu, activated, is_plain, masked, masked_relu
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.trace import SiteTrace
-from ftwt.gates.interface import (
-    ReadsMaxima,
-    SharesModule,
-    follows_input,
-    has_constant_weights,
-    is_oracle,
-)
-from ftwt.graph import calls, operations
-from ftwt.graph.live import All, Evaluator, Live
+from ftwt.gates.interface import SharesModule, follows_input, has_constant_weights
+from ftwt.graph import calls
+from ftwt.graph.live import All, Live
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.sites import Candidate, SiteShape, shape_of
 from ftwt.graph.tracing import Traced
-from ftwt.targets.interface import (
-    RankingTarget,
-    Rule,
-    channel_scores,
-    rule_of,
-    without_gradient,
-)
-
-Watch = Callable[[str, Tensor, Tensor], Tensor]
+from ftwt.targets.interface import RankingTarget, rule_of
 
 
-class Recorder:
-    """Collects what the sites of one pass decide."""
+class Ranking(NamedTuple):
+    """A target that is still to be found: the rule, and the scores that it ranks.
 
-    def __init__(self, *, targets: bool, given: Mapping[str, Tensor] | None = None) -> None:
-        self.targets = targets
-        self.given = given
-        # What the gates' shared module answered, for every site's gate to read.
-        self.context: Any = None
-        # Told each site's name, and its output before and after the mask; gives the latter back.
-        self.watch: Watch | None = None
-        self.sites: dict[str, SiteTrace] = {}
-        # The last site's output and its channels' maxima, which the next gate may read.
-        self.maxima: tuple[Tensor, Tensor] | None = None
-        self._waiting: dict[tuple[Any, ...], list[tuple[str, RankingTarget, Tensor]]] = {}
+    `maxima`: the scores are the maxima of the site's channels over space.
+    """
 
-    def target(self, site: str, rule: Rule, features: Tensor) -> Tensor:
-        """The target of a site: given, or by the rule."""
-        if self.given is not None:
-            return self.given[site]
-        return without_gradient(rule, "trace").keep(features.detach())
-
-    def rank_later(self, site: str, rule: RankingTarget, scores: Tensor) -> None:
-        """Leave a site's target to `finish`, which ranks alike sites in one go."""
-        kind = (id(rule), scores.shape[1], scores.dtype, scores.device)
-        self._waiting.setdefault(kind, []).append((site, rule, scores))
-
-    def finish(self) -> dict[str, SiteTrace]:
-        """What the sites decided, when all have run."""
-        for group in self._waiting.values():
-            sites, rules, scores = zip(*group, strict=True)
-            # A target does not depend on the batch, so sites can share one.
-            targets = rules[0].keep(torch.cat(scores)).split([len(one) for one in scores])
-            for site, target in zip(sites, targets, strict=True):
-                self.sites[site] = self.sites[site]._replace(target=target)
-        self._waiting.clear()
-        return self.sites
+    rule: RankingTarget
+    scores: Float[Tensor, "B C"]
+    maxima: bool = False
 
 
-# From a site's name and output to the mask of its filters, (B, C); None runs them all.
-Decide = Callable[[str, Tensor], Tensor | None]
+class Decision(NamedTuple):
+    """What runs at one site: `weight` multiplies its output.
+
+    `logits` is None where no gate was asked. The target is there, follows from the ranking, or was
+    not asked for.
+    """
+
+    weight: Float[Tensor, "B C"]
+    logits: Float[Tensor, "B C"] | None = None
+    target: Bool[Tensor, "B C"] | None = None
+    ranking: Ranking | None = None
 
 
-@dataclass(frozen=True)
-class Decided:
-    """Stands in for all gates in one pass."""
+@runtime_checkable
+class GatePass(Protocol):
+    """One pass through the network: who decides at each site, and what is noted of it."""
 
-    decide: Decide
+    @property
+    def shows_features(self) -> bool:
+        """Whether others are shown the features and may keep them: they are not written on then."""
+        ...
+
+    def decide(
+        self, gate: "SiteGate", inputs: Tensor, features: Tensor, *, rectified: bool
+    ) -> Decision | None:
+        """What runs at a site, from its input and output; None runs every filter.
+
+        `rectified`: the output has nothing negative.
+        """
+        ...
+
+    def observe(
+        self, gate: "SiteGate", decision: Decision, features: Tensor, output: Tensor
+    ) -> Tensor:
+        """Take note of a decision, and return the output with which the network goes on.
+
+        `features` are overwritten already where they were `rectified`.
+        """
+        ...
 
 
 class SiteGate(nn.Module):
-    """One site's gate: masks the site's output, and notes what it decided if asked to.
+    """One site's gate: masks the site's output with what a pass decides, mostly by this gate.
 
     A filter runs where its logit is above `threshold`, or, of a gate that follows its input, where
     that is `live`.
@@ -105,87 +93,49 @@ class SiteGate(nn.Module):
         self,
         inputs: Float[Tensor, "B C_in *space_in"],
         features: Float[Tensor, "B C *space"],
-        recorder: Recorder | Decided | None,
-        relu: nn.Module | bool = False,
+        run: GatePass,
+        relu: Relu | None = None,
     ) -> Float[Tensor, "B C *space"]:
         """Return the features with the filters that do not run at zero.
 
-        A `relu` is still to be applied to them beforehand: a module, or torch's function (True).
+        A `relu` is still to be applied to them beforehand.
         """
-        seen = isinstance(recorder, Decided) or (
-            recorder is not None and recorder.watch is not None
-        )
-        fused = not seen and self._fuses(relu)
-        given, features = features, features.detach().relu() if fused else activated(features, relu)
-        if isinstance(recorder, Decided):
-            mask = recorder.decide(self.site.name, features)
-            return features if mask is None else _masked(features, mask)
-        pruning = self.pruning
-        target, logits, maxima = None, None, None
-        oracle = is_oracle(pruning.gate)
-        rule, follows = self.target, self.follows
-        if oracle and recorder is None:
-            target = without_gradient(rule, "trace").keep(features.detach())
-        elif recorder is not None and not follows and (oracle or recorder.targets):
-            if oracle or recorder.given is not None or not isinstance(rule, RankingTarget):
-                target = recorder.target(self.site.name, rule, features)
-            elif fused and rule.score == "max" and features.dim() > 2:
-                # Nothing is negative here, so a maximum is a magnitude's.
-                maxima = features.flatten(2).amax(2)
-                recorder.rank_later(self.site.name, rule, maxima)
-            else:
-                scores = channel_scores(features.detach(), rule.score)
-                recorder.rank_later(self.site.name, rule, scores)
-        if oracle:
-            assert target is not None
-            weight = target.to(features.dtype)
-        elif follows:
-            assert recorder is not None
-            mask = self._live_inputs(recorder, features)
-            weight, logits = mask.to(features.dtype), mask.float() - 0.5
-            target = mask if recorder.targets else None
-        else:
-            read = self._read(inputs, recorder)
-            context = (recorder.context,) if self.asks and recorder is not None else ()
-            logits = self.gate(read, *context)
-            shifted = logits - self.threshold if self.threshold else logits
-            weight = pruning.estimator.weights(shifted, training=self.training)
-        masked = _masked_relu(given, features, weight) if fused else _masked(features, weight)
-        if recorder is not None:
-            if recorder.watch is not None:
-                masked = recorder.watch(self.site.name, features, masked)
-            recorder.sites[self.site.name] = SiteTrace(weight > 0, weight, logits, target)
-            recorder.maxima = None if maxima is None else (masked, _masked(maxima, weight))
-        return masked
+        fused = not run.shows_features and self._fuses(relu)
+        dense = features.detach().relu() if fused else activated(features, relu)
+        decision = run.decide(self, inputs, dense, rectified=fused)
+        if decision is None:
+            return dense
+        weight = decision.weight
+        output = masked_relu(features, dense, weight) if fused else masked(dense, weight)
+        return run.observe(self, decision, dense, output)
+
+    def decide(self, read: Tensor, *context: Any) -> Decision:
+        """What the gate says of what it `reads`: the input, or the input's maxima, (B, C_in).
+
+        `context` is what the gates' shared module answered, for a gate that `asks` for it.
+        """
+        logits = self.gate(read, *context)
+        shifted = logits - self.threshold if self.threshold else logits
+        weight = self.pruning.estimator.weights(shifted, training=self.training)
+        return Decision(weight, logits)
+
+    def reads(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_in *space"]:
+        """The input as the gate reads it: with its gradient under joint coupling alone."""
+        return inputs if self.pruning.coupling == "joint" else inputs.detach()
 
     @property
     def follows(self) -> bool:
         """Whether the site takes over the mask of its input, for which a pass has to be noted."""
         return follows_input(self.gate)
 
-    def _live_inputs(self, recorder: Recorder, features: Tensor) -> Bool[Tensor, "B C"]:
-        masks = {name: site.mask for name, site in recorder.sites.items()}
-        every = torch.ones(len(features), 1, dtype=torch.bool, device=features.device)
-        return Evaluator(masks, every)(self.live).expand(len(features), -1)
-
-    def _fuses(self, relu: nn.Module | bool) -> bool:
+    def _fuses(self, relu: Relu | None) -> bool:
         """Whether a ReLU can run with the mask, as one operation.
 
         Not where a gradient reaches the weight, for which the features would have to be kept, nor
         where a hook watches the ReLU. A compiler fuses by itself.
         """
-        plain = relu is True or (type(relu) is nn.ReLU and not operations.hooked(relu))
         constant = has_constant_weights(self.pruning.estimator) or not torch.is_grad_enabled()
-        return plain and constant and not torch.compiler.is_compiling()
-
-    def _read(self, inputs: Tensor, recorder: Recorder | None) -> Tensor:
-        """What the gate reads: its input, or its input's maxima where they are known."""
-        if self.pruning.coupling == "joint":
-            return inputs
-        known = recorder.maxima if recorder is not None else None
-        if known is not None and known[0] is inputs and isinstance(self.gate, ReadsMaxima):
-            return known[1] if self.gate.reads_maxima else inputs.detach()
-        return inputs.detach()
+        return constant and is_plain(relu) and not torch.compiler.is_compiling()
 
 
 def site_gates(
@@ -198,47 +148,3 @@ def site_gates(
         live = All(shape.in_channels) if source is None else liveness.channels(source)
         made[site.key] = SiteGate(shape, pruning, live)
     return made
-
-
-def activated(features: Tensor, relu: nn.Module | bool = False) -> Tensor:
-    """The features after the ReLU that a site's gate is given with them."""
-    if isinstance(relu, bool):
-        return features.relu() if relu else features
-    answer: Tensor = relu(features)
-    return answer
-
-
-def _masked(features: Tensor, weight: Tensor) -> Tensor:
-    return features * _spread(weight, features)
-
-
-def _spread(weight: Tensor, features: Tensor) -> Tensor:
-    space = (1,) * (features.dim() - 2)
-    return weight.to(features.dtype).view(*weight.shape, *space)
-
-
-def _masked_relu(features: Tensor, rectified: Tensor, weight: Tensor) -> Tensor:
-    """relu(features) * weight, with relu(features) given, which is overwritten."""
-    masked: Tensor = _MaskedRelu.apply(features, rectified, _spread(weight, features))
-    return masked
-
-
-class _MaskedRelu(torch.autograd.Function):
-    """A ReLU and a mask of zeros and ones keep one tensor between them, and write it twice.
-
-    Where it is not positive, either of them lets no gradient through; elsewhere both do.
-    """
-
-    @staticmethod
-    def forward(features: Tensor, rectified: Tensor, weight: Tensor) -> Tensor:
-        return rectified.mul_(weight)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.mark_dirty(inputs[1])
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (masked,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grads[0], masked, 0), None, None

@@ -1,5 +1,7 @@
 """Gates in a traced graph."""
 
+from typing import Any
+
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
@@ -7,6 +9,9 @@ from torch.nn import functional as F
 from ftwt.graph import calls, operations, regions
 from ftwt.graph.sites import Candidate
 from ftwt.graph.tracing import Traced
+
+# A ReLU that a network calls as a function. An overload, which the code of a graph can name.
+RELU = torch.ops.aten.relu.default
 
 
 def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
@@ -17,14 +22,14 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
     graph.output(output)
     first = next(iter(graph.nodes))
     with graph.inserting_before(first):
-        recorder = graph.placeholder("ftwt_recorder")
+        run = graph.placeholder("ftwt_pass")
     for site in sites:
         # What the convolution reads now: masked already, if it comes from an earlier site.
         source = calls.source(new_nodes[site.convolution])
         features = new_nodes[site.output]
         with graph.inserting_after(features):
             masked = graph.call_module(
-                f"gates.{site.key}", (source, features, recorder), type_expr=torch.Tensor
+                f"gates.{site.key}", (source, features, run), type_expr=torch.Tensor
             )
         # A gate learns also where the network around it does not.
         regions.note(masked, regions.with_gradient(regions.of(site.output)))
@@ -44,7 +49,7 @@ def _give_relu(graph: fx.Graph, masked: fx.Node, output: fx.Node, traced: Traced
     before = calls.source(features)
     if not is_relu or before is None or _is_written(output, traced):
         return
-    relu: fx.Node | bool = True
+    relu: Any = RELU
     if features.op == "call_module":
         with graph.inserting_before(masked):
             relu = graph.get_attr(str(features.target))

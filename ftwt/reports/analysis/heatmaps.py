@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftwt.gated.masking import activated
 from ftwt.gated.model import Gated
-from ftwt.gated.site_gate import activated
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import check_gated, check_site
 
@@ -115,7 +115,7 @@ def observed(
 
     def note(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            # (site input, unmasked features, recorder, perhaps a ReLU to come)
+            # (site input, unmasked features, the pass, perhaps a ReLU to come)
             seen[name] = activated(inputs[1], *inputs[3:])
 
         return hook
