@@ -1,6 +1,7 @@
 """What one pass through a gated network showed."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -24,14 +25,19 @@ class SiteTrace(NamedTuple):
     target: Bool[Tensor, "B C"] | None
 
 
-class Trace(NamedTuple):
-    """One pass over a batch: the output, each site's decisions and what they cost."""
-
+class _Noted(NamedTuple):
     output: Any
     sites: dict[str, SiteTrace]
     inputs: tuple[Tensor, ...]
     # What the network costs on inputs of their size.
     plan_for: Callable[[Sequence[Tensor]], Plan]
+
+
+class Trace(_Noted):
+    """One pass over a batch: the output, each site's decisions and what they cost.
+
+    Costs are counted once, when they are asked for; a trace with other sites counts its own.
+    """
 
     @property
     def plan(self) -> Plan:
@@ -42,7 +48,7 @@ class Trace(NamedTuple):
         """
         return self.plan_for(self.inputs)
 
-    @property
+    @cached_property
     def masks(self) -> dict[str, Bool[Tensor, "B C"]]:
         """The mask of each site.
 
@@ -60,12 +66,12 @@ class Trace(NamedTuple):
             )
         return {name: site.mask for name, site in self.sites.items()}
 
-    @property
+    @cached_property
     def macs(self) -> Int[Tensor, "B"]:
         """Exact MACs of each sample, gates included."""
         return self.plan.total(self.masks)
 
-    @property
+    @cached_property
     def paper_macs(self) -> Int[Tensor, "B"]:
         """MACs of each sample in the paper's convention: sites only, without gates."""
         return self.plan.paper_total(self.masks)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
+from ftwt.gated.passes import PlainPass
 from ftwt.graph.insertion import insert_gates
 from ftwt.graph.live import Evaluator
 
@@ -47,7 +48,7 @@ def check(model, batch, masks) -> dict[str, Convolution]:
     graph = insert_gates(traced, list(model.anatomy.sites))
     capture = _Capture(model, graph)
     with torch.no_grad():
-        capture.run(None, batch)
+        capture.run(PlainPass(), batch)
     gates_of = {site.output.name: f"gates.{site.key}" for site in model.anatomy.sites}
     by_target = {str(n.target): n.name for n in graph.nodes if n.op == "call_module"}
     live = Evaluator(masks, next(iter(masks.values())))
