@@ -20,11 +20,12 @@ from ftwt.runtime.state import State
 class Audit:
     """MACs of one batch by layer and sample: executed, and as `Trace.macs` counts them.
 
-    Counts are for the masks that were decided in this very run. `dense` names the layers that ran
-    with every filter and input, because the plan says so or because only their own module knows
-    how they compute: only these may execute more than was counted. What depends on no input, such
-    as a product of weights, ran when `skip` was called, and stands with that. `uncounted` names
-    what nobody counts: see `Gated.explain`.
+    Counts are for the masks that were decided in this very run, of products as the definition of a
+    convolution has them: Winograd's algorithm gets by with half of those of a layer. `dense` names
+    the layers that ran with every filter and input, because the plan says so or because only their
+    own module knows how they compute: only these may execute more than was counted. What depends on
+    no input, such as a product of weights, ran when `skip` was called, and stands with that.
+    `uncounted` names what nobody counts: see `Gated.explain`.
     """
 
     executed: Mapping[str, Int[Tensor, "B"]]

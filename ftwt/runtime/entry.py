@@ -54,8 +54,8 @@ def skip(
             measured; each step then runs where the whole is fastest, if that is clearly faster
             than what runs without measurement.
         plan: of a gated network: what was measured before, `Skipping.plan` or its JSON.
-        backend: "native", "torch", "dense", "channels-last" or one of your own (see
-            `runtime.register`), for every step that it takes.
+        backend: "native", "native-direct", "torch", "dense", "channels-last" or one of your
+            own (see `runtime.register`), for every step that it takes.
 
     Raises:
         FtwtError: no gated model, training mode, a gate that cannot run beforehand, or a plan of

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from ftwt.graph.live import All
 from ftwt.runtime import native, program
+from ftwt.runtime.native.winograd import halves
 from ftwt.runtime.program import Value
 from tests.native.strategies import Case, activations, batches, densities, seeds, sizes
 
@@ -199,3 +201,63 @@ def test_every_kernel_shape(size, kernel, filters):
         ),
     ]
     case.check(steps, [output])
+
+
+def plain_3x3(case: Case, size: tuple[int, int], channels: int, filters: int, **kwargs):
+    """A 3x3 convolution as Winograd's algorithm takes it, and its output."""
+    live = [case.site(name, n, kwargs[name]) for name, n in (("in", channels), ("out", filters))]
+    pool = kwargs.get("pool")
+    made = [n // 2 for n in size] if pool else size
+    weight = case.normal(filters, channels, 3, 3) / (9 * channels) ** 0.5
+    output = Value("y", (filters, *made), live[1])
+    ones, activation = (1, 1), kwargs.get("activation")
+    return program.Conv(
+        "conv", case.input("x", (channels, *size), live[0]), output, weight, case.normal(filters),
+        ones, ones, ones, 1, activation, "out", pool,
+    ), output  # fmt: skip
+
+
+@pytest.mark.usefixtures("_each_set")
+@given(
+    seed=seeds,
+    batch=batches,
+    size=st.tuples(st.integers(7, 40), st.integers(7, 40)),
+    channels=st.sampled_from([8, 9, 17, 40]),
+    filters=st.integers(8, 36),
+    pool=st.sampled_from([None, program.Pool("max", (2, 2), (2, 2), (0, 0))]),
+    activation=activations,
+    densities=st.tuples(densities, densities),
+)
+def test_winograd_as_torch(seed, batch, size, channels, filters, pool, activation, densities):
+    """Any plane and any part of inputs and filters, where half of the products are left out."""
+    case, (before, here) = Case(seed, batch), densities
+    parts = {"in": before, "out": here, "pool": pool, "activation": activation}
+    step, output = plain_3x3(case, size, channels, filters, **parts)
+    assert halves(step, batch)
+    case.check([step], [output])
+
+
+@pytest.mark.usefixtures("_each_set")
+@pytest.mark.parametrize(("size", "channels"), [(32, 8), (14, 64), (8, 200)])
+def test_winograd_rounds_little(size, channels):
+    """By less than 24 units in the last place of the sum of all products' sizes; direct by 8."""
+    case = Case(channels, 1)
+    step, output = plain_3x3(case, (size, size), channels, 32, **{"in": 1.0, "out": 1.0})
+    (source,) = case.given.values()
+    exact, sizes = (
+        F.conv2d(one.double(), weight.double(), bias.double(), padding=1)
+        for one, weight, bias in (
+            (source, step.weight, step.bias),
+            (source.abs(), step.weight.abs(), step.bias.abs()),
+        )
+    )
+    for winograd, units in ((True, 24), (False, 8)):
+        segment = native.Segment([step], list(case.given), [output], 1, winograd=winograd)
+        made, _ = segment.run(case.given, case.masks)
+        assert (made[output] - exact).abs().max() <= units * 2**-24 * sizes.max()
+
+
+def test_reading_more_weights_must_pay():
+    """Planes of few positions keep their weights, until a batch has enough of them."""
+    step, _ = plain_3x3(Case(0, 1), (7, 7), 640, 640, **{"in": 1.0, "out": 1.0})
+    assert [halves(step, batch) for batch in (1, 2, 4)] == [False, True, True]

@@ -84,7 +84,7 @@ def _setting(skipping: Skipping) -> Setting:
             )
     limits = Thresholds(skipping.model)()
     return Setting(
-        Translation(program.steps, [source], [result], 1),
+        Translation(program.steps, [source], [result], 1, winograd=False),
         tuple(limits.get(getattr(step, "site", None) or "", 0.0) for step in program.steps),
         sum(done_beforehand(anatomy.plan, program).values()),
         source,

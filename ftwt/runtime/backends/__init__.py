@@ -69,7 +69,8 @@ def everywhere(program: Program, name: str) -> tuple[str, ...]:
 for _backend in (
     Stepwise("dense", dense.run_step, dense=True),
     Stepwise(_ANY, gathered.run_step),
-    Native(),
+    Native("native", winograd=True),
+    Native("native-direct", winograd=False),
     ChannelsLast(),
 ):
     register(_backend)

@@ -14,13 +14,21 @@ from ftwt.runtime.state import State, clock
 
 
 class Native:
-    """Runs float32 steps on the CPU; what passes between them stays in the form it likes."""
+    """Runs float32 steps on the CPU; what passes between them stays in the form it likes.
 
-    name = "native"
+    Args:
+        name: what plans call it.
+        winograd: whether 3x3 convolutions that gain by it multiply half as often, which rounds
+            about three times as much.
+    """
+
     fuses = True
     dense = False
     whole = False
     runs_on = frozenset({(torch.float32, "cpu")})
+
+    def __init__(self, name: str, *, winograd: bool) -> None:
+        self.name, self._winograd = name, winograd
 
     def takes(self, step: Step) -> bool:
         """Whether the library is there and knows the step."""
@@ -31,7 +39,7 @@ class Native:
         made = {output_of(step) for step in steps}
         read = dict.fromkeys(source for step in steps for source in sources_of(step))
         inputs = [one for one in read if isinstance(one, Value) and one not in made]
-        segment = native.Segment(steps, inputs, list(writes), batch)
+        segment = native.Segment(steps, inputs, list(writes), batch, winograd=self._winograd)
 
         def run(state: State) -> None:
             if any(state.values[one].dtype != torch.float32 for one in inputs):

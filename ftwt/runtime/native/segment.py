@@ -34,7 +34,10 @@ class Segment:
         inputs: Sequence[Value],
         outputs: Sequence[Value],
         batch: int,
+        *,
+        winograd: bool = True,
     ) -> None:
+        """`winograd` lets 3x3 convolutions that gain by it multiply half as often."""
         for step in steps:
             if not supports(step):
                 name = getattr(step, "name", None) or getattr(step, "site", "?")
@@ -44,7 +47,7 @@ class Segment:
                 )
         if batch < 1:
             raise FtwtError(f"native.Segment: batch={batch}; give 1 or more samples")
-        self._translation = Translation(steps, inputs, outputs, batch)
+        self._translation = Translation(steps, inputs, outputs, batch, winograd=winograd)
         self._set = instruction_set()
         self._idle: dict[int, list[_Plan]] = {}
         self.needs = tuple(self._translation.given)

@@ -14,6 +14,7 @@ from ftwt.runtime.native.placement import Lifetime, place
 from ftwt.runtime.native.sets import Sets
 from ftwt.runtime.native.support import product_sources
 from ftwt.runtime.native.weights import by_filter, by_input, gate_weights, padded
+from ftwt.runtime.native.winograd import halves, tall
 from ftwt.runtime.program import Step, Value, sources_of
 
 
@@ -25,10 +26,16 @@ class Translation:
     """
 
     def __init__(
-        self, steps: Sequence[Step], inputs: Sequence[Value], outputs: Sequence[Value], batch: int
+        self,
+        steps: Sequence[Step],
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        batch: int,
+        *,
+        winograd: bool,
     ) -> None:
         self.steps, self.inputs, self.outputs = tuple(steps), tuple(inputs), tuple(outputs)
-        self.batch = batch
+        self.batch, self._winograd = batch, winograd
         gates = [step for step in steps if isinstance(step, program.Gate)]
         self.made = {gate.site: number for number, gate in enumerate(gates)}
         self.widths = {gate.site: gate.out_channels for gate in gates}
@@ -85,6 +92,8 @@ class Translation:
                 filters = by_filter(step.weight.detach())
                 row.row = filters.shape[1]
                 row.weight, row.bias = self._address(filters), self._address(step.bias)
+                if self._winograd and halves(step, self.batch):
+                    row.weight2 = self._address(tall(step.weight.detach()))
             case program.Linear():
                 row.kind = structs.STEPS["linear"]
                 row.reads = self._sets.number(step.inputs, number)

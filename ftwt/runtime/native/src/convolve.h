@@ -73,7 +73,10 @@ static void convolve_block(
     const ftwt_layout *layout = work->layout;
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
-    const int64_t group_weights = (int64_t)(in->channels / step->groups) * layout->taps;
+    const int tall = layout->kind == LAYOUT_TALL, inputs = in->channels / step->groups;
+    const float *weight = tall ? step->weight2 : step->weight;
+    const int64_t row = tall ? (int64_t)inputs * layout->reads : step->row;
+    const int64_t group_weights = (int64_t)inputs * (tall ? 3 : layout->taps);
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
     const int begin = (int)((int64_t)work->panels * piece / work->pieces);
     const int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
@@ -87,7 +90,7 @@ static void convolve_block(
         .shift = layout->shift,
         .inputs = block->inputs,
         .taps = layout->taps,
-        .inside = layout->kind == LAYOUT_MASKED ? layout->inside : 0,
+        .inside = layout->inside[1] ? layout->inside : 0,
     };
     if (layout->kind == LAYOUT_PLAIN) {
         micro_work.input = ftwt_plane(plan, step->source[0], sample, 0);
@@ -100,7 +103,7 @@ static void convolve_block(
     for (int f = 0; f < block->filters; f++) {
         /* Channels are counted over all groups, weights within one. */
         micro_work.weight[f] =
-            step->weight + (int64_t)filters[f] * step->row - block->group * group_weights;
+            weight + (int64_t)filters[f] * row - block->group * group_weights;
         if (work->streams)
             micro_work.soon[f] = step->weight - next->group * group_weights +
                                  (int64_t)soon[f < next->filters ? f : 0] * step->row;
@@ -112,7 +115,10 @@ static void convolve_block(
         micro_work.channel = work->few[sample].list;
         micro_work.inputs = work->few[sample].count;
         make_few(&micro_work, step, block->filters, planes);
-    } else
+    } else if (tall)
+        make_tall(layout, work->panel, step, &micro_work, inputs, block->filters, begin, end,
+                  planes);
+    else
         make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
                     planes, middle);
     if (step->pool)

@@ -21,15 +21,17 @@ enum { SHARING = 4 };
  * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
  * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
  */
-enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW, LAYOUT_MASKED };
+enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW, LAYOUT_MASKED, LAYOUT_TALL };
 
 typedef struct {
     int32_t kind, taps;
+    int32_t reads;          /* weights of a filter for one input */
     int64_t plane;          /* floats from plane to plane */
+    int64_t point;          /* of a tall layout: floats from point to point of one plane */
     int32_t width, height;  /* of a padded plane (of each phase, with strides) */
     int32_t shift[MOST_TAPS];
     int32_t vectors;
-    uint32_t inside[3];     /* of a masked layout: lanes that each column of taps finds inside */
+    uint32_t inside[3];     /* null unless it is masked: lanes that each column of taps finds inside */
     uint32_t *valid;        /* for each vector the lanes that stay */
     int32_t *place;         /* for each vector where the first of them goes */
     uint64_t *order;        /* for each vector, with up to eight lanes, those that stay; a byte each */

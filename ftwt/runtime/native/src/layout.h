@@ -38,6 +38,20 @@ static int tabulate_taps(ftwt_layout *layout, const ftwt_step *step, const ftwt_
     return FTWT_OK;
 }
 
+/* Whether vectors hold whole rows and there are kernels that leave lanes out of loads. */
+static int has_masked_rows(int width) {
+    return MASKED_VECTORS && width <= LANES && LANES % width == 0;
+}
+
+/* Leaves lanes at the sides out of loads of a 3x3 kernel's columns. */
+static void mask_columns(ftwt_layout *layout, int width) {
+    for (int lane = 0; lane < LANES; lane++)
+        for (int x = 0; x < 3; x++) {
+            int column = lane % width + x - 1;
+            if (column >= 0 && column < width) layout->inside[x] |= 1u << lane;
+        }
+}
+
 /* 3x3 over narrow planes: a vector holds whole rows, so lanes at the sides are left out of loads
  * instead of being followed by zeros. */
 static int is_masked(const ftwt_value *in, const ftwt_window *w) {
@@ -45,7 +59,7 @@ static int is_masked(const ftwt_value *in, const ftwt_window *w) {
         if (w->kernel[axis] != 3 || w->stride[axis] != 1 || w->padding[axis] != 1 ||
             w->dilation[axis] != 1)
             return 0;
-    return LANES % in->width == 0 && in->width < LANES &&
+    return has_masked_rows(in->width) && in->width < LANES &&
            vectors_of(in->width * in->height) <= MASKED_VECTORS;
 }
 
@@ -55,12 +69,10 @@ static void arrange_masked(ftwt_layout *layout, const ftwt_value *in) {
     /* A vector of zeros before the plane and one after it; the plane itself is aligned. */
     layout->plane = (int64_t)(layout->vectors + 2) * LANES;
     for (int t = 0; t < 9; t++) layout->shift[t] = LANES + (t / 3 - 1) * in->width + t % 3 - 1;
-    for (int lane = 0; lane < LANES; lane++)
-        for (int x = 0; x < 3; x++) {
-            int column = lane % in->width + x - 1;
-            if (column >= 0 && column < in->width) layout->inside[x] |= 1u << lane;
-        }
+    mask_columns(layout, in->width);
 }
+
+#include "winograd.h"
 
 /* Is any tap in this phase? 1x1 with stride 2 reads one phase of four. */
 static int phase_used(const ftwt_window *w, int axis, int phase) {
@@ -82,7 +94,9 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     const int depthwise = ftwt_is_depthwise(program, step);
     int rows = step->middle[0], columns = step->middle[1], size = in->height * in->width;
     layout->taps = w->kernel[0] * w->kernel[1];
+    layout->reads = layout->taps;
     if (layout->taps > MOST_TAPS) return FTWT_PROGRAM;
+    if (is_tall(step)) return arrange_tall(layout, in);
     if (is_few(in, step, layout->taps)) {
         arrange_few(layout);
         if (tabulate_few(layout, step, in)) return FTWT_MEMORY;
@@ -215,6 +229,10 @@ static void lay_out(
     const int rows = layout->height, columns = layout->width, sets = w->stride[0] * w->stride[1];
     if (layout->from) {
         pack_table(layout, plane, height * width, to);
+        return;
+    }
+    if (layout->kind == LAYOUT_TALL) {
+        pack_tall(layout, plane, height, width, to);
         return;
     }
     if (layout->kind == LAYOUT_MASKED) {

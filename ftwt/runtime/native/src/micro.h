@@ -21,6 +21,8 @@ enum { AHEAD = 24 };
 
 /* A number of taps that stands for a 3x3 kernel whose input has no columns of zeros beside it. */
 enum { MASKED = 33 };
+/* One that stands for three taps of such a kernel. */
+enum { MASKED_ROW = 35 };
 /* One that stands for a 1x1 kernel whose weights come from far, and that asks for the next ones. */
 enum { STREAMED = 34 };
 
@@ -41,16 +43,17 @@ enum { ASKING = 8 };
 
 /* TAPS 0 reads their number from the work. */
 INLINE void micro(const micro_work *work, const int F, const int P, const int KIND) {
-    const int TAPS = KIND == MASKED ? 9 : KIND == STREAMED ? 1 : KIND;
+    const int TAPS = KIND == MASKED ? 9 : KIND == MASKED_ROW ? 3 : KIND == STREAMED ? 1 : KIND;
+    const int masked = KIND == MASKED || KIND == MASKED_ROW;
     /* Few sums would wait for each other: then odd taps have sums of their own. */
-    const int ways = F * P <= 4 && TAPS == 9 ? 2 : 1;
+    const int ways = F * P <= 4 && (TAPS == 9 || TAPS == 3) ? 2 : 1;
     vec sum[MOST_FILTERS][MOST_VECTORS], odd[MOST_FILTERS][MOST_VECTORS];
     const float *weight[MOST_FILTERS];
     const int taps = TAPS ? TAPS : work->taps, inputs = work->inputs;
     const int64_t plane = work->plane;
     const float *input = work->input;
     const uint32_t inside[3] = {
-        KIND == MASKED ? work->inside[0] : 0, 0, KIND == MASKED ? work->inside[2] : 0
+        masked ? work->inside[0] : 0, 0, masked ? work->inside[2] : 0
     };
     const int32_t *order = work->order, *channel = work->channel, *shift = work->shift;
 #pragma GCC unroll 8
@@ -66,7 +69,7 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
     for (int i = 0; i < inputs; i++) {
         const float *x = input + order[i] * plane;
         const int64_t at = (int64_t)channel[i] * taps;
-        if (TAPS != 1) {
+        if (TAPS != 1 && TAPS != 3) {
             /* Weights of live inputs are too irregular for the processor to foresee. */
             const int64_t soon = (int64_t)channel[i + AHEAD < inputs ? i + AHEAD : i] * taps;
 #pragma GCC unroll 8
@@ -80,9 +83,8 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
             const float *tap = TAPS == 1 ? x : x + shift[t];
             vec in[MOST_VECTORS];
 #pragma GCC unroll 6
-            for (int p = 0; p < P; p++) 
-                in[p] = KIND == MASKED ? load_tap(tap + p * LANES, inside, t)
-                                       : load(tap + p * LANES);
+            for (int p = 0; p < P; p++)
+                in[p] = masked ? load_tap(tap + p * LANES, inside, t) : load(tap + p * LANES);
 #pragma GCC unroll 8
             for (int f = 0; f < F; f++) {
                 const float w = weight[f][at + t];
@@ -109,7 +111,7 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
     static void micro_##F##_##P##_##TAPS(const micro_work *work) { micro(work, F, P, TAPS); }
 #define MICRO_STREAMED(F, P) \
     static void micro_##F##_##P##_s(const micro_work *work) { micro(work, F, P, STREAMED); }
-#define MICRO_TAPS(F, P) MICRO(F, P, 0) MICRO(F, P, 1) MICRO(F, P, 9) MICRO_STREAMED(F, P)
+#define MICRO_TAPS(F, P) MICRO(F, P, 0) MICRO(F, P, 1) MICRO(F, P, 3) MICRO(F, P, 9) MICRO_STREAMED(F, P)
 #define MICRO_TO_4(P) MICRO_TAPS(1, P) MICRO_TAPS(2, P) MICRO_TAPS(3, P) MICRO_TAPS(4, P)
 #define MICRO_TO_6(P) MICRO_TO_4(P) MICRO_TAPS(5, P) MICRO_TAPS(6, P)
 #define MICRO_TO_8(P) MICRO_TO_6(P) MICRO_TAPS(7, P) MICRO_TAPS(8, P)
@@ -143,7 +145,8 @@ MICRO_TO_4(3)
 /* Up to four vectors, whole rows in each. */
 enum { MASKED_VECTORS = 4 };
 #define MICRO_MASKED(F, P) \
-    static void micro_##F##_##P##_m(const micro_work *work) { micro(work, F, P, MASKED); }
+    static void micro_##F##_##P##_m(const micro_work *work) { micro(work, F, P, MASKED); } \
+    static void micro_##F##_##P##_r(const micro_work *work) { micro(work, F, P, MASKED_ROW); }
 #define MASKED_TO_6(P) \
     MICRO_MASKED(1, P) MICRO_MASKED(2, P) MICRO_MASKED(3, P) MICRO_MASKED(4, P) \
     MICRO_MASKED(5, P) MICRO_MASKED(6, P)
@@ -161,14 +164,18 @@ static const int32_t most_filters[MOST_VECTORS + 1] = FILTERS;
 static void run_micro(const micro_work *work, int filters, int vectors) {
     static micro_kernel *const any[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(0);
     static micro_kernel *const one[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(1);
+    static micro_kernel *const three[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(3);
     static micro_kernel *const nine[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(9);
     static micro_kernel *const streamed[MOST_VECTORS + 1][MOST_FILTERS] = TABLE(s);
 #if LANES == 16
     static micro_kernel *const masked[MASKED_VECTORS + 1][MOST_FILTERS] = {
         {0}, {ROW_8(1, m)}, {ROW_8(2, m)}, {ROW_8(3, m)}, {ROW_6(4, m)}
     };
+    static micro_kernel *const masked_row[MASKED_VECTORS + 1][MOST_FILTERS] = {
+        {0}, {ROW_8(1, r)}, {ROW_8(2, r)}, {ROW_8(3, r)}, {ROW_6(4, r)}
+    };
     if (work->inside) {
-        masked[vectors][filters - 1](work);
+        (work->taps == 3 ? masked_row : masked)[vectors][filters - 1](work);
         return;
     }
 #endif
@@ -176,6 +183,8 @@ static void run_micro(const micro_work *work, int filters, int vectors) {
         streamed[vectors][filters - 1](work);
     else if (work->taps == 1)
         one[vectors][filters - 1](work);
+    else if (work->taps == 3)
+        three[vectors][filters - 1](work);
     else if (work->taps == 9)
         nine[vectors][filters - 1](work);
     else

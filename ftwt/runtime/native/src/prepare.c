@@ -90,7 +90,7 @@ static int arrange_steps(ftwt_plan *plan, sizes *need) {
             need->packed = most(need->packed, layout->plane * inputs);
         if (s->pool) need->results = most(need->results, middle * MOST_FILTERS);
         need->filters = most(need->filters, made);
-        plan->weights += (int64_t)made * s->row * (int64_t)sizeof(float);
+        plan->weights += (int64_t)made * layout->reads * (inputs / s->groups) * (int64_t)sizeof(float);
     }
     return FTWT_OK;
 }

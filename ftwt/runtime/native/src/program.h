@@ -78,7 +78,9 @@ typedef struct {
     const float *weight;
     const float *bias;
     const float *rows;   /* gate: sums of the first layer over C_in; affine: scales */
-    const float *weight2; /* gate with a hidden layer: (rank, stride) */
+    /* Gate with a hidden layer: (rank, stride). Convolution: null, or 3x3 kernels for Winograd's
+     * algorithm, (C_out, 6, C_in / groups, 3), used where it can be. */
+    const float *weight2;
     const float *bias2;
 } ftwt_step;
 

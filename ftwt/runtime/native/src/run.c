@@ -67,7 +67,7 @@ static void choose_panel(running *run) {
     const double each = (double)filters / p->batch / run->work.step->groups;
     double least = 0;
     const int widest =
-        run->work.layout->kind == LAYOUT_MASKED ? plan->kernels->masked_vectors : MOST_VECTORS;
+        run->work.layout->inside[1] ? plan->kernels->masked_vectors : MOST_VECTORS;
     for (int panel = 1; panel <= widest && plan->kernels->filters[panel]; panel++) {
         const int most = plan->kernels->filters[panel], whole = vectors / panel;
         const double blocks = each <= most ? 1 : __builtin_ceil(each / most);
@@ -98,7 +98,7 @@ static int choose_band(const running *run) {
     int64_t kept = 0, width = p->set[s->made].width;
     for (int sample = 0; sample < p->batch; sample++)
         kept += ftwt_live_of(run->plan, s->made, sample)->count;
-    const int64_t row = p->value[s->source[0]].channels / s->groups * run->work.layout->taps * 4;
+    const int64_t row = p->value[s->source[0]].channels / s->groups * run->work.layout->reads * 4;
     /* A block's filters lie among others that this sample skips. */
     const int64_t block = most * row * width * p->batch / (kept ? kept : 1);
     const int64_t room = second_cache() / 2;

@@ -1,0 +1,191 @@
+/* 3x3 convolution with a half of the multiplications: Winograd's F(4, 3) along columns.
+ *
+ * A tile is four rows of outputs, which read six rows of inputs. Instead of the 4 x 3 products of
+ * rows of inputs and rows of a kernel, six combinations of rows of inputs (`pack_tall`) meet six
+ * combinations of a kernel's rows (made beforehand: see `tall` in winograd.py), and the sums over
+ * inputs are combined to four rows (`combine`). Along rows nothing changes: each combination is a
+ * plane of its own, over which a kernel of three taps goes. So all of this works on whole vectors
+ * of columns, and no float changes its lane.
+ *
+ * Points are 0, 1, -1, 2, -2 and infinity: A. Lavin and S. Gray, Fast Algorithms for Convolutional
+ * Neural Networks (2016).
+ */
+
+enum { POINTS = 6, TALL = 4 };
+
+static int is_tall(const ftwt_step *step) {
+    const ftwt_window *w = &step->window;
+    for (int axis = 0; axis < 2; axis++)
+        if (w->kernel[axis] != 3 || w->stride[axis] != 1 || w->padding[axis] != 1 ||
+            w->dilation[axis] != 1)
+            return 0;
+    return step->weight2 != 0 && step->groups == 1;
+}
+
+/* `place` has for each vector how many outputs come before it: a position makes a column of up to
+ * four. */
+static int arrange_tall(ftwt_layout *layout, const ftwt_value *in) {
+    const int tiles = (in->height + TALL - 1) / TALL, masked = has_masked_rows(in->width);
+    layout->kind = LAYOUT_TALL;
+    layout->taps = 9;
+    layout->reads = POINTS * 3;
+    /* Between rows is one zero, unless lanes at the sides are left out of loads. */
+    layout->width = masked ? in->width : in->width + 1;
+    layout->height = tiles;
+    const int positions = (tiles - 1) * layout->width + in->width;
+    layout->vectors = vectors_of(positions);
+    const int lead = masked ? LANES : 1;
+    for (int t = 0; t < 3; t++) layout->shift[t] = lead + t - 1;
+    if (masked) {
+        layout->point = (int64_t)layout->vectors * LANES;
+        mask_columns(layout, in->width);
+    } else {
+        /* The last row may be written as a whole vector. */
+        const int64_t written = lead + (tiles - 1) * layout->width + round_up(in->width, LANES);
+        const int64_t read = (int64_t)layout->vectors * LANES + 2;
+        layout->point = round_up(written > read ? written : read, LANES);
+    }
+    layout->plane = round_up(POINTS * layout->point + (masked ? 2 * LANES : 0), MOST_LANES);
+    layout->place = calloc((size_t)layout->vectors, sizeof *layout->place);
+    if (!layout->place) return FTWT_MEMORY;
+    for (int q = 0, outputs = 0; q < positions; q++) {
+        const int row = q / layout->width, below = in->height - row * TALL;
+        if (q % LANES == 0) layout->place[q / LANES] = outputs;
+        if (q % layout->width < in->width) outputs += below < TALL ? below : TALL;
+    }
+    return FTWT_OK;
+}
+
+/* Six rows of inputs into one row of each point. */
+INLINE void transform_rows(const vec *row, vec *point) {
+    const vec even = row[4] - 4 * row[2], odd = row[3] - 4 * row[1];
+    const vec near = row[4] - row[2], apart = 2 * (row[3] - row[1]);
+    point[0] = 4 * row[0] - 5 * row[2] + row[4];
+    point[1] = even + odd;
+    point[2] = even - odd;
+    point[3] = near + apart;
+    point[4] = near - apart;
+    point[5] = 4 * row[1] - 5 * row[3] + row[5];
+}
+
+/* An input's plane into its points. */
+static void
+pack_tall(const ftwt_layout *layout, const float *plane, int height, int width, float *to) {
+    const int masked = layout->inside[1] != 0;
+    const int lead = layout->shift[1];
+    const int64_t next = layout->point;
+    if (!masked)
+        for (int i = 0; i < POINTS; i++) to[i * next] = 0;
+    for (int tile = 0; tile < layout->height; tile++) {
+        float *begin = to + lead + (int64_t)tile * layout->width;
+        const int top = tile * TALL - 1;
+        for (int x = 0; x < width; x += LANES) {
+            /* The last vector begins early. */
+            const int whole = width >= LANES, at = whole && x + LANES > width ? width - LANES : x;
+            vec row[POINTS], point[POINTS];
+#pragma GCC unroll 6
+            for (int i = 0; i < POINTS; i++) {
+                const float *from = plane + (int64_t)(top + i) * width + at;
+                if (top + i < 0 || top + i >= height)
+                    row[i] = splat(0);
+                else
+                    row[i] = whole ? load(from) : load_some(from, width);
+            }
+            transform_rows(row, point);
+#pragma GCC unroll 6
+            for (int i = 0; i < POINTS; i++)
+                if (whole || !masked)
+                    store(begin + i * next + at, point[i]);
+                else
+                    store_some(begin + i * next + at, point[i], width);
+        }
+        if (!masked)
+            for (int i = 0; i < POINTS; i++) begin[i * next + width] = 0;
+    }
+    if (!masked) {
+        const int64_t end = lead + (int64_t)layout->height * layout->width;
+        for (int i = 0; i < POINTS; i++)
+            if (end < next) fill_run(to + i * next + end, 0, next - end);
+    }
+}
+
+/* Sums of six points into four rows. */
+INLINE void combine(const vec *point, vec bias, const int activation, vec *row) {
+    const vec one = point[1] + point[2], two = point[3] + point[4];
+    const vec less = point[1] - point[2], fewer = point[3] - point[4];
+    row[0] = activate(point[0] + one + two + bias, activation);
+    row[1] = activate(less + 2 * fewer + bias, activation);
+    row[2] = activate(one + 4 * two + bias, activation);
+    row[3] = activate(less + 8 * fewer + point[5] + bias, activation);
+}
+
+/* Positions from..from + vectors * LANES of four rows, one after the other, into a plane. */
+static void place_rows(
+    const ftwt_layout *layout, const float *rows, int from, int vectors, float *plane, int height,
+    int width
+) {
+    const int to = from + vectors * LANES;
+    for (int tile = from / layout->width; tile < layout->height; tile++) {
+        const int begin = tile * layout->width;
+        if (begin >= to) return;
+        const int left = from > begin ? from - begin : 0;
+        const int right = to - begin < width ? to - begin : width;
+        for (int i = 0; left < right && i < TALL && tile * TALL + i < height; i++)
+            copy_run(
+                plane + (int64_t)(tile * TALL + i) * width + left,
+                rows + i * vectors * LANES + begin + left - from, right - left
+            );
+    }
+}
+
+INLINE void combine_panel(
+    const ftwt_layout *layout, const int activation, const float *sums, const float *bias,
+    int filters, int first, int vectors, float *const *planes, int height, int width
+) {
+    const int each = filters * vectors * LANES;
+    float rows[TALL * MOST_VECTORS * LANES] __attribute__((aligned(64)));
+    for (int f = 0; f < filters; f++) {
+        const vec more = splat(bias[f]);
+        for (int p = 0; p < vectors; p++) {
+            vec point[POINTS], row[TALL];
+#pragma GCC unroll 6
+            for (int i = 0; i < POINTS; i++)
+                point[i] = load(sums + i * each + (f * vectors + p) * LANES);
+            combine(point, more, activation, row);
+#pragma GCC unroll 4
+            for (int i = 0; i < TALL; i++) store(rows + (i * vectors + p) * LANES, row[i]);
+        }
+        place_rows(layout, rows, first * LANES, vectors, planes[f], height, width);
+    }
+}
+
+/* Panels from..to of some filters. Weights of a filter are (points, inputs of a group, 3). */
+static void make_tall(
+    const ftwt_layout *layout, int panel, const ftwt_step *step, const micro_work *work,
+    int inputs, int filters, int from, int to, float *const *planes
+) {
+    float sums[POINTS * MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
+    static const float none[MOST_FILTERS];
+    micro_work one = *work;
+    one.taps = 3;
+    memcpy(one.bias, none, sizeof one.bias);
+    for (int first = from * panel; first < to * panel && first < layout->vectors; first += panel) {
+        const int rest = layout->vectors - first, vectors = rest < panel ? rest : panel;
+        for (int i = 0; i < POINTS; i++) {
+            one.input = work->input + i * layout->point + first * LANES;
+            one.result = sums + i * filters * vectors * LANES;
+            for (int f = 0; f < filters; f++)
+                one.weight[f] = work->weight[f] + (int64_t)i * inputs * 3;
+            run_micro(&one, filters, vectors);
+        }
+#define COMBINE(KIND) \
+    combine_panel(layout, KIND, sums, work->bias, filters, first, vectors, planes, \
+                  step->middle[0], step->middle[1])
+        switch (step->activation) {
+        case ACT_NONE: COMBINE(ACT_NONE); break;
+        case ACT_RELU: COMBINE(ACT_RELU); break;
+        default: COMBINE(step->activation);
+        }
+#undef COMBINE
+    }
+}
