@@ -18,6 +18,9 @@ def slim(
     images: Images,
     machine: Machine,
     out: Annotated[Path, typer.Option(help="New folder for the smaller network.")],
+    round_to: Annotated[
+        int, typer.Option(help="Keep filters until their numbers are multiples of this.", min=1)
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Remove for good the filters that run for no training image: a smaller network with gates."""
@@ -29,8 +32,8 @@ def slim(
     with counting("looking at training images, twice") as progress:
         found, value = slim_run(
             run, images.data, out,
-            limit=images.limit, size=images.image_size, device=machine.device,
-            workers=images.workers, progress=progress,
+            limit=images.limit, round_to=round_to, size=images.image_size,
+            device=machine.device, workers=images.workers, progress=progress,
         )  # fmt: skip
     follow = ("ftwt", "eval", out, "--data", images.data)
     report(value, _table(run, found), as_json=as_json, follow=follow)

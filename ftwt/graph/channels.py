@@ -35,10 +35,15 @@ class Spread(nn.Module):
     def __init__(self, indices: list[int], rank: int) -> None:
         super().__init__()
         count = max(indices) + 1
+        first = indices.index(0)
+        after = len(indices) - first - count
+        # Neighbours need no copy of their own.
+        self.run = indices == [-1] * first + list(range(count)) + [-1] * after
         where = [count if one < 0 else one for one in indices]
-        self.pad = (0, 0) * (rank - 2) + (0, 1)
+        self.pad = (0, 0) * (rank - 2) + ((first, after) if self.run else (0, 1))
         self.register_buffer("index", positions(where), persistent=False)
 
     def forward(self, x: Float[Tensor, "B C *space"]) -> Float[Tensor, "B D *space"]:
         """The channels among zeros."""
-        return F.pad(x, self.pad).index_select(1, self.get_buffer("index"))
+        padded = F.pad(x, self.pad)
+        return padded if self.run else padded.index_select(1, self.get_buffer("index"))

@@ -10,25 +10,45 @@ from ftwt.gated.model import Gated
 from ftwt.graph import calls
 from ftwt.graph.live import All, Concat, Evaluator, Intersection, Live, OfSite, Reorder, Union
 from ftwt.graph.sites import Candidate
+from ftwt.runtime.lowering import lower
+from ftwt.runtime.program import Call, Conv, Program
 from ftwt.slicing.cut import check_masks
+from ftwt.slicing.numbering import alive, check_round_to, spread
 
 
-def closed(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> dict[str, Bool[Tensor, "C"]]:
+def closed(
+    model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], round_to: int = 1
+) -> dict[str, Bool[Tensor, "C"]]:
     """Return `kept` with the filters added that a cut into one convolution a site needs.
 
     Every site keeps a filter and a live input. A depthwise convolution keeps the filters of its
     live inputs, as its gate reads these, and the inputs of its filters; any other grouped
-    convolution, whose groups would come out uneven, is left whole.
+    convolution, whose groups would come out uneven, is left whole. Sites whose outputs meet in a
+    sum keep the same filters, and each a multiple of `round_to` or all.
     """
+    check_round_to("narrow", round_to)
     found = {name: row[0].clone() for name, row in check_masks(model, kept).items()}
+    program = lower(model, model.anatomy, gates=False, fold=False)
     while True:
         before = sum(int(mask.sum()) for mask in found.values())
         rows = {name: mask[None] for name, mask in found.items()}
         live = Evaluator(rows, next(iter(rows.values())))
         for site in model.anatomy.sites:
             _mend(model, site, found, live)
+        for name, mask in _meeting(program, live, round_to).items():
+            found[name] |= mask
         if sum(int(mask.sum()) for mask in found.values()) == before:
             return found
+
+
+def _meeting(program: Program, live: Evaluator, round_to: int) -> dict[str, Tensor]:
+    """By site, the filters that have to stay because of what its output meets."""
+    if any(isinstance(step, Call) and step.changes for step in program.steps):
+        return {}
+    kept = alive(program, live)
+    spread(program, kept, round_to)
+    sites = [step for step in program.steps if isinstance(step, Conv) and step.site is not None]
+    return {str(step.site): kept[step.output].to(step.weight.device) for step in sites}
 
 
 def _mend(model: Gated, site: Candidate, found: dict[str, Tensor], live: Evaluator) -> None:

@@ -12,29 +12,38 @@ from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import shape_of
 from ftwt.runtime.lowering import lower
 from ftwt.slicing.emit import Emitted, emit
+from ftwt.slicing.numbering import numbered
 
 
 def cut(
-    model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool = True
+    model: Gated,
+    masks: Mapping[str, Bool[Tensor, "C"]],
+    *,
+    fold: bool = True,
+    round_to: int | None = 1,
 ) -> fx.GraphModule:
     """Return the plain network that computes what `model` does when its masks are always these.
 
-    Each convolution keeps the filters that its mask keeps, and of these the inputs that can be
-    non-zero; gates are gone. A sum carries the union of the channels of both sides. Its MACs are
-    `model.anatomy.plan`'s for these masks, less the gates'. What no program has a step for runs on
-    whole tensors, with zeros put where channels are missing: then also a convolution with hooks.
-    Weights are those of the moment; what a network computes them from, such as a weight norm, is
-    computed once.
+    Gates are gone, and channels are numbered anew: each convolution keeps the filters that its mask
+    keeps and something reads, and of their inputs those that are left. Tensors that meet in a sum
+    hold the same channels, those that any of them needs; where a mask leaves one out, its filter
+    has zeros for weights. So the operations are those of the whole network with batch norms folded.
+    What no program has a step for runs on whole tensors. Weights are those of the moment; what a
+    network computes them from, such as a weight norm, is computed once.
 
     Args:
         model: a gated network; its gates are not asked.
         masks: a mask (C_out,) for each site.
         fold: fold batch norms into the convolutions before them, for inference. Without, the
             network can be trained, and `attach` knows all its operations.
+        round_to: keep more filters until their number is a multiple of this, such as 8, which
+            engines like, or all of them. None keeps exactly what the masks keep, for exactly the
+            MACs that `model.anatomy.plan` counts for them, gates aside: then operations of their
+            own put channels back where sides of a sum differ, which takes longer.
 
     Raises:
-        FtwtError: a mask is missing or of the wrong width, or a convolution's input does not have
-            the batch as its first dimension.
+        FtwtError: `round_to` is below 1, a mask is missing or of the wrong width, or a
+            convolution's input does not have the batch as its first dimension.
 
     Example:
         >>> import ftwt
@@ -45,14 +54,17 @@ def cut(
         >>> small(torch.randn(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    return build(model, masks, fold=fold).network
+    return build(model, masks, fold=fold, round_to=round_to).network
 
 
-def build(model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool) -> Emitted:
+def build(
+    model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool, round_to: int | None
+) -> Emitted:
     """The network that `cut` returns, and what each convolution became."""
     rows = check_masks(model, masks)
     live = Evaluator(rows, next(iter(rows.values())))
-    return emit(model, lower(model, model.anatomy, gates=False, fold=fold), live, fold=fold)
+    program = lower(model, model.anatomy, gates=False, fold=fold)
+    return emit(model, program, numbered(program, live, round_to), fold=fold)
 
 
 def check_masks(

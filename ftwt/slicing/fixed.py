@@ -25,7 +25,7 @@ def cut_fixed(model: Gated) -> Gated | None:
     device = next((one.device for one in model.parameters()), torch.device("cpu"))
     example = tuple(torch.zeros(1, *shape, device=device) for shape in model.anatomy.expected)
     try:
-        small = cut(model, masks, fold=False)
+        small = cut(model, masks, fold=False, round_to=None)
         whole = attach(small, Pruning(gate=Fixed({})), example=example, where=_any)
         lone = attach(small, Pruning(gate=Fixed({})), example=example, where=[whole.sites[-1]])
     except FtwtError:

@@ -24,21 +24,23 @@ from ftwt.slicing.closure import closed
 from ftwt.slicing.cut import build
 
 
-def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> Gated:
+def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], *, round_to: int = 1) -> Gated:
     """Return an ordinary, smaller network with gates, without the filters that `kept` leaves out.
 
     It answers what `model` does wherever `model` runs none of the filters left out, and has sites,
     training mode and thresholds in common with it; what `ftwt.calibrate` found is not taken along,
     as reductions are now those of a smaller network. Some filters stay although they are left out,
-    where a layer cannot be cut alone: see `ftwt.slicing.closure`.
+    with their gates: where a layer cannot be cut alone, and where another side of a sum needs the
+    channel, so that the operations are those of the whole network; see `ftwt.slicing.closure`.
 
     Args:
         model: a gated network, not narrowed before.
         kept: by site, the filters to keep (C_out,).
+        round_to: keep more filters until each site has a multiple of this, or all of them.
 
     Raises:
-        FtwtError: a mask is missing or of the wrong width; gates that are told by the target
-            (Oracle); or a layer cannot be cut.
+        FtwtError: `round_to` is below 1, a mask is missing or of the wrong width; gates that are
+            told by the target (Oracle); or a layer cannot be cut.
 
     Example:
         >>> import ftwt
@@ -61,7 +63,7 @@ def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]]) -> Gated:
             f"narrow: gates of {type(gate).__name__} share a module, which may need every filter; "
             "attach gates that read their own site alone"
         )
-    small, parts = _cut(model, closed(model, kept), gate)
+    small, parts = _cut(model, closed(model, kept, round_to), gate)
     made = _attach(small, model, replace(model.pruning, gate=Narrowed(parts)))
     for old, new in zip(model.gates.values(), made.gates.values(), strict=True):
         assert isinstance(old, SiteGate)
@@ -93,7 +95,7 @@ finished_by(Narrowed, renarrow)
 
 
 def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Module, dict[str, Part]]:
-    emitted = build(model, kept, fold=False)
+    emitted = build(model, kept, fold=False, round_to=None)
     times = Counter(one.module for one in model.anatomy.candidates if one.module is not None)
     parts = {}
     for site in model.anatomy.sites:

@@ -17,14 +17,14 @@ from tests.laws.networks import backbone, images, networks, random_masks
 shares = st.sampled_from([-1.0, 0.1, 0.5, 0.9, 2.0])
 
 
-def cut_and_masked(network, batch, seed, share, *, fold, where=lambda *_: True):
+def cut_and_masked(network, batch, seed, share, *, fold, where=lambda *_: True, round_to=None):
     """The cut network, the one with the same masks, and what the latter costs."""
     plain = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=batch[:1], where=where)
     masks = {name: mask[0] for name, mask in random_masks(plain, 1, seed, share).items()}
     masked = ftwt.attach(
         network, ftwt.Pruning(gates.Fixed(masks)), example=batch[:1], where=where
     ).eval()
-    small = cut(masked, masks, fold=fold)
+    small = cut(masked, masks, fold=fold, round_to=round_to)
     macs = masked.anatomy.plan.total({name: mask[None] for name, mask in masks.items()})
     return small, masked, macs
 
@@ -49,6 +49,15 @@ def test_a_cut_network_answers_as_the_masked_one_for_what_was_counted(
     assert torch.equal(answer, again)
     assert torch.equal(batch, before)
     assert torch_macs(small, batch) == macs.item()
+
+
+@given(networks(), images(), st.integers(0, 2**16), shares, st.sampled_from([1, 3]), st.booleans())
+def test_renumbered_channels_answer_the_same(network, batch, seed, share, round_to, fold):
+    small, masked, _ = cut_and_masked(network, batch, seed, share, fold=fold, round_to=round_to)
+    with torch.no_grad():
+        expected, answer = masked(batch), small(batch)
+    assert torch.allclose(answer, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    assert torch_macs(small, batch) <= masked.dense_macs
 
 
 @given(networks(), images(), st.integers(0, 2**16))
@@ -77,6 +86,42 @@ def test_backbones(name):
         expected, answer = masked(batch), small(batch)
     assert (answer - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert torch_macs(small, batch) == macs.item() < masked.dense_macs
+
+
+RENUMBERED = (
+    "cifar10-resnet8", "cifar10-mobilenet_v2-x0.25", "torchvision:resnet18",
+    "torchvision:mobilenet_v3_small",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RENUMBERED)
+def test_a_renumbered_network_has_the_operations_of_the_whole_one(name):
+    network, batch = backbone(name)
+    for round_to in (1, 8):
+        small, masked, macs = cut_and_masked(
+            network, batch, 0, 0.5, fold=True, where=None, round_to=round_to
+        )
+        with torch.no_grad():
+            expected, answer = masked(batch), small(batch)
+        assert (answer - expected).abs().max() <= 1e-5 * expected.abs().max()
+        every = {
+            name: torch.ones(len(mask[0]), dtype=torch.bool)
+            for name, mask in masked.pruning.gate.masks.items()
+        }
+        whole = cut(masked, every)
+        assert operations_of(small) == operations_of(whole)
+        assert macs.item() <= torch_macs(small, batch) < masked.dense_macs
+        for name, layer in small.named_modules():
+            if isinstance(layer, nn.Conv2d):
+                width, most = layer.out_channels, whole.get_submodule(name).out_channels
+                assert width == most or width % round_to == 0
+
+
+def operations_of(network) -> list[type | object]:
+    """What the graph of a network calls, in order."""
+    modules = dict(network.named_modules())
+    calls = [one for one in network.graph.nodes if one.op.startswith("call_")]
+    return [type(modules[one.target]) if one.op == "call_module" else one.target for one in calls]
 
 
 def test_weights_are_the_models_own_also_of_a_copy():
@@ -252,6 +297,10 @@ def test_what_is_written_in_other_ways(kind, fold):
             if kind is Sizes:
                 larger = torch.randn(2, 3, 14, 12)
                 assert torch.allclose(small(larger), masked(larger), rtol=1e-4, atol=1e-5)
+            renumbered, masked, _ = cut_and_masked(
+                network.eval(), batch, 1, share, fold=fold, round_to=1
+            )
+            assert torch.allclose(renumbered(batch), masked(batch), rtol=1e-4, atol=1e-5)
 
 
 def test_norms_of_timm_keep_their_activation():
@@ -317,5 +366,7 @@ def test_bad_masks_are_refused():
         cut(model, {name: mask for name, mask in masks.items() if name != "conv1"})
     with pytest.raises(FtwtError, match=r"mask for 'conv1' is torch.bool of shape \(3,\)"):
         cut(model, masks | {"conv1": torch.ones(3).bool()})
+    with pytest.raises(FtwtError, match="cut: round_to is 0; give the whole number whose"):
+        cut(model, masks, round_to=0)
     with pytest.raises(FtwtError, match="'conv9' is no site; the sites are conv1, "):
         cut(model, masks | {"conv9": torch.ones(16).bool()})

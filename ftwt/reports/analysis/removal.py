@@ -58,7 +58,7 @@ class Slim(NamedTuple):
     agreement: Agreement
 
 
-def slim(model: Gated, loader: Loader, *, limit: int | None = None) -> Slim:
+def slim(model: Gated, loader: Loader, *, limit: int | None = None, round_to: int = 1) -> Slim:
     """Remove for good the filters that run for none of a loader's images.
 
     The answer is an ordinary network with narrower layers, and gates over what is left. Over these
@@ -69,27 +69,28 @@ def slim(model: Gated, loader: Loader, *, limit: int | None = None) -> Slim:
         model: a network with gates that predict; it is left as it is.
         loader: gives (images, labels), twice over.
         limit: use at most so many images.
+        round_to: leave more filters until each layer has a multiple of this, such as 8, or all.
 
     Raises:
         FtwtError: the network has no gates or cannot be cut, as `ftwt.slicing.narrow` says, the
-            loader is empty, or `limit` is below 1.
+            loader is empty, or `limit` or `round_to` is below 1.
 
     Example:
         >>> small, removal, agreement = slim(model, loader)                       # doctest: +SKIP
         >>> ftwt.save(small, "slim.safetensors", card)                            # doctest: +SKIP
     """
-    small, removal = without_never(model, activity(model, loader, limit=limit))
+    small, removal = without_never(model, activity(model, loader, limit=limit), round_to=round_to)
     return Slim(small, removal, agreement(model, small, loader, limit=limit))
 
 
-def without_never(model: Gated, seen: Activity) -> tuple[Gated, Removal]:
+def without_never(model: Gated, seen: Activity, *, round_to: int = 1) -> tuple[Gated, Removal]:
     """Remove from a gated network what never ran while `seen` was measured.
 
     Raises:
         FtwtError: the network cannot be cut, as `ftwt.slicing.narrow` says.
     """
     kept = {site.name: torch.tensor(site.share_of_images_by_filter) > 0 for site in seen.sites}
-    small = narrow(model, kept)
+    small = narrow(model, kept, round_to=round_to)
     return small, Removal(
         filters=_filters(model),
         filters_left=_filters(small),

@@ -28,6 +28,7 @@ def slim_run(
     out: Path,
     *,
     limit: int | None = None,
+    round_to: int = 1,
     size: int | None = None,
     device: torch.device | str = "cpu",
     workers: int | None = None,
@@ -43,6 +44,7 @@ def slim_run(
         name: the data set, as for `data.load`.
         out: the new folder.
         limit: use at most so many training images, spread evenly over the classes.
+        round_to: leave more filters until each layer has a multiple of this, or all.
         size: side in pixels that images are brought to, as for `data.load`.
         device: where to run.
         workers: processes that decode images, as for `data.load`.
@@ -69,7 +71,8 @@ def slim_run(
     count = len(images) if limit is None else min(limit, len(images))
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     batches = named.served(images, mean, std, limit=limit)
-    found = slim(model, _Counted(batches, lambda done: progress(done, 2 * count)))
+    counted = _Counted(batches, lambda done: progress(done, 2 * count))
+    found = slim(model, counted, round_to=round_to)
     value = {
         "run": str(run),
         "data": name,
