@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated import dial
 from ftwt.gated.anatomy import precision
 from ftwt.gated.attach import attach
 from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.untrained import Fixed
 from ftwt.graph.arguments import Arguments, Example
@@ -66,10 +70,12 @@ def rebuilt(
             settings.append(_gated(network, one, leaves))
             continue
         first = settings[one["weights_of"]]
-        twin = first if one["gates_too"] else with_pruning(first, specs.from_json(one["pruning"]))
+        twin = first if one["gates_too"] else with_pruning(first, _pruning(one))
         settings.append(_set(twin, one))
     policy = specs.from_json(about["policy"])
-    return Escalating(settings, policy, tuple(Knot(**knot) for knot in about["knots"]))
+    if not isinstance(policy, Policy):
+        raise FtwtError(f"load: the policy is {policy!r}; give a file that ftwt saved")
+    return Escalating(settings, policy, _knots(about))
 
 
 def _by_name(arguments: Arguments) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _zeros(network: nn.Module, about: Mapping[str, Any]) -> Iterator[Tensor]:
 def _gated(
     network: nn.Module, about: Mapping[str, Any], leaves: tuple[type[nn.Module], ...]
 ) -> Gated:
-    pruning = specs.from_json(about["pruning"])
+    pruning = _pruning(about)
     finish = registry.finisher(pruning.gate)
     model = attach(
         network,
@@ -122,7 +128,28 @@ def _set(model: Gated, about: Mapping[str, Any]) -> Gated:
     # Files of earlier versions have no thresholds.
     if "thresholds" not in about:
         return model
-    return model.with_thresholds(about["thresholds"], tuple(Knot(**one) for one in about["knots"]))
+    knots = _knots(about)
+    for knot in knots:
+        dial.check(knot.thresholds, model.sites)
+    return model.with_thresholds(about["thresholds"], knots)
+
+
+def _pruning(about: Mapping[str, Any]) -> Pruning:
+    found = specs.from_json(about["pruning"])
+    if not isinstance(found, Pruning):
+        raise FtwtError(f"load: the pruning is {found!r}; give a file that ftwt saved")
+    return found
+
+
+def _knots(about: Mapping[str, Any]) -> tuple[Knot, ...]:
+    knots = tuple(Knot(**one) for one in about["knots"])
+    for low, high in pairwise(knots):
+        if not low.reduction < high.reduction or set(low.thresholds) != set(high.thresholds):
+            raise FtwtError(
+                f"load: a knot at {high.reduction:g} follows one at {low.reduction:g}, reductions "
+                "have to rise and name the same sites; give a file that ftwt saved"
+            )
+    return knots
 
 
 def _shared(earlier: Sequence[Gated], model: Gated) -> dict[str, Any]:

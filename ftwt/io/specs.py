@@ -13,6 +13,7 @@ from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Temperature
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
+from ftwt.io.reading import misfit, misfit_of_fields
 from ftwt.io.registry import check_registered, found, register
 from ftwt.losses.interface import Named
 
@@ -85,24 +86,48 @@ def from_json(value: Any) -> Any:
     """Build a specification from what `to_json` made.
 
     Raises:
-        FtwtError: an unknown type, or fields that do not fit it.
+        FtwtError: an unknown type, fields that do not fit it, or values nested too deep.
     """
+    try:
+        return _from_json(value)
+    except RecursionError:
+        raise FtwtError("from_json: values are nested too deep; give what to_json made") from None
+
+
+def _from_json(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(from_json(item) for item in value)
+        return tuple(_from_json(item) for item in value)
     if not isinstance(value, dict):
         return value
     if "mapping" in value:
-        return {key: from_json(item) for key, item in value["mapping"]}
+        wrong = misfit(value["mapping"], list[tuple[str, Any]], "mapping")
+        if wrong is not None:
+            raise FtwtError(f"from_json: {wrong}; give what to_json made")
+        return {key: _from_json(item) for key, item in value["mapping"]}
     if isinstance(value.get("function"), str):
         return found(value["function"])
     if not isinstance(value.get("type"), str):
-        return {key: from_json(item) for key, item in value.items()}
-    kind = found(value["type"])
-    # A function would be called with what the file says.
+        return {key: _from_json(item) for key, item in value.items()}
+    return _built(found(value["type"]), value)
+
+
+def _built(kind: Any, value: Mapping[str, Any]) -> Any:
+    """A value of a type; functions, which a file could name as well, are not called."""
+    name = value["type"]
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-        raise FtwtError(f"from_json: {value['type']} is no type of values; save the model again")
-    fields = {key: from_json(item) for key, item in value.items() if key != "type"}
+        raise FtwtError(f"from_json: {name} is no type of values; give what to_json made")
+    fields = {key: _from_json(item) for key, item in value.items() if key != "type"}
+    # What users annotate may be less exact than what they give.
+    own = kind.__module__.partition(".")[0] == "ftwt"
+    wrong = misfit_of_fields(kind, fields) if own else None
+    if wrong is not None:
+        raise FtwtError(f"from_json: {name}: {wrong}; give what to_json made")
     try:
         return kind(**fields)
+    except FtwtError:
+        raise
     except TypeError as error:
-        raise FtwtError(f"from_json: {value['type']} does not take these fields: {error}") from None
+        raise FtwtError(f"from_json: {name} does not take these fields: {error}") from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise FtwtError(f"from_json: {name} refuses its fields ({reason}); correct them") from error

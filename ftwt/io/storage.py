@@ -1,5 +1,6 @@
 """Saved models: safetensors that rebuild the model by themselves, nothing pickled."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +16,12 @@ from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import rebuilding, registry
+from ftwt.io.about import read_about
 from ftwt.io.files import write_atomically
 
 _FORMAT = 1
+# Metadata: what `load` needs, and a sum over that and the weights.
+_ABOUT, _SUM = "ftwt", "sha256"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,9 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
         if storage in seen:
             weights[name] = value.clone()
         seen.add(storage)
-    payload = safetensors.torch.save(weights, metadata={"ftwt": json.dumps(about)})
+    text = json.dumps(about)
+    metadata = {_ABOUT: text, _SUM: _sum(weights, text)}
+    payload = safetensors.torch.save(weights, metadata=metadata)
     write_atomically(Path(path), payload)
 
 
@@ -99,24 +105,26 @@ def load(
     """
     file = model_file(Path(path))
     weights, metadata = read(file)
-    if "ftwt" not in metadata:
+    if _ABOUT not in metadata:
         raise FtwtError(
             f"load: {file} holds weights alone, not a model saved by ftwt; "
             "give it as --init, or load it into a network with load_weights"
         )
+    about = read_about(metadata[_ABOUT], str(file), reads=_FORMAT)
+    copies = about.get("copies", {})
+    _check_named(file, about, weights)
     try:
-        about = json.loads(metadata["ftwt"])
-    except json.JSONDecodeError:
-        about = {}
-    if about.get("format") != _FORMAT:
+        model = rebuilding.rebuilt(about, _networks(file, about, network), leaves)
+    except FtwtError:
+        raise
+    except Exception as error:
+        # A description that fits no network shows anywhere while that is built and traced.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FtwtError(
-            f"load: {file} has format {about.get('format')!r}, this ftwt reads {_FORMAT}; "
-            "use the version that wrote it"
-        )
-    if not {"network", "num_classes"} <= set(about):
-        raise FtwtError(f"load: {file} does not say which network it holds; save it again")
-    model = rebuilding.rebuilt(about, _networks(file, about, network), leaves)
-    held = {**weights, **{name: weights[one] for name, one in about.get("copies", {}).items()}}
+            f"load: the model that {file} describes cannot be built ({reason}); save it again, or "
+            "give the network that it was made from"
+        ) from error
+    held = {**weights, **{name: weights[one] for name, one in copies.items()}}
     load_weights(model, held, source=str(file))
     names = Card.__dataclass_fields__
     card = Card(**{name: _tuples(about[name]) for name in names if name in about})
@@ -175,12 +183,19 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             metadata = dict(opened.metadata() or {})
-            return {name: opened.get_tensor(name) for name in opened.keys()}, metadata  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    # Types and sizes that torch does not have come as other errors.
+    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
         raise FtwtError(
-            f"load: {file} is not a whole safetensors file ({error}); "
+            f"load: {file} is not a whole safetensors file ({' '.join(str(error).split())}); "
             "it may be truncated, copy or train it again"
         ) from None
+    # Files of earlier versions and of others have no sum.
+    if _SUM in metadata and metadata[_SUM] != _sum(weights, metadata.get(_ABOUT, "")):
+        raise FtwtError(
+            f"load: {file} is damaged: it does not hold what was written; copy or train it again"
+        )
+    return weights, metadata
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
@@ -204,13 +219,53 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         for name in sorted(wanted & set(weights))
         if weights[name].shape != own[name].shape
     ]
-    problems = [*_some("", shapes), *_some("missing", missing), *_some("unexpected", unexpected)]
+    kinds = [
+        f"{name} is {weights[name].dtype} instead of {own[name].dtype}"
+        for name in sorted(wanted & set(weights))
+        if _number_kind(weights[name]) != _number_kind(own[name])
+    ]
+    problems = [
+        *_some("", shapes), *_some("", kinds),
+        *_some("missing", missing), *_some("unexpected", unexpected),
+    ]  # fmt: skip
     if problems:
         raise FtwtError(
             f"load: {source} holds weights of another network: {'; '.join(problems)}; "
             "give the network that they were trained for"
         )
+    unusable = [name for name in sorted(weights) if bool(weights[name].isnan().any())]
+    if unusable:
+        raise FtwtError(
+            f"load: {source} holds weights that are no numbers: {', '.join(_some('', unusable))}; "
+            "train it again with a smaller learning rate, or give an earlier file"
+        )
     model.load_state_dict(dict(weights), strict=False)
+
+
+def _check_named(file: Path, about: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse a description of more than the file holds, before anything of that size is built."""
+    lacking = sorted(set(about.get("copies", {}).values()) - set(weights))
+    held = sum(one.numel() for one in weights.values())
+    if lacking or about["num_classes"] > max(1, held):
+        what = f"no {lacking[0]}" if lacking else f"{held} numbers"
+        raise FtwtError(
+            f"load: {file} describes a network of {about['num_classes']} classes and holds {what}; "
+            "copy the file or save the model again"
+        )
+
+
+def _sum(weights: Mapping[str, Tensor], about: str) -> str:
+    """SHA-256 over the description, and names, types, shapes and bytes of the weights."""
+    found = hashlib.sha256(about.encode())
+    for name, value in sorted(weights.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _number_kind(value: Tensor) -> tuple[bool, bool, bool]:
+    """Whether numbers are fractions, complex, or truth values: no other kind stands for them."""
+    return value.is_floating_point(), value.is_complex(), value.dtype == torch.bool
 
 
 def _some(label: str, names: Iterable[str], most: int = 3) -> list[str]:

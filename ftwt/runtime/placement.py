@@ -5,12 +5,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ftwt.errors import FtwtError
+from ftwt.io.reading import misfit_of_fields
 from ftwt.runtime.program import Conv, Gate, Linear, Program, Step, output_of
 
 _FORMAT = 1
+_Value = TypeVar("_Value", bound="Row | Placed | Placement")
 # Batches this many times larger or smaller than a measured one are placed as it was.
 _NEAR = 4
 
@@ -86,13 +88,15 @@ class Placement:
         """
         try:
             if value["format"] != _FORMAT:
-                raise KeyError("format")
-            return Placement(value["model"], tuple(_placed(one) for one in value["placed"]))
-        except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"its format is {value['format']!r}, this version reads {_FORMAT}")
+            placed = tuple(_placed(one) for one in value["placed"])
+            return _checked(Placement(value["model"], placed))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise FtwtError(
-                f"Placement.from_json: this is no plan of this version of ftwt ({error}); "
+                f"Placement.from_json: this is no plan of this version of ftwt ({reason}); "
                 "make one with skip(model, calibrate=images).plan.json()"
-            ) from error
+            ) from None
 
     def with_placed(self, new: Placed) -> "Placement":
         """With one batch size measured, in place of what was known of it."""
@@ -152,11 +156,22 @@ def kind_of(step: Step) -> str:
 
 
 def _placed(value: Mapping[str, Any]) -> Placed:
-    return Placed(
-        batch=int(value["batch"]),
+    placed = Placed(
+        batch=value["batch"],
         shapes=tuple(tuple(shape) for shape in value["shapes"]),
-        threads=int(value["threads"]),
-        rows=tuple(Row(**row) for row in value["rows"]),
+        threads=value.get("threads"),
+        rows=tuple(_checked(Row(**row)) for row in value["rows"]),
         totals=dict(value["totals"]),
-        chosen=str(value.get("chosen", "")),
+        chosen=value.get("chosen", ""),
     )
+    if _checked(placed).batch < 1:
+        raise ValueError(f"it was made for a batch of {placed.batch}")
+    return placed
+
+
+def _checked(value: _Value) -> _Value:
+    """A dataclass whose fields are of their types."""
+    wrong = misfit_of_fields(type(value), vars(value))
+    if wrong is not None:
+        raise ValueError(wrong)
+    return value

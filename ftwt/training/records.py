@@ -11,11 +11,13 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 
+from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
+from ftwt.io.reading import read_json
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
@@ -23,6 +25,62 @@ from ftwt.training.precision import Amp, resolve
 from ftwt.training.state import State
 
 _PROGRESS = ("epochs", "best_epoch", "best_validation_accuracy", "last_validation", "hours")
+
+
+class Data(TypedDict):
+    """Which images a run is of."""
+
+    name: str
+
+
+class RunRecord(TypedDict):
+    """What is read again of a `run.json`, of whichever stage of a training."""
+
+    status: Literal["running", "interrupted", "failed", "finished"]
+    recipe: NotRequired[str | None]
+    specification: NotRequired[dict[str, Any]]
+    seed: NotRequired[int]
+    data: NotRequired[Data]
+    reduction: NotRequired[float]
+    epochs: NotRequired[int]
+    best_epoch: NotRequired[int]
+    best_validation_accuracy: NotRequired[float | None]
+    last_validation: NotRequired[dict[str, float]]
+    hours: NotRequired[float]
+
+
+class TestRecord(TypedDict):
+    """What is read again of an `eval.json`; fractions."""
+
+    accuracy: float
+    dense_accuracy: float | None
+    reduction_exact: float
+    reduction_paper: float
+
+
+def read_record(out: Path, called: str = "train") -> dict[str, Any]:
+    """What `run.json` says.
+
+    Raises:
+        FtwtError: it is damaged.
+    """
+    record: Any = read_json(out / "run.json", RunRecord, called=called)
+    if record["status"] == "finished" and "specification" not in record:
+        raise FtwtError(
+            f"{called}: {out / 'run.json'} is damaged (it has no specification); restore it, or "
+            "start again in a new folder"
+        )
+    return dict(record)
+
+
+def read_test(out: Path, called: str) -> TestRecord:
+    """What `eval.json` says.
+
+    Raises:
+        FtwtError: it is damaged.
+    """
+    mend = "remove it and test the run again with ftwt eval"
+    return read_json(out / "eval.json", TestRecord, called=called, mend=mend)
 
 
 def versions() -> dict[str, str]:
@@ -66,10 +124,7 @@ def progress(state: State, validation: Evaluation) -> dict[str, Any]:
 
 def earlier_progress(out: Path) -> dict[str, Any]:
     """What `run.json` said before the run was stopped."""
-    try:
-        record = json.loads((out / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    record = read_record(out)
     return {name: record[name] for name in _PROGRESS if name in record}
 
 
