@@ -56,6 +56,7 @@ def paper(
     """Tables and figures of the paper as PNG, SVG, CSV and JSON, and one page that holds them."""
     from ftwt import data as datasets
     from ftwt.reports.paper import Study, claim, items, make, read_runs
+    from ftwt.training.folders import claimed
 
     from .progress import watching
 
@@ -76,7 +77,7 @@ def paper(
         "starts": [str(run.folder) for run in starts],
     }
     claim(out, about)
-    with ExitStack() as bars:
+    with claimed(out, "paper"), ExitStack() as bars:
 
         def callbacks(label: str, epochs: int) -> "Callbacks":
             bars.close()

@@ -1,7 +1,5 @@
 """Training for a budget by escalation: a narrow network, the whole one, and when to ask it."""
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from ftwt.gated.escalation import Escalating, escalate
 from ftwt.gated.model import Gated
 from ftwt.gates import Fixed
 from ftwt.io import specs, storage
+from ftwt.io.files import make_folder, write_atomically
 from ftwt.macs import dense_macs
 from ftwt.training import checkpoint, records, runs
 from ftwt.training.distributed import on_main
@@ -117,8 +116,11 @@ def train_escalated_run(
     asked = {"specification": specs.recorded(recipe), "reduction": reduction}
     file = out / "run.json"
     if file.is_file():
-        was = json.loads(file.read_text())
-        held = {"specification": specs.renewed(was["specification"]), "reduction": was["reduction"]}
+        was = records.read_record(out)
+        held = {
+            "specification": specs.renewed(was.get("specification")),
+            "reduction": was.get("reduction"),
+        }
         found = checkpoint.differences(held, asked)
         if found:
             raise FtwtError(
@@ -133,7 +135,7 @@ def train_escalated_run(
         "seed": recipe.settings.seed,
         **records.circumstances("cpu", recipe.settings.amp),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     on_main(lambda: records.write_record(out, record))
     model, found_record = train_escalated(
         recipe, dataset, out / "start", reduction=reduction, init=init, train=train or stage
@@ -141,7 +143,8 @@ def train_escalated_run(
     record |= found_record | {"status": "finished"}
 
     def finish() -> None:
-        shutil.copyfile(out / "start" / "dense.safetensors", out / "dense.safetensors")
+        start = (out / "start" / "dense.safetensors").read_bytes()
+        write_atomically(out / "dense.safetensors", start)
         storage.save(model, out / "model.safetensors", _card(recipe, dataset))
         records.write_record(out, record)
 

@@ -15,6 +15,7 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed
 from ftwt.io import storage
+from ftwt.io.files import make_folder
 from ftwt.slicing import narrow
 from ftwt.training.distributed import on_main
 from ftwt.training.inspection import Loader
@@ -53,7 +54,7 @@ def narrow_start(
         masks = fixed_masks(masked)
         assert masks is not None
         small = narrow(masked, masks)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # The teacher first: with the narrow network the folder is complete.
         storage.save(plain, folder / "dense.safetensors", card)
         storage.save(small, folder / "model.safetensors", card)

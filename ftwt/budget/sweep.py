@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -16,12 +16,26 @@ from ftwt import data
 from ftwt.errors import FtwtError
 from ftwt.io import specs
 from ftwt.io.files import write_atomically
-from ftwt.training.folders import status
+from ftwt.io.reading import read_json
+from ftwt.training.folders import claimed, status
 from ftwt.training.recipes import Choices, recipe
+from ftwt.training.records import TestRecord, read_record, read_test
 from ftwt.training.runs import train_run
 from ftwt.training.tested import evaluate_run
 
 _RECORD = "sweep.json"
+
+
+class _Shared(TypedDict):
+    """What the runs of a sweep share."""
+
+    choices: dict[str, Any]
+
+
+class _SweepRecord(TypedDict):
+    """What is read again of a `sweep.json`."""
+
+    sweep: _Shared
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,32 @@ def run_sweep(
         for seed in range(seeds)
     ]
     _check_folder(sweep, out, planned)
-    out.mkdir(parents=True, exist_ok=True)
+    with claimed(out, "sweep"):
+        return _run(sweep, out, planned, jobs, done)
+
+
+def summed_up(out: Path) -> tuple[SweepRow, ...]:
+    """Mean and deviation over seeds for each mass with a tested run in a sweep's folder."""
+    by_mass: dict[float, list[TestRecord]] = {}
+    for folder in out.glob("mass*-seed*"):
+        if (folder / "eval.json").is_file():
+            mass = _mass(folder)
+            by_mass.setdefault(mass, []).append(read_test(folder, "sweep"))
+    rows = []
+    for mass, runs in sorted(by_mass.items()):
+        values: dict[str, Any] = {}
+        for name in ("accuracy", "reduction_exact", "reduction_paper"):
+            found: list[float] = [run[name] for run in runs]
+            values[name] = statistics.fmean(found)
+            values[f"std_{name}"] = statistics.stdev(found) if len(found) > 1 else None
+        rows.append(SweepRow(mass=mass, runs=len(runs), **values))
+    return tuple(rows)
+
+
+def _run(
+    sweep: Sweep, out: Path, planned: Sequence[Job], jobs: int, done: Callable[[Job], None]
+) -> dict[str, Any]:
+    """Run what is missing, and sum up all."""
     _write(out, {"sweep": _plain(sweep), **_read(out)})
     missing = [job for job in planned if not _finished(job)]
     failed = _run_all(missing, jobs, done)
@@ -126,22 +165,11 @@ def run_sweep(
     return record
 
 
-def summed_up(out: Path) -> tuple[SweepRow, ...]:
-    """Mean and deviation over seeds for each mass with a tested run in a sweep's folder."""
-    by_mass: dict[float, list[dict[str, Any]]] = {}
-    for folder in out.glob("mass*-seed*"):
-        if (folder / "eval.json").is_file():
-            mass = float(folder.name.removeprefix("mass").partition("-seed")[0])
-            by_mass.setdefault(mass, []).append(json.loads((folder / "eval.json").read_text()))
-    rows = []
-    for mass, runs in sorted(by_mass.items()):
-        values: dict[str, Any] = {}
-        for name in ("accuracy", "reduction_exact", "reduction_paper"):
-            found = [run[name] for run in runs]
-            values[name] = statistics.fmean(found)
-            values[f"std_{name}"] = statistics.stdev(found) if len(found) > 1 else None
-        rows.append(SweepRow(mass=mass, runs=len(runs), **values))
-    return tuple(rows)
+def _mass(folder: Path) -> float:
+    try:
+        return float(folder.name.removeprefix("mass").partition("-seed")[0])
+    except ValueError:
+        raise FtwtError(f"sweep: {folder} is none of its runs; move it away") from None
 
 
 def _check(masses: Sequence[float], seeds: int, jobs: int) -> None:
@@ -177,7 +205,7 @@ def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
     for job in planned:
         wanted = job.specification
         file = job.out / "run.json"
-        record = json.loads(file.read_text()) if file.is_file() else None
+        record = read_record(job.out, "sweep") if file.is_file() else None
         if record is not None and record.get("specification") != wanted:
             raise FtwtError(
                 f"sweep: {job.out} is a run of another recipe ({record.get('recipe')}); give a new "
@@ -232,8 +260,7 @@ def run_job(job: Job) -> None:
 def _dense_accuracy(planned: Iterable[Job]) -> float | None:
     for job in planned:
         if (job.out / "eval.json").is_file():
-            found: float | None = json.loads((job.out / "eval.json").read_text())["dense_accuracy"]
-            return found
+            return read_test(job.out, "sweep")["dense_accuracy"]
     return None
 
 
@@ -249,11 +276,8 @@ def _read(out: Path) -> dict[str, Any]:
     file = out / _RECORD
     if not file.is_file():
         return {}
-    try:
-        value: dict[str, Any] = json.loads(file.read_text())
-        return value
-    except ValueError:
-        raise FtwtError(f"sweep: {file} is damaged; restore it, or give a new folder") from None
+    mend = "restore it, or give a new folder"
+    return dict(read_json(file, _SweepRecord, called="sweep", mend=mend))
 
 
 def _write(out: Path, value: dict[str, Any]) -> None:

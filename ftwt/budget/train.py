@@ -1,6 +1,5 @@
 """Training for a budget: the mass from an oracle before, the thresholds from validation after."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,7 +22,7 @@ from ftwt.training.loop import BeforePhase
 from ftwt.training.phases import Phase
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
-from ftwt.training.records import write_record
+from ftwt.training.records import read_record, write_record
 from ftwt.training.state import State
 
 # Validation images that the mass is solved on; thresholds are calibrated on all of them.
@@ -120,7 +119,7 @@ def trained_or_finished(
     if not waits_for_calibration(out, outcome):
         model, record = train(recipe)
     else:
-        model, record = storage.load(out)[0], json.loads((out / "run.json").read_text())
+        model, record = storage.load(out)[0], read_record(out, called)
         if specs.renewed(record["specification"]) != specs.recorded(recipe):
             raise FtwtError(
                 f"{called}: {out} holds a finished training with other options; give the same as "
@@ -135,5 +134,5 @@ def waits_for_calibration(out: Path, outcome: str = "budget") -> bool:
     file = out / "run.json"
     if not file.is_file():
         return False
-    record = json.loads(file.read_text())
+    record = read_record(out)
     return record["status"] == "finished" and outcome not in record

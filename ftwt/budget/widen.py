@@ -1,6 +1,5 @@
 """Training one model for several budgets, from one that was trained for a single one."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
 from ftwt.gated.model import Gated
 from ftwt.io import storage
+from ftwt.io.files import write_atomically
 from ftwt.training.distributed import on_main
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import check_classes
@@ -94,7 +94,7 @@ def widen(
 
     def write() -> None:
         if (run / _DENSE).is_file():
-            shutil.copyfile(run / _DENSE, out / _DENSE)
+            write_atomically(out / _DENSE, (run / _DENSE).read_bytes())
         storage.save(final, out / "model.safetensors", storage.load(out)[1])
         write_record(out, record)
 

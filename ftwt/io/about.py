@@ -120,7 +120,7 @@ def _wrong_network(about: GatedNetwork) -> Iterator[str]:
         if not isinstance(getattr(torch, name, None), torch.dtype):
             yield f"{name!r} is no dtype"
     for what in ("dtypes", "inputs"):
-        if about.get(what) and len(about[what]) != len(shapes):  # type: ignore[literal-required]
+        if about.get(what) and len(about[what]) != len(shapes):
             yield f"its {what} are not as many as its shapes"
     if ("inputs" in about) != ("switches" in about):
         yield "it has inputs by name without switches, or switches without inputs"

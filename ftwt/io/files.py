@@ -11,8 +11,43 @@ from ftwt.errors import FtwtError
 _PARTIAL = ".partial"
 
 
+class CannotWriteError(FtwtError, OSError):
+    """A file or folder cannot be written: a full disk, most often. `strerror` is the reason."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> "CannotWriteError":
+        """That the system said so of a path."""
+        reason = error.strerror or type(error).__name__
+        made = cls(f"cannot write to {path} ({reason}); free space, or give another folder")
+        made.strerror = reason
+        return made
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, unless it is there.
+
+    Raises:
+        CannotWriteError: the system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWriteError.of(path, error) from None
+
+
 def write_atomically(path: Path, payload: bytes | memoryview) -> None:
-    """Write a file through a temporary one beside it: it appears whole or not at all."""
+    """Write a file through a temporary one beside it: it appears whole or not at all.
+
+    Raises:
+        CannotWriteError: the system refuses.
+    """
+    try:
+        _write_atomically(path, payload)
+    except OSError as error:
+        raise CannotWriteError.of(path, error) from None
+
+
+def _write_atomically(path: Path, payload: bytes | memoryview) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=_PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -8,7 +8,7 @@ from typing import Any
 from ftwt.budget.estimate import Estimate, EstimateRow
 from ftwt.budget.families import split
 from ftwt.budget.sweep import SweepRow
-from ftwt.io.files import write_atomically
+from ftwt.io.files import make_folder, write_atomically
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.targets import HeatmapMass, TopK
@@ -36,7 +36,7 @@ def estimate_plot(found: Estimate, *, title: str) -> Figure:
 def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, title: str) -> None:
     """Write estimate.json, estimate.png and estimate.svg into a folder."""
     drawing.require()
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_atomically(out / "estimate.json", (json.dumps(value, indent=2) + "\n").encode())
     drawing.save(estimate_plot(found, title=title), out, "estimate")
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ftwt.errors import FtwtError
-from ftwt.io.files import write_atomically
+from ftwt.io.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -115,7 +115,7 @@ def to_svg(figure: "Figure") -> bytes:
 
 def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg into a folder, and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     write_atomically(png, to_png(figure))
     write_atomically(svg, to_svg(figure))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftwt.errors import FtwtError
-from ftwt.io.files import write_atomically
+from ftwt.io.files import make_folder, write_atomically
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 
@@ -113,7 +113,7 @@ def write(path: Path, page: Page) -> None:
     """
     if path.is_dir():
         raise FtwtError(f"page.write: {path} is a folder; give a file's name, e.g. index.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, render(page).encode())
 
 

@@ -9,12 +9,14 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
+from ftwt.io.reading import Anything, misfit, parsed
 from ftwt.training.distributed import gathered, on_main, world
 from ftwt.training.metrics import Metrics
 from ftwt.training.state import State
@@ -22,6 +24,29 @@ from ftwt.training.state import State
 NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
 _FORMAT = 3
 _NUMBERS = ("epoch", "batch", "step", "best_accuracy", "best_epoch", "seconds")
+
+
+class _Kept(TypedDict):
+    """What a file holds."""
+
+    format: int
+    torch: str
+    about: str
+    model: dict[str, Any]
+    thresholds: dict[str, float] | None
+    optimizers: dict[str, dict[str, Any]]
+    schedulers: dict[str, dict[str, Any]]
+    scaler: dict[str, Any]
+    average: dict[str, Any] | None
+    best_weights: dict[str, Tensor]
+    generators: list[dict[str, Tensor]]
+    tally: dict[str, Any]
+    epoch: int
+    batch: int
+    step: int
+    best_accuracy: float
+    best_epoch: int
+    seconds: float
 
 
 def save(out: Path, state: State, about: dict[str, Any]) -> None:
@@ -84,17 +109,33 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
             processes.
     """
     kept = on_main(lambda: _read(out, note))
-    _check_same(out, json.loads(kept["about"]), about)
+    _check_same(out, kept["about"], about)
     if kept["torch"] != str(torch.__version__):
         note(
             f"the state was saved with torch {kept['torch']}, this is {torch.__version__}: numbers "
             "may differ from those of a run that was never stopped"
         )
+    try:
+        _put(state, kept)
+    except FtwtError:
+        raise
+    except Exception as error:
+        # torch raises many types for states that do not fit.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise FtwtError(
+            f"train: the state in {out} does not fit its run ({reason}); start again in a new "
+            "folder"
+        ) from error
+
+
+def _put(state: State, kept: dict[str, Any]) -> None:
+    """Put what was kept into the parts of a new state."""
     state.model.load_state_dict(kept["model"])
     if kept["thresholds"] is not None:
         state.move_thresholds(kept["thresholds"])
     for part, optimizer in state.optimizers.items():
         optimizer.load_state_dict(kept["optimizers"][part])
+        _check_optimizer(optimizer)
         state.schedulers[part].load_state_dict(kept["schedulers"][part])
     state.scaler.load_state_dict(kept["scaler"])
     if state.average is not None:
@@ -102,10 +143,25 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
     device = next(state.model.parameters()).device
     state.metrics = Metrics(**kept["tally"])
     state.metrics.sums = {name: one.to(device) for name, one in state.metrics.sums.items()}
+    own = {name: one.shape for name, one in state.validated.state_dict().items()}
+    if {name: one.shape for name, one in kept["best_weights"].items()} not in ({}, own):
+        raise ValueError("the best weights are of another network")
     state.best_weights = kept["best_weights"]
     for name in _NUMBERS:
         setattr(state, name, kept[name])
     _set_generators(kept["generators"][world().rank])
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError where what is kept of a weight is none of it; torch looks at nothing."""
+    for group in optimizer.param_groups:
+        if not all(type(group[name]) is type(one) for name, one in optimizer.defaults.items()):
+            raise ValueError("an optimizer's settings are of other types")
+    for weight, kept in optimizer.state.items():
+        for name, one in kept.items():
+            number = isinstance(one, (int, float)) or one is None
+            if not number and not (isinstance(one, Tensor) and one.shape in (weight.shape, ())):
+                raise ValueError(f"an optimizer's {name} is of another weight")
 
 
 def remove(out: Path) -> None:
@@ -165,8 +221,12 @@ def _load(path: Path) -> dict[str, Any]:
             f"train: {path} was written by another version of ftwt (format {found}, this one reads "
             f"{_FORMAT}); go on with that version, or start again in a new folder"
         )
-    state: dict[str, Any] = kept
-    return state
+    wrong = misfit(kept, _Kept)
+    if wrong is not None:
+        raise ValueError(wrong)
+    mend = "start again in a new folder"
+    about = parsed(kept["about"], Anything, source=f"train: {path}", mend=mend, finite=False)
+    return {**kept, "about": about}
 
 
 def _check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:

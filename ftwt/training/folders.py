@@ -1,6 +1,5 @@
 """Run folders: whether one may be written, and by this process alone."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import is_partial
+from ftwt.training.records import read_record
 
 try:
     import fcntl
@@ -40,25 +40,29 @@ def check_free(out: Path, resume: bool = False) -> None:
 
 def status(out: Path) -> str:
     """What `run.json` says of the run: running, interrupted, failed or finished."""
-    try:
-        return str(json.loads((out / "run.json").read_text())["status"])
-    except (ValueError, KeyError, TypeError):
-        raise FtwtError(
-            f"train: {out / 'run.json'} is damaged; restore it, or start again in a new folder"
-        ) from None
+    return str(read_record(out)["status"])
+
+
+# What a process does in the folder that it has claimed.
+_DOES = {
+    "train": "training",
+    "sweep": "running a sweep",
+    "slim": "making a network smaller",
+    "paper": "making a report",
+}
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Make the folder and keep other processes from training in it, until the end.
+def claimed(out: Path, called: str = "train") -> Iterator[None]:
+    """Make the folder and keep other processes from writing into it, until the end.
 
     The lock belongs to the process, so that a killed one leaves none behind. Where the system or
     the file system has no locks (Windows, some network shares) there is none.
 
     Raises:
-        FtwtError: nothing can be written there, or another process trains there.
+        FtwtError: nothing can be written there, or another process works there.
     """
-    _make(out)
+    _make(out, called)
     if fcntl is None:
         yield
         return
@@ -68,8 +72,8 @@ def claimed(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FtwtError(
-                f"train: another process is training in {out}; wait for its end or stop it, "
-                "or give another folder"
+                f"{called}: another process is {_DOES[called]} in {out}; wait for its end or stop "
+                "it, or give another folder"
             ) from None
         except OSError:
             pass
@@ -85,7 +89,7 @@ def remove_partials(out: Path) -> None:
             path.unlink()
 
 
-def _make(out: Path) -> None:
+def _make(out: Path, called: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".writable.partial"
@@ -93,5 +97,6 @@ def _make(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise FtwtError(
-            f"train: cannot write to {out} ({error.strerror}); give a folder that you may write to"
+            f"{called}: cannot write to {out} ({error.strerror}); give a folder that you may write "
+            "to"
         ) from None

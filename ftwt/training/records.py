@@ -17,7 +17,7 @@ import torch
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
-from ftwt.io.reading import read_json
+from ftwt.io.reading import Anything, parsed, read_json
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
@@ -80,7 +80,13 @@ def read_test(out: Path, called: str) -> TestRecord:
         FtwtError: it is damaged.
     """
     mend = "remove it and test the run again with ftwt eval"
-    return read_json(out / "eval.json", TestRecord, called=called, mend=mend)
+    file = out / "eval.json"
+    found = read_json(file, TestRecord, called=called, mend=mend)
+    for name in ("accuracy", "dense_accuracy"):
+        share: float | None = found[name]
+        if share is not None and not 0 <= share <= 1:
+            raise FtwtError(f"{called}: {file} is damaged ({name} is {share:g}, no share); {mend}")
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -137,9 +143,20 @@ def append_metrics(out: Path, row: Epoch) -> None:
     """Add an epoch's line; one that is run again after an interruption replaces its own."""
     values = row._asdict() | {"validation": row.validation._asdict()}
     file = out / "metrics.jsonl"
-    lines = file.read_text().splitlines()[: row.epoch] if file.is_file() else []
+    lines = _earlier(file)[: row.epoch] if file.is_file() else []
     lines.append(json.dumps(values))
     write_atomically(file, ("\n".join(lines) + "\n").encode())
+
+
+def _earlier(file: Path) -> list[str]:
+    mend = "move it away: the run goes on without it"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FtwtError(f"train: {file} cannot be read ({type(error).__name__}); {mend}") from None
+    for line in lines:
+        parsed(line, Anything, source=f"train: {file}", mend=mend, finite=False)
+    return lines
 
 
 def _program(path: Path) -> tuple[str, ...]:

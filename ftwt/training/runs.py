@@ -7,7 +7,6 @@ run.json            command, recipe, data, versions, seed, status, hours, result
 resume.pt           the last state, and resume.previous.pt the one before, until the run has ended
 """
 
-import json
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -145,7 +144,7 @@ def finished_or_trained(
     file = out / "run.json"
     if not file.is_file() or status(out) != "finished":
         return train_run(recipe, dataset, out, resume=file.is_file(), **options)
-    record = json.loads(file.read_text())
+    record = records.read_record(out)
     found = checkpoint.differences(
         specs.renewed(record["specification"]), specs.recorded(recipe), "recipe"
     )

@@ -108,7 +108,7 @@ def test_other_bad_input(report, tmp_path, ftwt_command):  # noqa: F811
     (copy / "run.json").write_text(json.dumps(record | {"status": "running"}))
     refused(ftwt_command(*arguments("fig2", new, "--runs", copy)), "is running", "--resume")
     (copy / "run.json").write_text("{")
-    refused(ftwt_command(*arguments("fig2", new, "--runs", copy)), "is no JSON")
+    refused(ftwt_command(*arguments("fig2", new, "--runs", copy)), "is damaged (no JSON")
     (copy / "run.json").write_text(json.dumps(record))
     (copy / "dense.safetensors").unlink()
     answer = ftwt_command(*arguments("ood", new, "--runs", copy))

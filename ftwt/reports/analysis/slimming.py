@@ -1,8 +1,8 @@
 """`slim` for a finished run: from its folder to a new one."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from ftwt.budget import named
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.io import storage
-from ftwt.io.files import write_atomically
+from ftwt.io.files import CannotWriteError, write_atomically
 from ftwt.reports.analysis.removal import Slim, slim
+from ftwt.training.folders import claimed
 from ftwt.training.inspection import Loader, check_classes
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
@@ -80,14 +81,29 @@ def slim_run(
         **found.agreement.to_json(),
         "versions": versions(),
     }
-    out.mkdir(parents=True, exist_ok=True)
     extra = {**card.extra, "dense_macs_before_slim": model.dense_macs}
-    storage.save(found.model, out / "model.safetensors", replace(card, extra=extra))
-    start = file.parent / "dense.safetensors"
-    if start.is_file():
-        shutil.copyfile(start, out / start.name)
-    write_atomically(out / "slim.json", (json.dumps(value, indent=2) + "\n").encode())
+    with _appearing(out) as folder:
+        storage.save(found.model, folder / "model.safetensors", replace(card, extra=extra))
+        start = file.parent / "dense.safetensors"
+        if start.is_file():
+            write_atomically(folder / start.name, start.read_bytes())
+        write_atomically(folder / "slim.json", (json.dumps(value, indent=2) + "\n").encode())
     return found, value
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes it at the end, so that it appears whole or not at all."""
+    folder = out.parent / f".{out.name}.partial"
+    with claimed(folder, "slim"):
+        # What a killed process left.
+        for path in folder.iterdir():
+            path.unlink()
+        yield folder
+        try:
+            folder.replace(out)
+        except OSError as error:
+            raise CannotWriteError.of(out, error) from None
 
 
 @dataclass

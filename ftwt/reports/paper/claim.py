@@ -6,6 +6,7 @@ from typing import Any
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically, writing
+from ftwt.io.reading import read_json
 
 _CARD = "paper.json"
 
@@ -20,10 +21,8 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
     if folder.is_file():
         raise FtwtError(f"paper: {folder} is a file; give a folder")
     if card.is_file():
-        try:
-            was = json.loads(card.read_text())
-        except json.JSONDecodeError:
-            was = {}
+        mend = "restore it, or give a new folder"
+        was: Any = read_json(card, called="paper", mend=mend)
         differs = sorted(key for key in {*was, *about} if was.get(key) != about.get(key))
         if differs:
             raise FtwtError(

@@ -1,10 +1,9 @@
 """Finished runs: a model with its record."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import nn
 
@@ -12,7 +11,21 @@ from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gates import Fixed
 from ftwt.io import storage
+from ftwt.io.reading import read_json
 from ftwt.targets import HeatmapMass, TopK
+from ftwt.training.records import Data, RunRecord
+
+
+class _Specification(TypedDict):
+    network: str
+
+
+class _Record(RunRecord):
+    """What a report needs of a run."""
+
+    specification: _Specification  # type: ignore[misc]
+    seed: int  # type: ignore[misc]
+    data: Data  # type: ignore[misc]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +101,11 @@ def read_run(folder: Path) -> Run:
     file = folder / "run.json"
     if not file.is_file():
         raise FtwtError(f"paper: {folder} holds no run.json; give folders that ftwt train made")
-    try:
-        record = json.loads(file.read_text())
-    except json.JSONDecodeError:
-        raise FtwtError(f"paper: {file} is no JSON; it may be truncated, train it again") from None
-    if record.get("status") != "finished":
+    mend = "it may be truncated, train it again"
+    record: Any = read_json(file, _Record, called="paper", mend=mend)
+    if record["status"] != "finished":
         raise FtwtError(
-            f"paper: the run in {folder} is {record.get('status', 'of unknown status')}; "
+            f"paper: the run in {folder} is {record['status']}; "
             "finish it with ftwt train --resume, or leave it out"
         )
     model, card = storage.load(folder)

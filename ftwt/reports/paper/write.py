@@ -3,13 +3,43 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
+from ftwt.io.reading import read_json
 from ftwt.reports import drawing, page
 from ftwt.reports.paper.item import Drawing, Found, Item, Listing
 from ftwt.reports.paper.items import ITEMS
+
+_Value = TypeVar("_Value")
+
+
+class _Listed(TypedDict):
+    csv: str
+    columns: list[str]
+    rows: list[list[str]]
+    caption: str
+
+
+class _Drawn(TypedDict):
+    picture: str
+    width_pixels: int | float
+    caption: str
+    alt: str
+
+
+class _Content(TypedDict):
+    heading: str
+    text: str
+    content: list[_Listed | _Drawn]
+
+
+class _Made(TypedDict):
+    """What the page needs of an item's file."""
+
+    page: _Content
+
 
 _TITLE = "The paper's tables and figures, measured anew"
 _INTRO = """A network with gates decides for each image which filters of its layers to run. This \
@@ -72,8 +102,8 @@ def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
     notes = folder / "made.json"
     if made is not None:
         _write_json(notes, dict(made))
-    rows = tuple(json.loads(notes.read_text()).items()) if notes.is_file() else ()
-    found = [json.loads(file.read_text()) for file in _files(folder)]
+    rows = tuple(_again(notes, dict[str, str]).items()) if notes.is_file() else ()
+    found = [_again(file, _Made) for file in _files(folder)]
     if not found:
         raise FtwtError(f"write_page: {folder} holds no item; make one with ftwt paper NAME")
     sections = [_section(folder, value) for value in found]
@@ -81,6 +111,10 @@ def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
     path = folder / "index.html"
     page.write(path, page.Page(_TITLE, _INTRO, (*sections, how)))
     return path
+
+
+def _again(file: Path, kind: type[_Value]) -> _Value:
+    return read_json(file, kind, called="write_page", mend="make it again with ftwt paper")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -98,7 +132,12 @@ def _part(folder: Path, one: Mapping[str, Any]) -> page.Table | page.Picture:
     if "csv" in one:
         rows = tuple(tuple(row) for row in one["rows"])
         return page.Table(tuple(one["columns"]), rows, one["caption"])
-    svg, png = ((folder / f"{one['picture']}.{kind}").read_bytes() for kind in ("svg", "png"))
+    files = [folder / f"{one['picture']}.{kind}" for kind in ("svg", "png")]
+    # A name, not a path: the page holds what lies in its folder.
+    lacking = [file for file in files if file.parent != folder or not file.is_file()]
+    if lacking:
+        raise FtwtError(f"write_page: {lacking[0]} is missing; make it again with ftwt paper")
+    svg, png = (file.read_bytes() for file in files)
     return page.smaller(svg, png, one["width_pixels"], one["caption"], one["alt"])
 
 
