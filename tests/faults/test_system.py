@@ -2,6 +2,7 @@
 
 import json
 import resource
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,13 +14,15 @@ from ftwt.training.folders import claimed
 from tests.faults.kinds import MASS, SWEEP, gated, saved, sweep_folder
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
     """The system refuses to write more than a few bytes into a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -27,16 +30,19 @@ def swept(tmp_path):
     return sweep_folder(tmp_path)
 
 
-def test_a_sweep_on_a_full_disk_keeps_its_record(swept, full_disk):
+def test_a_sweep_on_a_full_disk_keeps_its_record(swept):
     before = (swept / "sweep.json").read_text()
-    with pytest.raises(ftwt.FtwtError, match=r"cannot write to .*sweep\.json \(File too large\)"):
+    with (
+        full_disk(),
+        pytest.raises(ftwt.FtwtError, match=r"cannot write to .*sweep\.json \(File too large\)"),
+    ):
         run_sweep(SWEEP, swept, [MASS], seeds=2)
     assert (swept / "sweep.json").read_text() == before
     assert not list(swept.glob(".*.partial"))
 
 
-def test_a_model_on_a_full_disk_is_told_and_not_there(tmp_path, full_disk):
-    with pytest.raises(ftwt.FtwtError, match=r"cannot write to .*model\.safetensors"):
+def test_a_model_on_a_full_disk_is_told_and_not_there(tmp_path):
+    with full_disk(), pytest.raises(ftwt.FtwtError, match=r"cannot write to .*model\.safetensors"):
         saved(gated(), tmp_path)
     assert not list(tmp_path.iterdir())
 
