@@ -26,6 +26,15 @@ _FORMAT = 3
 _NUMBERS = ("epoch", "batch", "step", "best_accuracy", "best_epoch", "seconds")
 
 
+class _Tally(TypedDict):
+    """As `Metrics`."""
+
+    sums: dict[str, Tensor]
+    batches: int
+    images: int
+    seconds: float
+
+
 class _Kept(TypedDict):
     """What a file holds."""
 
@@ -40,7 +49,7 @@ class _Kept(TypedDict):
     average: dict[str, Any] | None
     best_weights: dict[str, Tensor]
     generators: list[dict[str, Tensor]]
-    tally: dict[str, Any]
+    tally: _Tally
     epoch: int
     batch: int
     step: int
@@ -224,6 +233,9 @@ def _load(path: Path) -> dict[str, Any]:
     wrong = misfit(kept, _Kept)
     if wrong is not None:
         raise ValueError(wrong)
+    counted = (*(kept[name] for name in ("epoch", "batch", "step")), kept["tally"]["batches"])
+    if min(counted) < 0 or kept["tally"]["images"] < kept["tally"]["batches"]:
+        raise ValueError("its counts are of no training")
     mend = "start again in a new folder"
     about = parsed(kept["about"], Anything, source=f"train: {path}", mend=mend, finite=False)
     return {**kept, "about": about}
