@@ -50,8 +50,9 @@ def numbers(row: "Epoch") -> dict[str, float]:
     """What an epoch is drawn by."""
     found = {f"loss/{name}": value for name, value in row.losses.items()}
     found |= {f"learning rate/{name}": value for name, value in row.learning_rates.items()}
-    found["accuracy/train"] = row.train_accuracy
-    found["accuracy/validation"] = row.validation.accuracy
+    if row.train_accuracy is not None:
+        found["accuracy/train"] = row.train_accuracy
+    found |= {f"{name}/validation": value for name, value in row.validation.metrics.items()}
     found["MAC reduction/exact"] = row.validation.reduction_exact
     found["MAC reduction/paper"] = row.validation.reduction_paper
     found["images per second"] = row.images_per_second

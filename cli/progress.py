@@ -69,7 +69,8 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
 def now(means: "Means") -> list[str]:
     """Running means of an epoch in words."""
     parts = [f"{name} {value:.3f}" for name, value in means.losses.items()]
-    parts.append(f"train {percent(means.accuracy)}")
+    if means.accuracy is not None:
+        parts.append(f"train {percent(means.accuracy)}")
     if means.mask_accuracy is not None:
         parts.append(f"masks {percent(means.mask_accuracy)}")
     return [*parts, f"{means.images_per_second:.0f} images/s"]
@@ -80,8 +81,12 @@ def describe(row: "Epoch", epochs: int) -> str:
     losses = ", ".join(f"{name} {value:.3f}" for name, value in row.losses.items())
     parts = [
         f"epoch {row.epoch + 1}/{epochs} ({row.phase}): {losses}",
-        f"train {percent(row.train_accuracy)}",
-        f"validation {percent(row.validation.accuracy)}",
+    ]
+    if row.train_accuracy is not None:
+        parts.append(f"train {percent(row.train_accuracy)}")
+    parts += [
+        f"validation {percent(value)}" if name == "accuracy" else f"{name} {value:.4f}"
+        for name, value in row.validation.metrics.items()
     ]
     if row.mask_accuracy is not None:
         parts.append(f"masks {percent(row.mask_accuracy)}")

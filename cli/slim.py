@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, grouped
+from .options import Images, Json, Machine, Own, grouped, import_own
 from .output import percent, report
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def slim(
     round_to: Annotated[
         int, typer.Option(help="Keep filters until their numbers are multiples of this.", min=1)
     ] = 1,
+    network: Own = None,
     as_json: Json = False,
 ) -> None:
     """Remove for good the filters that run for no training image: a smaller network with gates."""
@@ -29,6 +30,7 @@ def slim(
     from .progress import counting
 
     machine.prepare()
+    import_own(network)
     with counting("looking at training images, twice") as progress:
         found, value = slim_run(
             run, images.data, out,
@@ -51,6 +53,7 @@ def _table(run: Path, found: "Slim") -> Any:
         ("MACs with every filter running", removal.macs, removal.macs_left),
     ):
         table.add_row(what, f"{whole:,}", f"{left:,}", percent(left / whole))
+    assert same.same_class is not None
     return Group(
         table,
         f"over these {same.images:,} training images: the same class for {same.same_class:,.10g}, "

@@ -112,7 +112,7 @@ def test_the_best_epoch_is_of_the_last_phase_and_its_weights_are_loaded():
     model = gated()
     state, rows = fit(model, training.Phase("a", 2), training.Phase("b", 2, train="backbone"))
     last = [row for row in rows if row.phase == "b"]
-    assert state.best_accuracy == max(row.validation.accuracy for row in last)
+    assert state.best_score == max(row.validation.accuracy for row in last)
     assert state.best_epoch in {row.epoch for row in last}
     assert all(torch.equal(value, state.best_weights[k]) for k, value in model.state_dict().items())
 
@@ -129,7 +129,8 @@ def test_no_targets_are_computed_while_gates_are_frozen(monkeypatch):
     trace = ftwt.Gated.trace
     monkeypatch.setattr(
         ftwt.Gated, "trace",
-        lambda self, *x, targets=True: asked.append(targets) or trace(self, *x, targets=targets),
+        lambda self, *x, targets=True, **more: asked.append(targets)
+        or trace(self, *x, targets=targets, **more),
     )  # fmt: skip
     fit(gated(), training.Phase("frozen", 1, train="backbone"))
     assert asked

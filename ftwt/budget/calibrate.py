@@ -14,6 +14,7 @@ from ftwt.gated.model import Gated
 from ftwt.gates.interface import is_oracle
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.inspection import Loader, check_gated
+from ftwt.training.tasks import LABELLED, Task
 
 # Near enough, as a share of MACs; passes over the images that one reduction may take.
 _NEAR = 0.001
@@ -30,6 +31,7 @@ def calibrate(
     *,
     reductions: Sequence[float] = ...,
     reduction: float | None = ...,
+    task: Task = ...,
 ) -> Gated: ...
 
 
@@ -41,6 +43,7 @@ def calibrate(
     reductions: Sequence[float] = ...,
     reduction: float | None = ...,
     drop: float | None = ...,
+    task: Task = ...,
 ) -> Escalating: ...
 
 
@@ -51,6 +54,7 @@ def calibrate(
     reductions: Sequence[float] = (),
     reduction: float | None = None,
     drop: float | None = None,
+    task: Task = LABELLED,
 ) -> Gated | Escalating:
     """Find thresholds for each of some reductions; nothing is trained.
 
@@ -70,6 +74,8 @@ def calibrate(
         reduction: a lone one, instead.
         drop: of an escalating network, instead: the most accuracy to lose against its last
             setting, a fraction.
+        task: what a gated network is for; a knot's `accuracy` is its score. Answers of an
+            escalating network are logits.
 
     Raises:
         FtwtError: a reduction that no threshold reaches (says the largest, and for gates which
@@ -90,17 +96,17 @@ def calibrate(
         )
     check_gated(model, "calibrate")
     assert isinstance(model, Gated)
-    return _calibrated(model, loader, wanted)
+    return _calibrated(model, loader, wanted, task)
 
 
-def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float]) -> Gated:
+def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float], task: Task) -> Gated:
     _check_rising(loader, reductions)
     if is_oracle(model.pruning.gate):
         raise FtwtError(
             "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
             "ftwt.solve"
         )
-    dial = _Shifts(model, loader)
+    dial = _Shifts(model, loader, task)
     check_images(dial.at(0.0).images, "calibrate")
     most = dial.at(_FURTHEST).reduction_exact
     if reductions[-1] > most:
@@ -112,7 +118,8 @@ def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float]) -> Ga
         lowest = dial.search(reduction, lowest)
         found = dial.at(lowest)
         thresholds = dict.fromkeys(model.sites, lowest)
-        knots.append(Knot(reduction, found.reduction_exact, found.accuracy, thresholds))
+        score = found.metrics[task.score]
+        knots.append(Knot(reduction, found.reduction_exact, score, thresholds))
     now = knots[0].thresholds if len(knots) == 1 else model.thresholds
     return model.with_thresholds(now, tuple(knots))
 
@@ -123,13 +130,14 @@ class _Shifts:
 
     model: Gated
     loader: Loader
+    task: Task
     seen: dict[float, Evaluation] = field(default_factory=dict)
 
     def at(self, shift: float) -> Evaluation:
         """Evaluate with this threshold at every site."""
         if shift not in self.seen:
             moved = self.model.with_thresholds(dict.fromkeys(self.model.sites, shift))
-            self.seen[shift] = evaluate(moved, self.loader)
+            self.seen[shift] = evaluate(moved, self.loader, task=self.task)
         return self.seen[shift]
 
     def search(self, reduction: float, lowest: float) -> float:

@@ -10,11 +10,12 @@ from torch import Tensor
 from ftwt.budget.families import Family, check_distinct, families
 from ftwt.gated.model import Gated
 from ftwt.io import specs
-from ftwt.losses.classification import right_answers
 from ftwt.macs import GridCounts, count_grid
 from ftwt.targets import HeatmapMass, Ranking, Score, Target, TopK
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
+from ftwt.training.tasks import LABELLED, Meter, Task
+from ftwt.training.tasks.batches import moved
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def estimate(
     *,
     sequential: bool = False,
     limit: int | None = None,
+    task: Task = LABELLED,
 ) -> Estimate:
     """Count what each rule would leave to run, from one pass with every filter on.
 
@@ -131,6 +133,7 @@ def estimate(
             differ in more than their mass or fraction may be mixed.
         sequential: measure accuracy and cost with the masks applied, too.
         limit: use at most so many images.
+        task: what the network is for; accuracies are then its scores.
 
     Raises:
         FtwtError: no rules, a rule twice or masses that fall, an empty loader, a plain network.
@@ -140,14 +143,14 @@ def estimate(
     groups = families(rules)
     device = next(model.parameters()).device
     sums = [_Sums() for _ in groups]
-    applied = [_Outcome() for _ in rules]
-    right, images_seen = 0.0, 0
+    applied = [_Outcome(task, task.meter(device)) for _ in rules]
+    meter, images_seen = task.meter(device), 0
     with evaluating(model):
-        for images, labels in first(loader, limit, "estimate"):
-            images = images.to(device)
+        for images, labels in first(loader, limit, "estimate", task):
+            images, labels = moved(images, device), moved(labels, device)
             noted = Strengths(groups)
             output = model.decided(noted, images)
-            right += float(right_answers(output, labels))
+            meter.update(task.answer(output), labels)
             images_seen += len(labels)
             for summed, group, strengths in zip(sums, groups, noted.strengths, strict=True):
                 summed.add(count_grid(model.anatomy.plan, strengths, group.top))
@@ -160,7 +163,7 @@ def estimate(
             rows[place] = summed.row(
                 model, rules[place], setting, applied[place] if sequential else None
             )
-    accuracy = right / images_seen
+    accuracy = meter.compute()[task.score]
     ordered = tuple(rows[place] for place in range(len(rules)))
     return Estimate(images_seen, accuracy, model.dense_macs, ordered)
 
@@ -229,11 +232,11 @@ class _Sums:
 class _Outcome:
     """What came of one rule's masks when they were applied."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task, meter: Meter) -> None:
         self.images = self.macs = self.paper_macs = 0
-        self.right = 0.0
+        self.task, self.meter = task, meter
 
-    def add(self, model: Gated, rule: Target, images: Tensor, labels: Tensor) -> None:
+    def add(self, model: Gated, rule: Target, images: Tensor, labels: Any) -> None:
         masks: dict[str, Tensor] = {}
 
         def decide(site: str, features: Tensor) -> Tensor:
@@ -242,7 +245,7 @@ class _Outcome:
 
         output = model.decided(decide, images)
         plan = model.anatomy.plan
-        self.right += float(right_answers(output, labels))
+        self.meter.update(self.task.answer(output), labels)
         self.macs += int(torch.stack(list(plan.exact(masks).values())).sum())
         self.paper_macs += int(plan.paper_total(masks).sum())
         self.images += len(labels)
@@ -250,6 +253,6 @@ class _Outcome:
     def onto(self, row: EstimateRow) -> EstimateRow:
         exact = 1 - self.macs / self.images / row.dense_macs
         paper = 1 - self.paper_macs / self.images / row.dense_macs
-        accuracy = self.right / self.images
+        accuracy = self.meter.compute()[self.task.score]
         applied = Applied(accuracy, exact, paper, row.reduction_exact - exact)
         return replace(row, applied=applied)

@@ -10,11 +10,12 @@ from ftwt.budget.estimate import Strengths
 from ftwt.budget.families import Family, with_amount
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import right_answers
 from ftwt.macs import count_grid
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
+from ftwt.training.tasks import Task
+from ftwt.training.tasks.batches import moved
 
 Convention = Literal["exact", "paper"]
 
@@ -31,25 +32,27 @@ class Profile:
     A level is a place in `amounts`, which rise; each site may have its own.
     """
 
-    def __init__(self, model: Gated, loader: Loader, base: Target, convention: Convention) -> None:
-        self.model, self.convention = model, convention
+    def __init__(
+        self, model: Gated, loader: Loader, base: Target, convention: Convention, task: Task
+    ) -> None:
+        self.model, self.convention, self.task = model, convention, task
         self.amounts = tuple(round(1 - (1 - k / _TOP) ** 2, 6) for k in range(1, _TOP + 1))
         self.rules = tuple(with_amount(base, amount) for amount in self.amounts)
         family = Family(self.rules, tuple(range(_TOP)))
         found: dict[str, list[Tensor]] = {name: [] for name in model.sites}
         device = next(model.parameters()).device
-        right = 0.0
+        meter = task.meter(device)
         with evaluating(model):
-            for images, labels in first(loader, None, "solve"):
+            for images, labels in first(loader, None, "solve", task):
                 noted = Strengths((family,))
                 output = model.decided(noted, images.to(device))
-                right += float(right_answers(output, labels))
+                meter.update(task.answer(output), moved(labels, device))
                 for name, strengths in noted.strengths[0].items():
                     found[name].append(strengths)
             self.strengths = {name: torch.cat(parts) for name, parts in found.items()}
             self.images = len(next(iter(self.strengths.values())))
             self.curve = self._curve()
-        self.dense_accuracy = right / self.images
+        self.dense_accuracy = meter.compute()[task.score]
 
     @property
     def top_level(self) -> int:

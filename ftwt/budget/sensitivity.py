@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ftwt.budget.profile import Profile
+from ftwt.gated.trace import Trace
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
+from ftwt.training.tasks.batches import moved
 
 # Levels that each site is tried at, and images that it is tried on.
 _STEPS = 6
@@ -79,16 +80,16 @@ class Greedy:
 def _losses(
     profile: Profile, loader: Loader, rules: Sequence[Target]
 ) -> Mapping[str, tuple[float, ...]]:
-    """For each site the cross-entropy, in nats, with that site alone under each rule.
+    """For each site the task's loss with that site alone under each rule.
 
     Never falling from rule to rule: a loss that falls as filters leave is chance.
     """
-    model = profile.model
+    model, objective = profile.model, profile.task.loss()
     device = next(model.parameters()).device
     sums = {name: torch.zeros(len(rules), dtype=torch.float64) for name in profile.strengths}
     with evaluating(model):
-        for images, labels in first(loader, _IMAGES, "solve"):
-            images, labels = images.to(device), labels.to(device)
+        for images, labels in first(loader, _IMAGES, "solve", profile.task):
+            images, labels = moved(images, device), moved(labels, device)
             for name, total in sums.items():
                 for place, rule in enumerate(rules):
 
@@ -98,7 +99,10 @@ def _losses(
                         return rule.keep(features) if site == name else None
 
                     output = model.decided(alone, images)
-                    total[place] += float(F.cross_entropy(output, labels, reduction="sum"))
+                    trace = Trace(
+                        profile.task.answer(output), {}, (images,), lambda _: model.anatomy.plan
+                    )
+                    total[place] += float(objective(trace, labels).total) * len(labels)
     images_used = min(_IMAGES, profile.images)
     return {
         name: tuple((total / images_used).cummax(0).values.tolist()) for name, total in sums.items()

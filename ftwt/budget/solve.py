@@ -14,10 +14,11 @@ from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
-from ftwt.losses.classification import right_answers
 from ftwt.targets import PerSite, Target, rule_of, without_gradient
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, pairs
+from ftwt.training.tasks import LABELLED, Task
+from ftwt.training.tasks.batches import moved
 
 # Near enough, as a share of MACs; and passes over the images that it may take to get there.
 _NEAR = 0.002
@@ -63,6 +64,7 @@ def solve(
     convention: Convention = "exact",
     per_layer: bool = False,
     sequential: bool = True,
+    task: Task = LABELLED,
 ) -> Solution:
     """Find the mass that saves a share of the MACs under an oracle, without training.
 
@@ -82,6 +84,7 @@ def solve(
             where the site loses filters. Takes a forward pass for each of 6 masses and each site,
             over 256 images.
         sequential: meet the budget with the masks of earlier sites applied.
+        task: what the network is for; accuracies are then its scores, and the loss is its own.
 
     Raises:
         FtwtError: the budget is out of reach (says the largest that is not, and which layers
@@ -90,7 +93,7 @@ def solve(
     check_calibration(model, loader, reduction, "solve")
     if convention not in ("exact", "paper"):
         raise FtwtError(f"solve: convention={convention!r} is unknown; use 'exact' or 'paper'")
-    profile = Profile(model, loader, _base(model.pruning, model.sites), convention)
+    profile = Profile(model, loader, _base(model.pruning, model.sites), convention, task)
     check_images(profile.images, "solve")
     if reduction > float(profile.curve.max()):
         raise FtwtError(_out_of_reach(profile, reduction, float(profile.curve.max())))
@@ -162,9 +165,9 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
     device = next(model.parameters()).device
     follow = model.pruning.target_source == "masked"
     macs = images_seen = 0
-    right = 0.0
+    meter = profile.task.meter(device)
     with evaluating(model):
-        for images, labels in pairs(loader, "solve"):
+        for images, labels in pairs(loader, "solve", profile.task):
             places = slice(images_seen, images_seen + len(labels))
             images_seen += len(labels)
             masks = {} if follow else profile.masks(levels, places)
@@ -175,12 +178,12 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
                 return masks[site]
 
             output = model.decided(decide, images.to(device))
-            right += float(right_answers(output, labels))
+            meter.update(profile.task.answer(output), moved(labels, device))
             exact = profile.convention == "exact"
             counted = plan.total(masks) if exact else plan.paper_total(masks)
             macs += int(torch.sum(counted))
     reduction = 1 - macs / profile.images / model.dense_macs
-    return _Try(levels, reduction, right / profile.images)
+    return _Try(levels, reduction, meter.compute()[profile.task.score])
 
 
 def _base(pruning: Pruning, sites: Iterable[str]) -> Target:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from ftwt import gates, losses, targets
 from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot
@@ -14,7 +16,7 @@ from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Temperatu
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
 from ftwt.io.reading import misfit, misfit_of_fields
-from ftwt.io.registry import check_registered, found, register
+from ftwt.io.registry import check_registered, found, name_of, register
 from ftwt.losses.interface import Named
 
 for _kind in (
@@ -25,12 +27,12 @@ for _kind in (
     gates.Narrowed, Part,
     gates.Hard, gates.StraightThrough, gates.Gumbel,
     losses.Objective, losses.CrossEntropy, losses.GateBCE, losses.Distillation,
-    losses.MacBudget, Named,
+    losses.MacBudget, losses.PixelCrossEntropy, losses.MeanSquaredError, losses.ModelLosses, Named,
 ):  # fmt: skip
     register(_kind)
 
 # Keys with a meaning, which a plain mapping must not have.
-_MARKS = {"type", "function", "mapping"}
+_MARKS = {"type", "function", "mapping", "instance"}
 
 
 def to_json(value: Any) -> Any:
@@ -50,6 +52,8 @@ def to_json(value: Any) -> Any:
         return plain if not _MARKS & set(plain) else {"mapping": list(map(list, plain.items()))}
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if isinstance(value, nn.Module):
+        return {"instance": name_of(type(value))}
     if inspect.isroutine(value) or isinstance(value, type):
         return {"function": check_registered(value)}
     raise FtwtError(
@@ -104,6 +108,11 @@ def _from_json(value: Any) -> Any:
         if wrong is not None:
             raise FtwtError(f"from_json: {wrong}; give what to_json made")
         return {key: _from_json(item) for key, item in value["mapping"]}
+    if isinstance(value.get("instance"), str):
+        raise FtwtError(
+            f"from_json: a network itself, of {value['instance']}, is in no file; give the one "
+            "that it was, or a recipe with the function that makes it"
+        )
     if isinstance(value.get("function"), str):
         return found(value["function"])
     if not isinstance(value.get("type"), str):

@@ -8,6 +8,9 @@ from ftwt.losses.distillation import Distillation, with_teacher
 from ftwt.losses.gate_bce import GateBCE
 from ftwt.losses.interface import Loss, Objective, Report, of
 from ftwt.losses.mac_budget import MacBudget
+from ftwt.losses.mean_squared_error import MeanSquaredError
+from ftwt.losses.model_losses import ModelLosses
+from ftwt.losses.pixel_cross_entropy import PixelCrossEntropy
 
 __all__ = [
     "CrossEntropy",
@@ -15,7 +18,10 @@ __all__ = [
     "GateBCE",
     "Loss",
     "MacBudget",
+    "MeanSquaredError",
+    "ModelLosses",
     "Objective",
+    "PixelCrossEntropy",
     "Report",
     "of",
     "with_teacher",

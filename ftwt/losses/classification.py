@@ -19,6 +19,7 @@ def need_logits(
             came += ", one number for each input"
         raise FtwtError(
             f"{called}: the network's output is {came}, expected logits (B, classes); "
+            "say where they are, task=training.tasks.Classification(logits=lambda out: out[0]), "
             f"wrap the network in a module that returns them, or {otherwise}"
         )
     values: Tensor = output.float()
@@ -46,6 +47,32 @@ def need_classes(called: str, labels: Any, batch: int) -> Int[Tensor, "B"]:
         )
     classes: Tensor = labels.long()
     return classes
+
+
+def need_maps(
+    called: str, output: Any, labels: Any, *, positions: bool = True
+) -> tuple[Float[Tensor, "B classes *space"], Int[Tensor, "B *space"]]:
+    """Maps of logits in float32 and of labels as int64, or a clear error where they are not.
+
+    Without `positions` an image may also be one position, (B, classes).
+    """
+    maps = isinstance(output, Tensor) and output.dim() > 1 + positions
+    maps = maps and output.is_floating_point()
+    if not maps or output.shape[1] < 2:
+        raise FtwtError(
+            f"{called}: the network's output is {_what(output)}, expected maps of logits "
+            "(B, classes, H, W) with two classes or more; give the task= that the network is for, "
+            "which says with logits= where they are"
+        )
+    wanted = (len(output), *output.shape[2:])
+    whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+    if not whole or labels.is_complex() or tuple(labels.shape) != wanted:
+        kind = f" and type {labels.dtype}" if isinstance(labels, Tensor) else ""
+        raise FtwtError(
+            f"{called}: the labels are {_what(labels)}{kind}, expected the class of each position, "
+            f"whole numbers of shape {wanted}; resize the labels or the output to one size"
+        )
+    return output.float(), labels.long()
 
 
 # What label maps hold where there is nothing to tell: torch's ignore_index, and a byte's last.

@@ -1,6 +1,7 @@
 """The task's loss for classification."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,7 +27,7 @@ class CrossEntropy:
                 f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
             )
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""
         wanted = need_labels("CrossEntropy", labels)
         logits = need_logits("CrossEntropy", trace.output)

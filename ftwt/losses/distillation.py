@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -70,7 +70,7 @@ class Distillation:
             frozen = copy.deepcopy(self.teacher).eval().requires_grad_(False)
             object.__setattr__(self, "teacher", frozen)
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         answer = need_logits("Distillation", trace.output)
         soft = self._ask(trace)

@@ -1,7 +1,7 @@
 """The gates' own loss: predict the target mask."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,7 +41,7 @@ class GateBCE:
                 f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
             )
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         logits = [site.logits for site in trace.sites.values() if site.logits is not None]
         targets = [site.target for site in trace.sites.values() if site.target is not None]

@@ -75,7 +75,7 @@ class Loss(Protocol):
     registered frozen dataclass.
     """
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         ...
 
@@ -107,7 +107,7 @@ class Objective:
         for _, loss in self.terms:
             _check(loss)
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Report:
+    def __call__(self, trace: Pass, labels: Any = None) -> Report:
         """Return the sum, and each part under its name."""
         if not self.terms:
             raise FtwtError(
@@ -237,7 +237,7 @@ def is_loss(value: object) -> bool:
     return True
 
 
-def need_labels(loss: str, labels: Tensor | None) -> Tensor:
+def need_labels(loss: str, labels: Any) -> Any:
     """The labels, or a clear error where they are missing."""
     if labels is None:
         raise FtwtError(f"{loss}: called without labels; call it as loss(trace, labels)")

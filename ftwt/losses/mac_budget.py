@@ -1,7 +1,7 @@
 """A loss on what the masks cost."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +32,7 @@ class MacBudget:
                 "give the share of the dense MACs to spend, for example 0.5"
             )
 
-    def __call__(self, trace: Pass, labels: Tensor | None = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss, a square of fractions; labels are not used."""
         if not any(site.weight.requires_grad for site in trace.sites.values()):
             raise FtwtError(

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import right_answers
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
+from ftwt.training.tasks import LABELLED, Task
+from ftwt.training.tasks.batches import moved
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,16 @@ class _Sums:
         return self._sums[name]
 
 
-def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activity:
+def activity(
+    model: Gated, loader: Loader, *, limit: int | None = None, task: Task = LABELLED
+) -> Activity:
     """Measure a gated network in one pass over a loader, in evaluation mode and without a graph.
 
     Args:
         model: a network with gates; its training mode is restored.
         loader: gives (images, labels).
         limit: measure at most so many images.
+        task: what the network is for; `accuracy` is its score.
 
     Raises:
         FtwtError: the network has no gates, the loader is empty, or `limit` is below 1.
@@ -129,9 +133,9 @@ def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activ
     device = next(model.parameters()).device
     plan = model.anatomy.plan
     kept, kept_squared, ran, layer_macs, gate_macs, paper = (_Sums() for _ in range(6))
-    correct, macs_by_image = 0.0, []
+    meter, macs_by_image = task.meter(device), []
     with evaluating(model):
-        for images, labels in first(loader, limit, "activity"):
+        for images, labels in first(loader, limit, "activity", task):
             trace = model.trace(images.to(device), targets=False)
             masks = trace.masks
             for name, mask in masks.items():
@@ -146,11 +150,11 @@ def activity(model: Gated, loader: Loader, *, limit: int | None = None) -> Activ
                 gate_macs.add(name, macs)
             paper.add("macs", plan.paper_total(masks))
             macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
-            correct += float(right_answers(trace.output, labels))
+            meter.update(task.answer(trace.output), moved(labels, device))
     count = len(macs_by_image)
     return Activity(
         images=count,
-        accuracy=correct / count,
+        accuracy=meter.compute()[task.score],
         dense_macs=plan.dense_macs,
         mean_macs=sum(macs_by_image) / count,
         mean_paper_macs=paper["macs"].item() / count,

@@ -22,8 +22,8 @@ from ftwt.training.metrics import Metrics
 from ftwt.training.state import State
 
 NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
-_FORMAT = 3
-_NUMBERS = ("epoch", "batch", "step", "best_accuracy", "best_epoch", "seconds")
+_FORMAT = 4
+_NUMBERS = ("epoch", "batch", "step", "best_score", "best_epoch", "seconds")
 
 
 class _Tally(TypedDict):

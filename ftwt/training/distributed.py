@@ -124,23 +124,24 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def parallel(step: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
+def parallel(step: nn.Module, inputs: Any, wanted: Any, device: torch.device) -> nn.Module:
     """A training step whose gradients are averaged over the processes.
 
     Args:
-        step: gives (loss, anything) for images and labels.
-        images: a batch, to see which parameters the loss reaches.
-        labels: the batch's labels.
+        step: gives (loss, anything) for inputs and what is wanted.
+        inputs: a batch, to see which parameters the loss reaches.
+        wanted: what is wanted of the batch, such as labels.
+        device: where the network is.
     """
     if world().size == 1:
         return step
     # A parameter that no loss reaches (a gate without a loss of its own) would keep all processes
     # waiting for its gradient, unless they look for such at every step; so they look only if there
     # is one.
-    unreached = largest_over_processes(_unreached(step, images[:2], labels[:2]), images.device)
+    unreached = largest_over_processes(_unreached(step, inputs[:2], wanted[:2]), device)
     return DistributedDataParallel(
         step,
-        device_ids=[images.device] if images.device.type == "cuda" else None,
+        device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=unreached > 0,
     )
 
@@ -153,11 +154,11 @@ def without_averaging(step: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _unreached(step: nn.Module, images: Tensor, labels: Tensor) -> int:
+def _unreached(step: nn.Module, inputs: Any, wanted: Any) -> int:
     """How many parameters have no gradient; the step's state is left as it was."""
     buffers = [buffer.clone() for buffer in step.buffers()]
     with torch.random.fork_rng():
-        loss, _ = step(images, labels)
+        loss, _ = step(inputs, wanted)
         loss.backward()
     trained = [one for one in step.parameters() if one.requires_grad]
     found = sum(one.grad is None for one in trained)

@@ -22,6 +22,8 @@ from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import PARTS, State
 from ftwt.training.step import Step
+from ftwt.training.tasks import LABELLED, Task
+from ftwt.training.tasks.batches import moved
 
 # Steps between looks at values on the device, each of which waits for it.
 _LOOK = 25
@@ -77,6 +79,7 @@ class Job:
     train: Batches
     checkpointer: Checkpointer | None
     after_step: Callable[[StepEvent], None] | None
+    task: Task = LABELLED
 
 
 def train_epoch(job: Job, state: State, phase: Phase) -> Means:
@@ -88,23 +91,25 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     """
     settings, device = job.settings, next(state.model.parameters()).device
     enter(phase, state.model)
-    step = Step(state.model, job.objective, phase=phase, amp=resolve(settings.amp, device))
+    amp = resolve(settings.amp, device)
+    step = Step(state.model, job.objective, phase=phase, amp=amp, task=job.task)
     if settings.compile:
         step.compile()
     run: nn.Module | None = None
     total, group = len(job.train), settings.accumulate
     last = time.monotonic()
     state.model.zero_grad(set_to_none=True)
-    for done, (images, labels) in enumerate(pairs(_rest(job.train, state), "fit"), state.batch + 1):
+    batches = pairs(_rest(job.train, state), "fit", job.task)
+    for done, (inputs, wanted) in enumerate(batches, state.batch + 1):
         whole = done % group == 0 or done == total
         # The last step of an epoch may have fewer batches.
         share = group if done <= total - total % group else total % group
-        images, labels = _move(images, labels, device, settings)
-        run = run or distributed.parallel(step, images, labels)
+        inputs, wanted = _move(inputs, wanted, device, settings)
+        run = run or distributed.parallel(step, inputs, wanted, device)
         with distributed.without_averaging(run) if not whole else nullcontext():
-            loss, sums = _loss(run, images, labels)
+            loss, sums = _loss(run, inputs, wanted)
             torch.autograd.backward(state.scaler.scale(loss / share))
-        state.metrics.add(sums, len(labels))
+        state.metrics.add(sums, len(wanted))
         if not whole:
             continue
         _update(state, phase, settings)
@@ -126,21 +131,21 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     return state.metrics.means(shared=True)
 
 
-def _loss(run: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def _loss(run: nn.Module, inputs: Any, wanted: Any) -> tuple[Tensor, dict[str, Tensor]]:
     try:
-        result: tuple[Tensor, dict[str, Tensor]] = run(images, labels)
+        result: tuple[Tensor, dict[str, Tensor]] = run(inputs, wanted)
     except IndexError as error:
         # So says cross entropy on the CPU; looking beforehand would wait for the device.
-        if "out of bounds" not in str(error):
+        if "out of bounds" not in str(error) or not isinstance(wanted, Tensor):
             raise
         raise FtwtError(
-            f"fit: a label is {int(labels.max())}, which the network has no output for; give a "
+            f"fit: a label is {int(wanted.max())}, which the network has no output for; give a "
             "network with at least as many classes as the data"
         ) from None
     return result
 
 
-def _rest(train: Batches, state: State) -> Iterator[tuple[Tensor, Tensor]]:
+def _rest(train: Batches, state: State) -> Iterator[Any]:
     """The epoch's batches that are not done yet."""
     if hasattr(train, "set_epoch"):
         train.set_epoch(state.epoch)
@@ -149,13 +154,11 @@ def _rest(train: Batches, state: State) -> Iterator[tuple[Tensor, Tensor]]:
     return itertools.islice(iter(train), state.batch, None)
 
 
-def _move(
-    images: Tensor, labels: Tensor, device: torch.device, settings: Settings
-) -> tuple[Tensor, Tensor]:
-    images, labels = (one.to(device, non_blocking=True) for one in (images, labels))
-    if settings.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
-    return images, labels
+def _move(inputs: Any, wanted: Any, device: torch.device, settings: Settings) -> tuple[Any, Any]:
+    inputs, wanted = (moved(one, device) for one in (inputs, wanted))
+    if settings.channels_last and isinstance(inputs, Tensor) and inputs.dim() == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return inputs, wanted
 
 
 def _update(state: State, phase: Phase, settings: Settings) -> None:

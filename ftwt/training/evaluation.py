@@ -1,28 +1,36 @@
 """Accuracy and cost over a data set."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import right_answers
+from ftwt.gated.within import gated_in, noting
 from ftwt.training.distributed import sum_over_processes
 from ftwt.training.inspection import pairs
+from ftwt.training.tasks import LABELLED, Task
+from ftwt.training.tasks.batches import moved
 
 
 class Evaluation(NamedTuple):
-    """Accuracy and cost over a data set; reductions are fractions of the plain network's MACs."""
+    """Metrics and cost over a data set; reductions are fractions of the plain network's MACs.
+
+    `metrics` are the task's, by name; `accuracy` is the one of that name, NaN for a task without.
+    """
 
     accuracy: float
     images: int
     dense_macs: int
     macs: float
     paper_macs: float
+    metrics: Mapping[str, float] = MappingProxyType({})
 
     @property
     def reduction_exact(self) -> float:
@@ -34,52 +42,77 @@ class Evaluation(NamedTuple):
         """The same in the paper's convention."""
         return 1 - self.paper_macs / self.dense_macs if self.dense_macs else 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """All fields; an accuracy that there is not is None."""
+        known = self.accuracy if math.isfinite(self.accuracy) else None
+        return {**self._asdict(), "accuracy": known, "metrics": dict(self.metrics)}
+
 
 def evaluate(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
     *,
+    task: Task = LABELLED,
     dense_macs: int | None = None,
     shared: bool = False,
 ) -> Evaluation:
     """Evaluate a gated, escalating or plain network; no graph is built and no target computed.
 
     Args:
-        model: a gated or escalating network, or a plain one together with `dense_macs`.
-        batches: images and labels.
+        model: a gated or escalating network, a network that holds a gated one (whose MACs are then
+            counted, at the size at which it is run), or a plain one together with `dense_macs`.
+        batches: what the task takes, usually images and labels.
+        task: what the network is for, such as `training.tasks.Segmentation(classes=21)`; by default
+            one class for each image, or for each position where labels are maps.
         dense_macs: MACs of a plain network for one sample, to report; 0 if not given.
         shared: each process of a job gives its own part of the images, and each gets the result
             of all.
 
     Raises:
-        FtwtError: there are no images, or the network is no classifier of them.
+        FtwtError: there are no images, or outputs or labels do not fit the task.
     """
     device = next(model.parameters()).device
-    correct, macs, paper, count = (
-        torch.zeros((), dtype=torch.float64, device=device) for _ in range(4)
-    )
+    meter = task.meter(device, shared=shared)
+    held = gated_in(model)
+    # Exact and paper MACs, those of the plain network, images.
+    counts = torch.zeros(4, dtype=torch.float64, device=device)
     with evaluating(model):
-        for inputs, labels in pairs(batches, "evaluate"):
-            inputs = inputs.to(device)
+        for inputs, wanted in pairs(batches, "evaluate", task):
+            inputs, wanted = moved(inputs, device), moved(wanted, device)
             if isinstance(model, (Gated, Escalating)):
                 trace = model.trace(inputs, targets=False)
-                output = trace.output
-                macs += trace.macs.sum()
-                paper += trace.paper_macs.sum()
+                output, dense = trace.output, model.dense_macs * len(wanted)
+                counts[:2] += torch.stack([trace.macs.sum(), trace.paper_macs.sum()])
+            elif held is not None:
+                with noting(held, targets=False) as notes:
+                    output = task.ask(model, inputs, wanted)
+                dense = sum(note.plan.dense_macs * len(note.macs) for note in notes)
+                for note in notes:
+                    counts[:2] += torch.stack([note.macs.sum(), note.paper_macs.sum()])
             else:
-                output = model(inputs)
-            correct += right_answers(output, labels)
-            count += len(labels)
-    sums = torch.stack([correct, macs, paper, count])
-    right, exact, in_paper, images = (sum_over_processes(sums) if shared else sums).tolist()
+                output, dense = task.ask(model, inputs, wanted), (dense_macs or 0) * len(wanted)
+                counts[:2] += dense
+            meter.update(task.answer(output), wanted)
+            counts[2:] += counts.new_tensor([dense, len(wanted)])
+    exact, in_paper, dense_sum, images = (sum_over_processes(counts) if shared else counts).tolist()
     if images == 0:
         raise FtwtError("evaluate: the loader gave no images; give at least one batch")
-    if isinstance(model, (Gated, Escalating)):
-        dense = model.dense_macs
-    else:
-        dense = dense_macs or 0
-        exact = in_paper = dense * images
-    return Evaluation(right / images, int(images), dense, exact / images, in_paper / images)
+    metrics = dict(meter.compute())
+    return Evaluation(
+        metrics.get("accuracy", math.nan),
+        int(images),
+        round(dense_sum / images),
+        exact / images,
+        in_paper / images,
+        metrics,
+    )
+
+
+def is_better(task: Task, one: float, other: float | None) -> bool:
+    """Whether a task's score is better than another one, or than none."""
+    if other is None:
+        return True
+    return one > other if task.larger_is_better else one < other
 
 
 @contextmanager

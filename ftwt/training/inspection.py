@@ -4,40 +4,33 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
+from ftwt.training.tasks import LABELLED, Task
 
 if TYPE_CHECKING:
     from ftwt.data import Dataset
     from ftwt.io.storage import Card
 
-Loader = Iterable[tuple[Tensor, Tensor]]
+# Batches of whatever a task has, such as (images, labels).
+Loader = Iterable[Any]
 
 
-def pairs(loader: Iterable[Any], called: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """The loader's batches of images and labels.
+def pairs(loader: Iterable[Any], called: str, task: Task = LABELLED) -> Iterator[tuple[Any, Any]]:
+    """The loader's batches: inputs, and what is wanted, such as labels.
 
     Raises:
-        FtwtError: a batch is something else.
+        FtwtError: a batch is something else than the task has.
     """
     for batch in loader:
-        if not (
-            isinstance(batch, (tuple, list))
-            and len(batch) == 2
-            and all(isinstance(part, Tensor) for part in batch)
-        ):
-            parts = batch if isinstance(batch, (tuple, list)) else [batch]
-            came = ", ".join(type(part).__name__ for part in parts)
-            raise FtwtError(
-                f"{called}: the loader gave ({came}), expected (images, labels), two tensors; "
-                "wrap the loader in a generator or dataset that gives them"
-            )
-        yield batch[0], batch[1]
+        yield task.pair(batch, called)
 
 
-def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tensor, Tensor]]:
+def first(
+    loader: Loader, limit: int | None, called: str, task: Task = LABELLED
+) -> Iterator[tuple[Any, Any]]:
     """The loader's batches, up to `limit` images.
 
     Raises:
@@ -46,7 +39,7 @@ def first(loader: Loader, limit: int | None, called: str) -> Iterator[tuple[Tens
     if limit is not None and limit < 1:
         raise FtwtError(f"{called}: limit={limit}; give 1 image or more, or None for all")
     seen = 0
-    for images, labels in pairs(loader, called):
+    for images, labels in pairs(loader, called, task):
         rest = len(images) if limit is None else min(len(images), limit - seen)
         seen += rest
         if rest:

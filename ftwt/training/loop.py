@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,24 @@ from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
 from ftwt.training.epoch import Batches, Checkpointer, Job, StepEvent, interrupted, train_epoch
-from ftwt.training.evaluation import Evaluation, evaluate
+from ftwt.training.evaluation import Evaluation, evaluate, is_better
 from ftwt.training.metrics import Metrics
 from ftwt.training.phases import Phase, begins, epochs_of, leave, phase_at
 from ftwt.training.settings import Settings
 from ftwt.training.state import State, check_amp
+from ftwt.training.tasks import LABELLED, Task
 
 
 class Epoch(NamedTuple):
-    """What one epoch of training and its validation gave; fractions and seconds."""
+    """What one epoch of training and its validation gave; fractions and seconds.
+
+    `train_accuracy` is None where the task cannot tell it while it trains.
+    """
 
     epoch: int
     phase: str
     losses: dict[str, float]
-    train_accuracy: float
+    train_accuracy: float | None
     mask_accuracy: float | None
     validation: Evaluation
     learning_rates: dict[str, float]
@@ -41,8 +45,9 @@ def fit(
     objective: Objective,
     settings: Settings,
     train: Batches,
-    validation: Iterable[tuple[Tensor, Tensor]],
+    validation: Iterable[Any],
     *,
+    task: Task = LABELLED,
     before_phase: BeforePhase | None = None,
     after_step: Callable[[StepEvent], None] | None = None,
     after_epoch: Callable[[Epoch, State], None] | None = None,
@@ -50,8 +55,9 @@ def fit(
 ) -> State:
     """Train from `state` to the end and load the best weights into the model.
 
-    The best epoch is that of the highest validation accuracy in the last phase: earlier phases
-    are not the finished model.
+    The best epoch is that of the best validation score, the task's, in the last phase: earlier
+    phases are not the finished model. The task says what batches are and which score is better; by
+    default it is classification, by accuracy. A network that holds a gated one trains as well.
 
     `before_phase` is called where a phase begins, once more if a training goes on from there; it
     may change the state, and gives the same for the same state.
@@ -66,7 +72,7 @@ def fit(
     try:
         return _fitted(
             state,
-            Job(objective, settings, train, checkpointer, after_step),
+            Job(objective, settings, train, checkpointer, after_step, task),
             validation,
             before_phase=before_phase,
             after_epoch=after_epoch,
@@ -78,7 +84,7 @@ def fit(
 def _fitted(
     state: State,
     job: Job,
-    validation: Iterable[tuple[Tensor, Tensor]],
+    validation: Iterable[Any],
     *,
     before_phase: BeforePhase | None,
     after_epoch: Callable[[Epoch, State], None] | None,
@@ -104,6 +110,7 @@ def _fitted(
             result = evaluate(
                 phase.validated(state.validated),
                 _until_stopped(validation, state, checkpointer),
+                task=job.task,
                 shared=distributed.world().size > 1,
             )
         except FtwtError:
@@ -123,8 +130,9 @@ def _fitted(
             images_per_second=means.images_per_second,
         )
         good = _copy(model)
-        if phase == settings.phases[-1] and result.accuracy > state.best_accuracy:
-            state.best_accuracy, state.best_epoch = result.accuracy, state.epoch
+        score = result.metrics[job.task.score]
+        if phase == settings.phases[-1] and is_better(job.task, score, state.best_score):
+            state.best_score, state.best_epoch = score, state.epoch
             state.best_weights = good if state.average is None else _copy(state.average.module)
         state.epoch, state.batch, state.metrics = state.epoch + 1, 0, Metrics()
         state.seconds = before + time.monotonic() - begin
@@ -138,8 +146,8 @@ def _fitted(
 
 
 def _until_stopped(
-    validation: Iterable[tuple[Tensor, Tensor]], state: State, checkpointer: Checkpointer | None
-) -> Iterator[tuple[Tensor, Tensor]]:
+    validation: Iterable[Any], state: State, checkpointer: Checkpointer | None
+) -> Iterator[Any]:
     """The validation batches; a resumed run begins with them again."""
     for batch in validation:
         yield batch

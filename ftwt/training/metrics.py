@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,29 +10,34 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.gated.trace import Trace
 from ftwt.losses import Report
-from ftwt.losses.classification import right_answers
 from ftwt.training.distributed import largest_over_processes, sum_over_processes, world
+from ftwt.training.tasks import Task
 
 _LOSS = "loss:"
 _TOTAL = "loss:loss"
 
 
 class Means(NamedTuple):
-    """Means over the batches so far; accuracies are fractions, `losses["loss"]` is their sum."""
+    """Means over the batches so far; accuracies are fractions, `losses["loss"]` is their sum.
+
+    `accuracy` is None where the task cannot tell it while it trains.
+    """
 
     losses: dict[str, float]
-    accuracy: float
+    accuracy: float | None
     mask_accuracy: float | None
     images: int
     images_per_second: float
 
 
 @torch.no_grad()
-def seen(trace: Trace, labels: Tensor, report: Report) -> dict[str, Tensor]:
+def seen(trace: Trace, wanted: Any, report: Report, task: Task) -> dict[str, Tensor]:
     """What a batch adds to the sums: losses, right answers, right mask bits."""
     sums = {f"{_LOSS}{name}": part.detach().double() for name, part in report.parts.items()}
     sums[_TOTAL] = report.total.detach().double()
-    sums["right"] = right_answers(trace.output, labels)
+    right = task.right(trace.output, wanted)
+    if right is not None:
+        sums["right"] = right
     pairs = [(site.mask, site.target) for site in trace.sites.values() if site.target is not None]
     if pairs:
         masks, targets = (torch.cat(side, 1) for side in zip(*pairs, strict=True))
@@ -76,7 +81,7 @@ class Metrics:
                 for name in self.sums
                 if name.startswith(_LOSS)
             },
-            accuracy=total["right"] / images,
+            accuracy=total["right"] / images if "right" in total else None,
             mask_accuracy=total["mask_right"] / count if count else None,
             images=int(images),
             images_per_second=images / max(self.seconds, 1e-9),

@@ -10,6 +10,7 @@ from torch import nn
 from ftwt.errors import FtwtError
 from ftwt.gated.dial import Knot, thresholds_at
 from ftwt.gated.model import Gated
+from ftwt.gated.within import gated_in
 from ftwt.io.registry import register
 
 Part = Literal["all", "gates", "backbone"]
@@ -89,7 +90,8 @@ def enter(phase: Phase, model: nn.Module) -> None:
     What was frozen before any phase stays frozen.
     """
     model.train()
-    gates = list(model.gates.parameters()) if isinstance(model, Gated) else []
+    held = gated_in(model)
+    gates = [] if held is None else list(held.gates.parameters())
     own = {id(parameter) for parameter in gates}
     for parameter in model.parameters():
         if phase.trains("gates" if id(parameter) in own else "backbone"):
@@ -97,7 +99,7 @@ def enter(phase: Phase, model: nn.Module) -> None:
         elif parameter.requires_grad:
             parameter.requires_grad_(False)
             setattr(parameter, _BY_PHASE, True)
-    in_gates = set(model.gates.modules()) if isinstance(model, Gated) else set()
+    in_gates = set() if held is None else set(held.gates.modules())
     for module in model.modules():
         part: Literal["gates", "backbone"] = "gates" if module in in_gates else "backbone"
         # A network may keep its norms in eval mode by itself.

@@ -23,8 +23,10 @@ from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
 from ftwt.training.precision import Amp, resolve
 from ftwt.training.state import State
+from ftwt.training.tasks import Task
 
-_PROGRESS = ("epochs", "best_epoch", "best_validation_accuracy", "last_validation", "hours")
+_PROGRESS = ("epochs", "best_epoch", "last_validation", "hours")
+_BEST = "best_validation_"
 
 
 class Data(TypedDict):
@@ -112,14 +114,14 @@ def circumstances(device: torch.device | str, amp: Amp | None) -> dict[str, Any]
     }
 
 
-def progress(state: State, validation: Evaluation) -> dict[str, Any]:
+def progress(state: State, validation: Evaluation, task: Task) -> dict[str, Any]:
     """How far a run is, for `run.json`."""
     return {
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
-        "best_validation_accuracy": state.best_accuracy if state.best_epoch >= 0 else None,
+        f"{_BEST}{task.score}": state.best_score,
         "last_validation": {
-            "accuracy": validation.accuracy,
+            **validation.metrics,
             "reduction_exact": validation.reduction_exact,
             "reduction_paper": validation.reduction_paper,
         },
@@ -131,7 +133,9 @@ def progress(state: State, validation: Evaluation) -> dict[str, Any]:
 def earlier_progress(out: Path) -> dict[str, Any]:
     """What `run.json` said before the run was stopped."""
     record = read_record(out)
-    return {name: record[name] for name in _PROGRESS if name in record}
+    return {
+        name: value for name, value in record.items() if name in _PROGRESS or name.startswith(_BEST)
+    }
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -141,7 +145,7 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
 
 def append_metrics(out: Path, row: Epoch) -> None:
     """Add an epoch's line; one that is run again after an interruption replaces its own."""
-    values = row._asdict() | {"validation": row.validation._asdict()}
+    values = row._asdict() | {"validation": row.validation.to_json()}
     file = out / "metrics.jsonl"
     lines = _earlier(file)[: row.epoch] if file.is_file() else []
     lines.append(json.dumps(values))

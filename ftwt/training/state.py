@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ftwt.errors import FtwtError
-from ftwt.gated.model import Gated
+from ftwt.gated.within import gated_in
 from ftwt.training.metrics import Metrics
 from ftwt.training.optimizers import schedule_of
 from ftwt.training.phases import epochs_of
@@ -34,8 +34,8 @@ class State:
         batch: batches of the next epoch that are done.
         step: optimizer steps that are done.
         metrics: sums over these batches.
-        best_accuracy: on the validation images, in the last phase; -1 before it.
-        best_epoch: the epoch of that accuracy; -1 before the last phase.
+        best_score: the task's, on the validation images, in the last phase; None before it.
+        best_epoch: the epoch of that score; -1 before the last phase.
         best_weights: the weights of that epoch.
         seconds: of training and validation so far.
     """
@@ -49,7 +49,7 @@ class State:
     batch: int = 0
     step: int = 0
     metrics: Metrics = field(default_factory=Metrics)
-    best_accuracy: float = -1.0
+    best_score: float | None = None
     best_epoch: int = -1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
@@ -62,13 +62,15 @@ class State:
     @property
     def thresholds(self) -> dict[str, float] | None:
         """Those of the gates, by site; None for a plain network."""
-        return self.model.thresholds if isinstance(self.model, Gated) else None
+        held = gated_in(self.model)
+        return None if held is None else held.thresholds
 
     def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
         """Set those of the network in training, and of its average."""
         for model in (self.model, self.validated):
-            assert isinstance(model, Gated)
-            model.move_thresholds(thresholds)
+            held = gated_in(model)
+            assert held is not None
+            held.move_thresholds(thresholds)
 
 
 def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State:
@@ -82,13 +84,20 @@ def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State
     """
     device = next(model.parameters()).device
     check_amp(settings, device)
-    if settings.compile and isinstance(model, Gated) and model.needs_gradients:
+    held = gated_in(model)
+    if held is not None and held.needs_gradients and held is not model:
+        raise FtwtError(
+            f"start: {type(model).__name__} holds a gated network whose targets need the loss's "
+            "gradient, which only a network that is gated as a whole can give; choose a target "
+            "without, such as targets.HeatmapMass(0.9)"
+        )
+    if settings.compile and held is not None and held.needs_gradients:
         raise FtwtError(
             "start: targets that need the loss's gradient take a pass of their own, which "
             "torch.compile cannot hold; leave out compile"
         )
-    if isinstance(model, Gated) and model.needs_teacher:
-        model.keep_teacher()
+    if held is not None and held.needs_teacher:
+        held.keep_teacher()
     steps_per_epoch = math.ceil(batches_per_epoch / settings.accumulate)
     optimizers: dict[str, torch.optim.Optimizer] = {}
     schedulers: dict[str, LRScheduler] = {}
@@ -120,6 +129,9 @@ def check_amp(settings: Settings, device: torch.device) -> None:
 
 
 def _parameters(model: nn.Module, part: str) -> list[nn.Parameter]:
-    if isinstance(model, Gated):
-        return model.gate_parameters() if part == "gates" else model.backbone_parameters()
-    return list(model.parameters()) if part == "backbone" else []
+    held = gated_in(model)
+    gates = [] if held is None else held.gate_parameters()
+    if part == "gates":
+        return gates
+    own = {id(parameter) for parameter in gates}
+    return [one for one in model.parameters() if id(one) not in own]

@@ -1,15 +1,20 @@
 """One training step's forward pass and losses, in one module."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated, TaskLoss
 from ftwt.gated.trace import Trace
+from ftwt.gated.within import gated_in, noting
 from ftwt.losses.interface import Objective
 from ftwt.macs import Plan
 from ftwt.training.metrics import seen
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Half
+from ftwt.training.tasks import LABELLED, Task
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -21,39 +26,76 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, *, phase: Phase, amp: Half | None
+        self,
+        model: nn.Module,
+        objective: Objective,
+        *,
+        phase: Phase,
+        amp: Half | None,
+        task: Task = LABELLED,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective_of(phase, objective)
         self.phase = phase
         self.amp = amp
+        self.task = task
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, inputs: Any, wanted: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to minimise, and what the batch adds to a `Metrics`."""
         with torch.autocast(
-            images.device.type,
+            next(self.model.parameters()).device.type,
             _DTYPES[self.amp] if self.amp else None,
             enabled=self.amp is not None,
         ):
             model = self.phase.sampled(self.model)
             trace = observe(
                 model,
-                images,
+                inputs,
+                wanted,
+                task=self.task,
                 targets=self.phase.trains("gates"),
-                loss=lambda trace: self.objective.without_gates()(trace, labels).total,
+                loss=lambda trace: (
+                    self.objective.without_gates()(answered(trace, self.task), wanted).total
+                ),
             )
-        report = self.objective(trace, labels)
-        return report.total, seen(trace, labels, report)
+        trace = answered(trace, self.task)
+        report = self.objective(trace, wanted)
+        return report.total, seen(trace, wanted, report, self.task)
 
 
 def observe(
-    model: nn.Module, images: Tensor, *, targets: bool = True, loss: TaskLoss | None = None
+    model: nn.Module,
+    inputs: Any,
+    wanted: Any = None,
+    *,
+    task: Task = LABELLED,
+    targets: bool = True,
+    loss: TaskLoss | None = None,
 ) -> Trace:
-    """Trace a gated network; a plain one gives a trace without sites."""
+    """Trace a gated network, or one that holds one; a plain one gives a trace without sites.
+
+    Raises:
+        FtwtError: a network that is held ran several times, or has targets that need a gradient.
+    """
     if isinstance(model, Gated):
-        return model.trace(images, targets=targets, loss=loss)
-    return Trace(model(images), {}, (images,), lambda _: Plan(()))
+        return model.trace(inputs, targets=targets, loss=loss)
+    held = gated_in(model)
+    if held is None:
+        return Trace(task.ask(model, inputs, wanted), {}, (inputs,), lambda _: Plan(()))
+    with noting(held, targets=targets) as notes:
+        output = task.ask(model, inputs, wanted)
+    if len(notes) != 1:
+        raise FtwtError(
+            f"{type(model).__name__} ran the gated network that it holds {len(notes)} times for a "
+            "batch, expected once; train what ftwt.attach returns by itself"
+        )
+    return notes[0]._replace(output=output)
+
+
+def answered(trace: Trace, task: Task) -> Trace:
+    """The trace with what the task reads in place of the whole output."""
+    return trace._replace(output=task.answer(trace.output))
 
 
 def objective_of(phase: Phase, objective: Objective) -> Objective:

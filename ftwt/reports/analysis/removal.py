@@ -11,6 +11,7 @@ from ftwt.slicing.narrow import narrow
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
+from ftwt.training.tasks import LABELLED, Regression, Task
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class Agreement:
     """How near two networks' answers are over a set of images.
 
     `largest_difference` is that of two outputs, as a share of the largest output; `same_class`
-    counts the images that both put into one class.
+    counts the images that both put into one class, None where answers are no classes.
     """
 
     images: int
-    same_class: float
+    same_class: float | None
     largest_difference: float
 
     def to_json(self) -> dict[str, Any]:
@@ -58,7 +59,14 @@ class Slim(NamedTuple):
     agreement: Agreement
 
 
-def slim(model: Gated, loader: Loader, *, limit: int | None = None, round_to: int = 1) -> Slim:
+def slim(
+    model: Gated,
+    loader: Loader,
+    *,
+    limit: int | None = None,
+    round_to: int = 1,
+    task: Task = LABELLED,
+) -> Slim:
     """Remove for good the filters that run for none of a loader's images.
 
     The answer is an ordinary network with narrower layers, and gates over what is left. Over these
@@ -70,6 +78,7 @@ def slim(model: Gated, loader: Loader, *, limit: int | None = None, round_to: in
         loader: gives (images, labels), twice over.
         limit: use at most so many images.
         round_to: leave more filters until each layer has a multiple of this, such as 8, or all.
+        task: what the network is for.
 
     Raises:
         FtwtError: the network has no gates or cannot be cut, as `ftwt.slicing.narrow` says, the
@@ -79,8 +88,9 @@ def slim(model: Gated, loader: Loader, *, limit: int | None = None, round_to: in
         >>> small, removal, agreement = slim(model, loader)                       # doctest: +SKIP
         >>> ftwt.save(small, "slim.safetensors", card)                            # doctest: +SKIP
     """
-    small, removal = without_never(model, activity(model, loader, limit=limit), round_to=round_to)
-    return Slim(small, removal, agreement(model, small, loader, limit=limit))
+    seen = activity(model, loader, limit=limit, task=task)
+    small, removal = without_never(model, seen, round_to=round_to)
+    return Slim(small, removal, agreement(model, small, loader, limit=limit, task=task))
 
 
 def without_never(model: Gated, seen: Activity, *, round_to: int = 1) -> tuple[Gated, Removal]:
@@ -101,22 +111,28 @@ def without_never(model: Gated, seen: Activity, *, round_to: int = 1) -> tuple[G
     )
 
 
-def agreement(one: Gated, other: Gated, loader: Loader, *, limit: int | None = None) -> Agreement:
+def agreement(
+    one: Gated, other: Gated, loader: Loader, *, limit: int | None = None, task: Task = LABELLED
+) -> Agreement:
     """Compare two networks' answers in one pass over a loader.
 
     They are class scores (B, classes), or maps of them (B, classes, *space), of which an image
-    counts as the share of its positions that are of the same class.
+    counts as the share of its positions that are of the same class; or numbers (B, ...).
     """
+    scores = not isinstance(task, Regression)
     device = next(one.parameters()).device
     images, same, difference, largest = 0, 0.0, 0.0, 0.0
     with evaluating(one), evaluating(other):
-        for batch, _ in first(loader, limit, "agreement"):
-            left, right = (need_scores("agreement", net(batch.to(device))) for net in (one, other))
+        for batch, _ in first(loader, limit, "agreement", task):
+            left, right = (task.answer(net(batch.to(device))) for net in (one, other))
+            if scores:
+                left, right = (need_scores("agreement", answer) for answer in (left, right))
+                same += float(right_answers(left, right.argmax(1)))
             images += len(batch)
-            same += float(right_answers(left, right.argmax(1)))
             difference = max(difference, (left - right).abs().max().item())
             largest = max(largest, left.abs().max().item())
-    return Agreement(images, same, difference / largest if largest else difference)
+    share = difference / largest if largest else difference
+    return Agreement(images, same if scores else None, share)
 
 
 def _filters(model: Gated) -> int:

@@ -1,0 +1,68 @@
+"""Numbers for each input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftwt.io.registry import register
+from ftwt.losses import MeanSquaredError, Objective
+from ftwt.losses.mean_squared_error import need_numbers
+from ftwt.training.tasks import batches
+from ftwt.training.tasks.located import Where, check_where, located
+from ftwt.training.tasks.meters import Means
+
+
+@register
+@dataclass(frozen=True)
+class Regression:
+    """Numbers for each input, one or a map of them: output and labels of one shape (B, ...).
+
+    Metrics are "mean_squared_error", which says what is better, and "mean_absolute_error", both
+    over all numbers. Batches are (images, numbers).
+
+    `logits` says where the numbers are in the network's output, as for `Classification`.
+    """
+
+    logits: Where = None
+
+    score = "mean_squared_error"
+    larger_is_better = False
+
+    def __post_init__(self) -> None:
+        check_where("Regression", self.logits)
+
+    def pair(self, batch: Any, called: str) -> tuple[Tensor, Tensor]:
+        """Images and numbers."""
+        return batches.tensors(batch, called)
+
+    def ask(self, network: nn.Module, inputs: Any, wanted: Any) -> Any:
+        """What the network returns."""
+        return network(inputs)
+
+    def answer(self, output: Any) -> Any:
+        """The numbers."""
+        return located("Regression", output, self.logits)
+
+    def loss(self) -> Objective:
+        """Mean squared error."""
+        return Objective.of(MeanSquaredError())
+
+    def right(self, answer: Any, wanted: Any) -> None:
+        """Nothing: no number is right or wrong."""
+        need_numbers("Regression", answer, wanted)
+
+    def meter(self, device: torch.device, *, shared: bool = False) -> Means:
+        """Mean errors."""
+        return Means(_seen, device, shared)
+
+
+def _seen(answer: Any, wanted: Any) -> dict[str, Tensor]:
+    numbers, labels = need_numbers("Regression", answer, wanted)
+    error = (numbers - labels).double()
+    return {
+        "mean_squared_error": error.square().sum(),
+        "mean_absolute_error": error.abs().sum(),
+        "count": error.new_tensor(error.numel()),
+    }
