@@ -10,13 +10,22 @@ from .output import errors, percent, report
 
 
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A name that `ftwt recipes` lists, a recipe file, or a network.")
+    ],
     data: Data,
     init: Annotated[str, typer.Option(help="The dense run that every training starts from.")],
     out: Annotated[Path, typer.Option(help="Folder of all runs; new, or of the same sweep.")],
     mass: Annotated[str, typer.Option(help="Heatmap masses, rising: 0.8,0.9.")],
     seeds: Annotated[int, typer.Option(help="Runs for each mass.", min=1)] = 3,
-    jobs: Annotated[int, typer.Option(help="Runs at a time.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Runs at a time on this machine.", min=1)] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where runs are computed: local, dask:ADDRESS of a scheduler, or "
+            "my_module:function that returns an executor of concurrent.futures."
+        ),
+    ] = "local",
     coupling: Annotated[
         Literal["decoupled", "joint"],
         typer.Option(help="Whether the gates' loss reaches the backbone (joint)."),
@@ -47,6 +56,7 @@ def sweep(
         numbers(mass, "--mass"),
         seeds=seeds,
         jobs=jobs,
+        executor=executor,
         done=lambda job: errors.print(f"finished {job.out}"),
     )
     rows = summed_up(out)

@@ -154,6 +154,6 @@ def train_escalated_run(
 
 def _card(recipe: Recipe, dataset: Dataset) -> storage.Card:
     return storage.Card(
-        recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
+        recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
         {"data": dataset.name},
     )  # fmt: skip

@@ -1,18 +1,17 @@
 """Many runs of one recipe, over masses and seeds: what is missing runs, what is finished stays."""
 
 import json
-import multiprocessing
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
-
 from ftwt import data
+from ftwt.budget.executors import named, run_all
 from ftwt.errors import FtwtError
 from ftwt.io import specs
 from ftwt.io.files import write_atomically
@@ -93,6 +92,7 @@ def run_sweep(
     *,
     seeds: int = 3,
     jobs: int = 1,
+    executor: Executor | str = "local",
     done: Callable[[Job], None] = lambda job: None,
 ) -> dict[str, Any]:
     """Train and test one run for each mass and each seed from 0, and sum them up.
@@ -107,7 +107,9 @@ def run_sweep(
         out: a folder, new or of the same sweep.
         masses: heatmap masses, rising.
         seeds: runs for each mass.
-        jobs: runs at a time, each in a process with its share of the threads.
+        jobs: runs at a time on this machine, each in a process with its share of the threads.
+        executor: where runs are computed instead: any executor of `concurrent.futures`, which stays
+            open, or a name as for `budget.executors.named`. Its workers see the same files.
         done: called after each run that was not finished before.
 
     Raises:
@@ -149,7 +151,8 @@ def _run(
     """Run what is missing, and sum up all."""
     _write(out, {"sweep": _plain(sweep), **_read(out)})
     missing = [job for job in planned if not _finished(job)]
-    failed = _run_all(missing, jobs, done)
+    with nullcontext(executor) if isinstance(executor, Executor) else named(executor, jobs) as pool:
+        failed = run_all(pool, run_job, {job: job.out.name for job in missing}, done)
     record: dict[str, Any] = {
         "sweep": _plain(sweep),
         "dense_accuracy": _dense_accuracy(planned),
@@ -215,32 +218,6 @@ def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
 
 def _finished(job: Job) -> bool:
     return (job.out / "eval.json").is_file() and status(job.out) == "finished"
-
-
-def _run_all(missing: Sequence[Job], jobs: int, done: Callable[[Job], None]) -> list[str]:
-    """Run jobs; returns what was wrong with those that failed."""
-    failed: list[str] = []
-    if jobs == 1 or len(missing) < 2:
-        for job in missing:
-            try:
-                run_job(job)
-                done(job)
-            except FtwtError as error:
-                failed.append(f"{job.out.name} failed ({error})")
-        return failed
-    threads = max(1, torch.get_num_threads() // jobs)
-    # A process forked from one with threads of torch's own may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        running = {pool.submit(run_job, job): job for job in missing}
-        for future in as_completed(running):
-            job = running[future]
-            try:
-                future.result()
-                done(job)
-            except FtwtError as error:
-                failed.append(f"{job.out.name} failed ({error})")
-    return failed
 
 
 def run_job(job: Job) -> None:

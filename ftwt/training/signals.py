@@ -19,6 +19,10 @@ class Interrupted(FtwtError):
         self.number = number
         self.exit_status = 128 + number
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
+        """As pickles of other processes need it."""
+        return Interrupted, (str(self), self.number)
+
 
 @contextmanager
 def listening(*, twice: bool) -> Iterator[Callable[[], int]]:
