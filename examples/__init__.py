@@ -1,0 +1,1 @@
+"""Whole programs to start from; tests and docs run parts of them."""
