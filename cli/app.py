@@ -97,7 +97,7 @@ def main() -> None:
 
         if not isinstance(error, FtwtError):
             raise
-        _fail(in_options(str(error), sys.argv), error.exit_status)
+        _fail(in_options(_with_import(str(error)), sys.argv), error.exit_status)
     sys.exit(status)
 
 
@@ -107,6 +107,14 @@ def _fail(text: str, status: int) -> NoReturn:
     who = f"ftwt, rank {os.environ['RANK']}" if in_job else "ftwt"
     errors.print(f"{who}: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(status)
+
+
+def _with_import(text: str) -> str:
+    """A message about a network or part of the user's own, with the option that imports it."""
+    found = re.search(r"'([\w.]+):([\w.]+)' is not registered in this process", text)
+    if found is None:
+        return text
+    return f"{text}; here --network {found[1]}:{found[2]}, or the recipe file that it was made by"
 
 
 def in_options(text: str, command: list[str]) -> str:

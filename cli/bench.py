@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, Threads
+from .options import Json, Own, Threads, import_own
 from .output import percent, report
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are over these.")] = 15,
     layers: Annotated[bool, typer.Option("--layers", help="Show each step's time too.")] = False,
+    own: Own = None,
     as_json: Json = False,
 ) -> None:
     """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
@@ -73,6 +74,7 @@ def bench(
     trained = Path(network).exists()
     if trained and (fraction is not None or reduction is not None or gates is not Gates.paper):
         raise typer.BadParameter("--fraction, --reduction and --gates are for untrained networks")
+    import_own(own)
     plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size, gates)
     count = max(batch, _SINGLES if isinstance(model, Gated) else _ESCALATING)
     spare = 0 if trained else (_SMALL if size <= 64 else _LARGE)
@@ -112,7 +114,9 @@ def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, 
     from ftwt import gates, networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
+    from ftwt.io.user_code import known_network
 
+    name = known_network(name)
     plain = networks.build(name)
     example = networks.example(name, size=size)
     gate: gates.Gate = gates.PooledLinear()

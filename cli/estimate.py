@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, grouped
+from .options import Images, Json, Machine, Own, grouped, import_own
 from .output import errors, percent, report
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def estimate(
             "--sequential", help="Apply the masks too, a pass each: accuracy, and what differs."
         ),
     ] = False,
+    own: Own = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for estimate.json, estimate.png and .svg.")
     ] = None,
@@ -46,10 +47,12 @@ def estimate(
     """What perfect gates would save, for many masses from one pass over validation images."""
     from ftwt import budget, targets
     from ftwt.budget import named
+    from ftwt.io.user_code import known_network
 
     from .numbers import numbers
 
     machine.prepare()
+    import_own(own)
     rules: list[Target] = [
         targets.HeatmapMass(one, min_channels=min_channels) for one in numbers(mass, "--mass")
     ]
@@ -59,6 +62,7 @@ def estimate(
     dataset = replace(images, limit=None).load_training()
     if init is None and not Path(network).exists():
         errors.print("random weights: give --init for what a trained network would save")
+    network = network if Path(network).exists() else known_network(network)
     model, mean, std = named.gated(network, dataset, init=init, device=machine.device)
     held = named.validation(dataset, mean, std, limit=images.limit)
     found = budget.estimate(model, held, rules, sequential=sequential)

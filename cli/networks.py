@@ -7,7 +7,10 @@ import typer
 from .options import Json
 from .output import report
 
-Network = Annotated[str, typer.Argument(help="For example cifar10-resnet56, torchvision:resnet50.")]
+Network = Annotated[
+    str,
+    typer.Argument(help="For example cifar10-resnet56, torchvision:resnet50, my_module:factory."),
+]
 
 Size = Annotated[
     int | None,
@@ -21,7 +24,9 @@ def macs(network: Network, size: Size = None, as_json: Json = False) -> None:
     from ftwt import networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
+    from ftwt.io.user_code import known_network
 
+    network = known_network(network)
     plain = networks.build(network)
     example = networks.example(network, size=size)
     model = attach(plain, Pruning(), example=example)
@@ -46,7 +51,9 @@ def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
     from ftwt import networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
+    from ftwt.io.user_code import known_network
 
+    network = known_network(network)
     example = networks.example(network, size=size)
     model = attach(networks.build(network), Pruning(), example=example)
     rows = [

@@ -24,7 +24,16 @@ ImageSize = Annotated[
     int | None, typer.Option(help="Side in pixels that images are brought to.", min=1)
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
-Seed = Annotated[int, typer.Option(help="Of order, augmentation, new weights.", min=0)]
+Seed = Annotated[
+    int | None, typer.Option(help="Of order, augmentation, new weights; 0 by default.", min=0)
+]
+Own = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        help="Where a run's network is your own: my_module:factory, or the recipe file.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Use that many images, a fixed subset.", min=1)]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, to the same numbers.")
@@ -65,6 +74,21 @@ class Machine:
     def prepare(self) -> None:
         """Use as many threads as were asked for."""
         use_threads(self.threads)
+
+
+def import_own(name: str | None) -> None:
+    """Import what makes a run's own network, so that its files load."""
+    if name is None:
+        return
+    from pathlib import Path
+
+    from ftwt.io.user_code import is_file, known_network
+    from ftwt.training.recipes.files import from_file
+
+    if is_file(name):
+        from_file(Path(name))
+    else:
+        known_network(name)
 
 
 def use_threads(threads: int | None) -> None:

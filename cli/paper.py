@@ -112,14 +112,14 @@ def _scale(
     from ftwt.errors import FtwtError
     from ftwt.reports import paper
     from ftwt.targets import HeatmapMass
-    from ftwt.training import CATALOGUE, Choices
+    from ftwt.training import Choices
     from ftwt.training import recipe as make_recipe
 
     chosen = paper.scale(name, data)
     changes: dict[str, Any] = {}
     if recipe is not None:
-        make_recipe(recipe, Choices())  # an unknown name is told with those that are near
-        changes |= {"recipe": recipe, "network": CATALOGUE[recipe].network}
+        # An unknown name is told with those that are near.
+        changes |= {"recipe": recipe, "network": make_recipe(recipe, Choices()).network}
     if mass is not None:
         try:
             changes["masses"] = tuple(float(one) for one in mass.split(","))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from . import events
-from .options import Images, Json, Machine, Resume, Seed, grouped
+from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own
 from .output import duration, errors, percent, report
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Optimisation:
     panel: ClassVar = "Optimisation"
 
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=1)] = None
-    seed: Seed = 0
+    seed: Seed = None
     amp: Annotated[
         Literal["auto", "bf16", "fp16", "none"] | None,
         typer.Option(help="Precision, instead of the recipe's; fp16 needs a GPU."),
@@ -131,13 +131,22 @@ class Run:
 
 @grouped
 def train(
-    recipe: Annotated[str, typer.Argument(help="A name that `ftwt recipes` lists.")],
     images: Images,
     run: Run,
     gates: Gates,
     budget: Budget,
     optimisation: Optimisation,
     machine: Machine,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="A name that `ftwt recipes` lists, a Python file that defines `recipe`, or a "
+            "network for general fine-tuning: torchvision:NAME, timm:NAME, my_module:factory."
+        ),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Instead of the recipe's, such as my_module:factory.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train the dense baseline (--dense), or the gated network from a start (--init).
@@ -145,14 +154,28 @@ def train(
     Many processes: torchrun --nproc-per-node 2 -m ftwt_cli train ...
     """
     machine.prepare()
-    made = _recipe(recipe, gates, budget, optimisation, dense=run.dense)
-    record = _train(recipe, made, images, budget, run, machine.device)
+    name = recipe or network
+    if name is None:
+        raise typer.BadParameter("give a recipe, a recipe file, or a network")
+    made = _recipe(name, gates, budget, optimisation, dense=run.dense)
+    if recipe is not None and network is not None:
+        from ftwt.backbones import networks
+        from ftwt.io.user_code import known_network
+
+        networks.check_known(known_network(network))
+        made = replace(made, network=known_network(network))
+    record = _train(name, made, images, budget, run, machine.device)
     if record is None:
         return
-    best = record.get("best_validation_accuracy")
+    best, score = next(
+        (value, name.removeprefix("best_validation_"))
+        for name, value in record.items()
+        if name.startswith("best_validation_")
+    )
+    shown = percent(best or 0) if score == "accuracy" else f"{best:.4f}"
     report(
         record,
-        f"{run.out}: best validation accuracy {percent(best or 0)} after epoch "
+        f"{run.out}: best validation {score} {shown} after epoch "
         f"{record.get('best_epoch', -1) + 1}, {duration(3600 * record.get('hours', 0))}",
         as_json=as_json,
         follow=("ftwt", "eval", run.out, "--data", images.data),
@@ -257,6 +280,7 @@ def evaluate(
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="Also whether decisions depend on the image.")
     ] = False,
+    network: Own = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and cost of a run on the test set; written to eval.json in the run folder."""
@@ -266,6 +290,7 @@ def evaluate(
     from .numbers import span
 
     machine.prepare()
+    import_own(network)
     wanted = span(reductions, "--reductions") if reductions is not None else None
     how: dict[str, Any] = {
         "size": images.image_size, "limit": images.limit,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, Resume, Seed, grouped
+from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own
 from .output import percent, report
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def widen(
     ] = "0.3:0.6:0.1",
     epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 4,
     lr: Annotated[float, typer.Option(help="The cycle's highest learning rate.")] = 0.02,
-    seed: Seed = 0,
+    seed: Seed = None,
     resume: Resume = False,
+    network: Own = None,
     as_json: Json = False,
 ) -> None:
     """Train a gated run on for a range of reductions: one set of weights, several budgets."""
@@ -37,6 +38,8 @@ def widen(
     from .progress import watching
 
     machine.prepare()
+    import_own(network)
+    seed = seed or 0
     wanted = span(reductions, "--reductions")
     if not (resume and budget.waits_for_calibration(out, "budgets")):
         check_free(out, resume)

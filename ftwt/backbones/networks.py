@@ -88,12 +88,22 @@ def build(name: str | Callable[..., nn.Module], *, num_classes: int | None = Non
             return _from_torchvision(model, num_classes or 1000)
 
 
+def check_known(name: str) -> None:
+    """Raise FtwtError, with the nearest names, unless `build` knows a network of that name."""
+    if is_qualified(name):
+        found(name, "networks")
+    else:
+        _resolve(name)
+
+
 def torchvision_name(name: str) -> str | None:
     """How torchvision calls a network; None if it is not one of its own.
 
     >>> torchvision_name("imagenet-resnet34"), torchvision_name("cifar10-resnet20")
     ('resnet34', None)
     """
+    if is_qualified(name):
+        return None
     source, model = _resolve(name)
     if source == "imagenet" and model == "mobilenet_v1":
         return None
@@ -105,7 +115,15 @@ def image_size(name: str) -> int:
 
     >>> image_size("cifar10-resnet56"), image_size("imagenet-resnet34")
     (32, 224)
+
+    Raises:
+        FtwtError: the network is one of your own, which does not say.
     """
+    if is_qualified(name):
+        raise FtwtError(
+            f"networks: ftwt does not know what images {name} is meant for; give their side in "
+            "pixels, --size (of bench --image-size), or size= in Python"
+        )
     source, model = _resolve(name)
     if source in ("cifar10", "cifar100"):
         return 32

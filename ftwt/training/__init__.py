@@ -3,6 +3,7 @@
 Imports graph to data; budgets and reports are unknown to it.
 """
 
+from ftwt.training import tasks
 from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.loop import Epoch, fit
@@ -15,6 +16,7 @@ from ftwt.training.optimizers import (
     Schedule,
     Sgd,
     Steps,
+    Torch,
     Warmup,
 )
 from ftwt.training.phases import Phase, freeze_gates_halfway
@@ -22,7 +24,7 @@ from ftwt.training.recipes import CATALOGUE, Choices, Escalation, Recipe, recipe
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
 from ftwt.training.state import State, start
-from ftwt.training.step import observe
+from ftwt.training.step import answered, observe
 
 __all__ = [
     "CATALOGUE",
@@ -45,11 +47,14 @@ __all__ = [
     "State",
     "StepEvent",
     "Steps",
+    "Torch",
     "Warmup",
+    "answered",
     "evaluate",
     "fit",
     "freeze_gates_halfway",
     "observe",
     "recipe",
     "start",
+    "tasks",
 ]

@@ -67,7 +67,7 @@ def _from_torchvision(network: str) -> dict[str, Tensor]:
     # Imported late: torchvision takes long.
     from torchvision import models
 
-    model = networks.torchvision_name(network)
+    model = None if " " in network else networks.torchvision_name(network)
     if model is None:
         raise FtwtError(
             f"train: --init torchvision has no weights for {network}, which is not torchvision's; "

@@ -2,9 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -161,6 +161,56 @@ class AdamW:
         return torch.optim.AdamW(
             parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
         )
+
+
+@register
+@dataclass(frozen=True)
+class Torch:
+    """Any optimizer of torch by its name, or one of your own by the function that makes it.
+
+    >>> made = Torch("RMSprop", {"lr": 1e-3, "momentum": 0.9})
+    >>> made.build([nn.Parameter(torch.ones(1))]).defaults["momentum"]
+    0.9
+
+    Attributes:
+        make: a name in `torch.optim` or a class of it; or a registered function of the parameters.
+        options: what it is called with beside the parameters, such as `{"lr": 1e-3}`.
+        schedule: of the learning rate.
+
+    Raises:
+        FtwtError: there is no such optimizer, it does not take the options, or its steps need a
+            closure.
+    """
+
+    make: str | Callable[..., torch.optim.Optimizer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Cosine)
+
+    def __post_init__(self) -> None:
+        if getattr(self.make, "__module__", "").startswith("torch.optim"):
+            object.__setattr__(self, "make", self.make.__name__)  # type: ignore[union-attr]
+        known = [
+            name for name in torch.optim.__all__ if isinstance(getattr(torch.optim, name), type)
+        ]
+        if isinstance(self.make, str) and self.make not in known:
+            raise FtwtError(
+                f"Torch: torch.optim has no {self.make!r}; give one of {', '.join(known)}"
+            )
+        if self.make == "LBFGS":
+            raise FtwtError(
+                "Torch: a step of LBFGS asks for the loss again, which these trainings do not "
+                "give; choose another optimizer"
+            )
+        try:
+            self.build([nn.Parameter(torch.zeros(2, 2))])
+        except (TypeError, ValueError) as error:
+            raise FtwtError(f"Torch: {self.make}: {' '.join(str(error).split())}") from None
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's optimizer."""
+        make = getattr(torch.optim, self.make) if isinstance(self.make, str) else self.make
+        made: torch.optim.Optimizer = make(parameters, **self.options)
+        return made
 
 
 def schedule_of(optimizer: Optimizer) -> Schedule:

@@ -6,7 +6,7 @@ and a clear `FtwtError` when it is run all the same.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -25,8 +25,10 @@ from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Cosine, Optimizer, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Amp
+from ftwt.training.recipes.recipe import Recipe
 from ftwt.training.settings import Settings
 from ftwt.training.state import State, start
+from ftwt.training.tasks import LABELLED, Task, answering
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")
 
@@ -182,17 +184,38 @@ class Ready(_Ordered):
                 )
         return replace(self, settings=replace(self.settings, **switches))
 
+    def recipe(
+        self, network: str | Callable[..., nn.Module] | None = None, *, task: Task = LABELLED
+    ) -> Recipe:
+        """The same training as a recipe, for run folders and the command line.
+
+        Args:
+            network: a name of `ftwt.networks`, or a function at the top of a module that makes the
+                network, so that its runs load by themselves. None: the network that was given, with
+                its weights as the start.
+            task: where in the network's output the logits are.
+        """
+        before = self.before.before
+        start = before.start
+        sites = None if start.where is None else before.attach().sites
+        return Recipe(
+            start.network if network is None else network,
+            self.settings, self.before.objective, before.pruning, sites=sites, task=task,
+        )  # fmt: skip
+
     def fit(
         self,
         train: Batches,
-        validation: Iterable[tuple[Tensor, Tensor]],
+        validation: Iterable[Any],
         *,
+        task: Task = LABELLED,
         after_epoch: Callable[[Epoch], None] | None = None,
     ) -> Result:
-        """Attach, train, and return the best model by validation accuracy.
+        """Attach, train, and return the best model by the task's score on validation.
 
         A `losses.Distillation()` without a teacher is taught by the network that was given.
-        `train` and `validation` give images and labels; the network that was given is untouched.
+        `train` and `validation` give what the task takes, by default images and labels; the network
+        that was given is untouched.
         """
         history: list[Epoch] = []
 
@@ -203,8 +226,9 @@ class Ready(_Ordered):
 
         model = self.before.before.attach()
         state = start(model, self.settings, len(train))
-        objective = with_teacher(self.before.objective, self.before.before.start.network)
-        fit(state, objective, self.settings, train, validation, after_epoch=note)
+        teacher = answering(self.before.before.start.network, task)
+        objective = with_teacher(self.before.objective, teacher)
+        fit(state, objective, self.settings, train, validation, task=task, after_epoch=note)
         return Result(model.eval(), tuple(history), state.best_epoch)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftwt.backbones import networks
 from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
@@ -21,6 +20,7 @@ from ftwt.training import records
 from ftwt.training.distributed import world
 from ftwt.training.initial import check_classes, starting_weights
 from ftwt.training.recipes import Recipe
+from ftwt.training.tasks import answering
 
 Loader = Batches | StreamedBatches
 
@@ -78,13 +78,14 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
         )
     model, dense = _networks(recipe, dataset, init)
     training, held = split(dataset)
+    teacher = dense or _dense_start(init, recipe)
     validation = serve(
         held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
     )
     return Prepared(
         model=model,
         dense=dense,
-        objective=with_teacher(recipe.objective, dense or _dense_start(init)),
+        objective=with_teacher(recipe.objective, teacher and answering(teacher, recipe.task)),
         train=_training_batches(recipe, dataset, training),
         validation=validation,
         counts={"train_images": len(training), "validation_images": len(held)},
@@ -104,10 +105,10 @@ def _networks(
     recipe: Recipe, dataset: Dataset, init: Path | str | None
 ) -> tuple[nn.Module, nn.Module | None]:
     """What is trained, and the plain network with trained weights if that is its start."""
-    network = networks.build(recipe.network, num_classes=len(dataset.classes))
+    network = recipe.build(len(dataset.classes))
     weights: dict[str, Tensor] = {}
     if init is not None:
-        weights = starting_weights(init, recipe.network)
+        weights = starting_weights(init, recipe.network_name or "a network of your own")
         check_classes(network, weights, len(dataset.classes), source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
     side = dataset.image_size
@@ -120,12 +121,12 @@ def _networks(
     if plain:
         storage.load_weights(network, plain, source=str(init))
     if recipe.pruning is None:
-        return network, network if plain else None
+        return network, network if plain or recipe.network_name is None else None
     model = attach(network, recipe.pruning, example=example, where=recipe.sites)
     if len(plain) < len(weights):
         storage.load_weights(model, weights, source=str(init))
         return model, None
-    return model, network if plain else None
+    return model, network if plain or recipe.network_name is None else None
 
 
 def _narrowed(network: nn.Module, pruning: Pruning, gate: Narrowed, example: Tensor) -> nn.Module:
@@ -139,10 +140,10 @@ def _narrowed(network: nn.Module, pruning: Pruning, gate: Narrowed, example: Ten
     return model
 
 
-def _dense_start(init: Path | str | None) -> nn.Module | None:
+def _dense_start(init: Path | str | None, recipe: Recipe) -> nn.Module | None:
     """The plain network that the gated run `init` started from, if it keeps it."""
     kept = Path(init or "") / "dense.safetensors"
-    return storage.load(kept)[0] if kept.is_file() else None
+    return storage.load(kept, recipe.own_network)[0] if kept.is_file() else None
 
 
 def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:

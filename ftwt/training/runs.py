@@ -8,7 +8,7 @@ resume.pt           the last state, and resume.previous.pt the one before, until
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ftwt.data.streams import stream
 from ftwt.errors import FtwtError
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
-from ftwt.training import checkpoint, records
+from ftwt.training import advice, checkpoint, records
 from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.folders import check_free, claimed, remove_partials, status
@@ -108,22 +108,23 @@ def train_run(
             checkpoint.restore(out, state, about, callbacks.note)
             callbacks.note(f"going on in epoch {state.epoch + 1} after batch {state.batch}")
             record |= records.earlier_progress(out)
-        elif init is None and recipe.pruning is not None:
+        elif init is None and recipe.pruning is not None and prepared.dense is None:
             callbacks.note(
                 "the network starts from random weights; the method starts from a trained dense "
                 "network, give it as init (--init RUN)"
             )
         card = storage.Card(
-            recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
+            recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
             {"recipe": name, "data": dataset.name},
         )  # fmt: skip
-        folder = _Folder(out, record, card, about, callbacks)
+        folder = _Folder(out, record, card, about, callbacks, recipe)
+        folder.warn(advice.before(len(prepared.train)))
         on_main(lambda: folder.begin(prepared.dense))
         try:
             with needing_others(), listening(twice=world().size == 1) as asked:
                 fit(
                     state, prepared.objective, recipe.settings, prepared.train, prepared.validation,
-                    before_phase=before_phase, after_step=callbacks.step,
+                    task=recipe.task, before_phase=before_phase, after_step=callbacks.step,
                     after_epoch=folder.after_epoch,
                     checkpointer=Checkpointer(folder.keep, checkpoint_every, asked),
                 )  # fmt: skip
@@ -153,7 +154,7 @@ def finished_or_trained(
             f"train: {out} holds a finished run that was started differently: "
             f"{'; '.join(found[:4])}; give a new folder"
         )
-    return storage.load(out)[0], record
+    return storage.load(out, recipe.own_network)[0], record
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,13 @@ class _Folder:
     card: storage.Card
     about: dict[str, Any]
     callbacks: Callbacks
+    recipe: Recipe
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Tell, and note in the record."""
+        for text in warnings:
+            self.record.setdefault("warnings", []).append(text)
+            self.callbacks.note(text)
 
     def begin(self, dense: nn.Module | None) -> None:
         with self._writing():
@@ -176,7 +184,7 @@ class _Folder:
     def after_epoch(self, row: Epoch, state: State) -> None:
         if not world().main:
             return
-        self.record.update(records.progress(state, row.validation))
+        self.record.update(records.progress(state, row.validation, self.recipe.task))
         with self._writing():
             records.append_metrics(self.out, row)
             if state.best_epoch == row.epoch:
@@ -207,6 +215,7 @@ class _Folder:
         return error
 
     def finish(self, model: nn.Module) -> None:
+        self.warn(advice.after(self.recipe, self.record, self.card.num_classes))
         self.record["status"] = "finished"
         self.record.pop("error", None)
         with self._writing():

@@ -14,7 +14,7 @@ def best_dense(network: str, choices: Choices) -> Recipe:
         Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         amp="auto",
         channels_last=True,
-        seed=choices.seed,
+        seed=choices.seed or 0,
     )
     return Recipe(network, settings, losses.CrossEntropy() + losses.Distillation())
 
@@ -26,7 +26,7 @@ def best(network: str, choices: Choices) -> Recipe:
         Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         amp="auto",
         channels_last=True,
-        seed=choices.seed,
+        seed=choices.seed or 0,
     )
     objective = losses.CrossEntropy() + losses.Distillation()
     return Recipe(network, settings, objective, escalation=Escalation())

@@ -3,10 +3,14 @@
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
+from ftwt.backbones import networks
 from ftwt.errors import FtwtError
-from ftwt.training.recipes import best, imagenet, paper, short
+from ftwt.io.user_code import is_file, known_network
+from ftwt.training.recipes import best, general, imagenet, paper, short
+from ftwt.training.recipes.files import chosen, from_file
 from ftwt.training.recipes.recipe import Choices, Recipe
 
 Make = Callable[[str, Choices], Recipe]
@@ -82,9 +86,17 @@ CATALOGUE: Mapping[str, Entry] = _catalogue()
 def recipe(name: str, choices: Choices, *, dense: bool = False) -> Recipe:
     """Make the recipe `name`.
 
+    Args:
+        name: of the catalogue; or a Python file that defines `recipe`; or a network,
+            `torchvision:NAME`, `timm:NAME` or `my_module:factory`, for general fine-tuning.
+        choices: instead of the recipe's own.
+        dense: for the plain network.
+
     Raises:
-        FtwtError: no recipe of that name; says which are the nearest.
+        FtwtError: no recipe of that name; says which are the nearest. Or the file does not run.
     """
+    if is_file(name):
+        return chosen(from_file(Path(name)), choices, dense=dense, name=name)
     entry = find(name)
     if dense:
         return entry.dense(entry.network, choices)
@@ -92,13 +104,18 @@ def recipe(name: str, choices: Choices, *, dense: bool = False) -> Recipe:
 
 
 def find(name: str) -> Entry:
-    """The catalogue's entry of that name, or FtwtError with the nearest names."""
+    """The entry of that name, or FtwtError with the nearest names."""
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if ":" in name:
+        network = known_network(name)
+        networks.check_known(network)
+        return Entry(network, general.general_dense, general.general_dynamic)
     near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
     guess = f"did you mean {' or '.join(near)}? " if near else ""
     raise FtwtError(
-        f"recipe: {name!r} is unknown; {guess}`ftwt recipes` lists all {len(CATALOGUE)}"
+        f"recipe: {name!r} is unknown; {guess}`ftwt recipes` lists all {len(CATALOGUE)}; "
+        "my_recipe.py, torchvision:NAME, timm:NAME and my_module:factory are taken too"
     )
 
 

@@ -35,7 +35,7 @@ class Serving:
         """The recipe of these parts."""
         amp: Amp | None = "auto" if self.fast else None
         settings = Settings(
-            phases, *optimizers, amp=amp, channels_last=self.fast, seed=choices.seed
+            phases, *optimizers, amp=amp, channels_last=self.fast, seed=choices.seed or 0
         )
         return Recipe(network, settings, objective, pruning, self.batch_size, self.augment)
 

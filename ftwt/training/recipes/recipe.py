@@ -1,16 +1,22 @@
 """What a recipe makes, and what its user chooses."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import nn
+
+from ftwt.backbones import networks
 from ftwt.data import Augment, ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation import Margin, Signal
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
-from ftwt.io.registry import check_registered, register
+from ftwt.io.registry import name_of, register
 from ftwt.losses import Objective
 from ftwt.targets import Score
 from ftwt.training.settings import Settings
+from ftwt.training.tasks import LABELLED, Task
 
 
 @register
@@ -44,13 +50,16 @@ class Escalation:
 class Recipe:
     """Everything that a training needs beside the data and the starting weights.
 
-    `network` is a name of `ftwt.networks`, or of a registered factory (or that function itself).
+    `network` is a name of `ftwt.networks`, a function that makes the network (at the top of a
+    module; it is registered), or a network itself, whose weights are then the start; files of such
+    a run want it again to load.
     `pruning` is None for a plain, dense network. `batch_size` is the images of one step. `sites`
     names the convolutions that get gates; None takes those that `attach` finds. With `escalation`
-    two plain networks are trained, for a reduction that `budget.train_to` is given.
+    two plain networks are trained, for a reduction that `budget.train_to` is given. `task` says
+    where in the network's output the logits are, if they are not the output itself.
     """
 
-    network: str
+    network: str | nn.Module | Callable[..., nn.Module]
     settings: Settings
     objective: Objective
     pruning: Pruning | None = None
@@ -58,10 +67,27 @@ class Recipe:
     augment: Augment | ResizedCrop = field(default_factory=Augment)
     sites: tuple[str, ...] | None = None
     escalation: Escalation | None = None
+    task: Task = LABELLED
 
     def __post_init__(self) -> None:
-        if callable(self.network):
-            object.__setattr__(self, "network", check_registered(self.network))
+        if callable(self.network) and not isinstance(self.network, nn.Module):
+            object.__setattr__(self, "network", name_of(register(self.network)))
+
+    @property
+    def network_name(self) -> str | None:
+        """The name under which `load` builds the network; None for a network itself."""
+        return self.network if isinstance(self.network, str) else None
+
+    @property
+    def own_network(self) -> nn.Module | None:
+        """A copy of the network that was given itself, which files of its runs want to load."""
+        return copy.deepcopy(self.network) if isinstance(self.network, nn.Module) else None
+
+    def build(self, num_classes: int) -> nn.Module:
+        """A new network, or a copy of the one that was given."""
+        if isinstance(self.network, nn.Module):
+            return copy.deepcopy(self.network)
+        return networks.build(self.network, num_classes=num_classes)
 
 
 @dataclass(frozen=True)
@@ -75,12 +101,12 @@ class Choices:
     coupling: Coupling = "decoupled"
     normalize: Normalize = "softmax"
     epochs: int | None = None
-    seed: int = 0
+    seed: int | None = None
     distill: bool = False
     target_source: TargetSource = "masked"
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
             raise FtwtError(f"recipe: epochs={self.epochs}; give 1 or more")
-        if not 0 <= self.seed < 2**63:
+        if self.seed is not None and not 0 <= self.seed < 2**63:
             raise FtwtError(f"recipe: seed={self.seed}; give a number from 0 to 2**63 - 1")
