@@ -123,8 +123,9 @@ def run_sweep(
         for seed in range(seeds)
     ]
     _check_folder(sweep, out, planned)
-    with claimed(out, "sweep"):
-        return _run(sweep, out, planned, jobs, done)
+    own = nullcontext(executor) if isinstance(executor, Executor) else named(executor, jobs)
+    with claimed(out, "sweep"), own as pool:
+        return _run(sweep, out, planned, pool, done)
 
 
 def summed_up(out: Path) -> tuple[SweepRow, ...]:
@@ -146,13 +147,12 @@ def summed_up(out: Path) -> tuple[SweepRow, ...]:
 
 
 def _run(
-    sweep: Sweep, out: Path, planned: Sequence[Job], jobs: int, done: Callable[[Job], None]
+    sweep: Sweep, out: Path, planned: Sequence[Job], pool: Executor, done: Callable[[Job], None]
 ) -> dict[str, Any]:
     """Run what is missing, and sum up all."""
     _write(out, {"sweep": _plain(sweep), **_read(out)})
     missing = [job for job in planned if not _finished(job)]
-    with nullcontext(executor) if isinstance(executor, Executor) else named(executor, jobs) as pool:
-        failed = run_all(pool, run_job, {job: job.out.name for job in missing}, done)
+    failed = run_all(pool, run_job, {job: job.out.name for job in missing}, done)
     record: dict[str, Any] = {
         "sweep": _plain(sweep),
         "dense_accuracy": _dense_accuracy(planned),

@@ -53,7 +53,7 @@ class _Kept(TypedDict):
     epoch: int
     batch: int
     step: int
-    best_accuracy: float
+    best_score: float | None
     best_epoch: int
     seconds: float
 
