@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, grouped
+from .options import Images, Json, Machine, Own, grouped, import_own, run_or_network
 from .output import errors, percent, report
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def advise(
     reduction: Annotated[
         float, typer.Option(help="Share of MACs to save, all that has to run counted.")
     ] = 0.5,
+    own: Own = None,
     as_json: Json = False,
 ) -> None:
     """What your network would gain by pruning, gates and budgets, before any training."""
@@ -40,6 +41,8 @@ def advise(
     from ftwt.reports.advice import advise as look
 
     machine.prepare()
+    import_own(own)
+    network = run_or_network(network)
     dataset = replace(images, limit=None).load_training()
     trained = init is not None or Path(network).exists()
     if not trained:
@@ -62,6 +65,9 @@ def _next(
     name, start = network, init
     if Path(network).exists():
         name, start = _name_of(Path(network)), network
+    if ":" in name:
+        wanted = ("--dense",) if not trained else ("--init", start, "--reduction", reduction)
+        return ("ftwt", "train", name, "--data", data, *wanted, "--out", "runs/new")
     if f"{name}-best" not in CATALOGUE:
         return ("ftwt", "bench", network, *(() if start == network else ("--reduction", reduction)))
     if not trained:

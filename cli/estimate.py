@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, Own, grouped, import_own
+from .options import Images, Json, Machine, Own, grouped, import_own, run_or_network
 from .output import errors, percent, report
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def estimate(
     """What perfect gates would save, for many masses from one pass over validation images."""
     from ftwt import budget, targets
     from ftwt.budget import named
-    from ftwt.io.user_code import known_network
 
     from .numbers import numbers
 
@@ -62,7 +61,7 @@ def estimate(
     dataset = replace(images, limit=None).load_training()
     if init is None and not Path(network).exists():
         errors.print("random weights: give --init for what a trained network would save")
-    network = network if Path(network).exists() else known_network(network)
+    network = run_or_network(network)
     model, mean, std = named.gated(network, dataset, init=init, device=machine.device)
     held = named.validation(dataset, mean, std, limit=images.limit)
     found = budget.estimate(model, held, rules, sequential=sequential)

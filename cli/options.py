@@ -91,6 +91,15 @@ def import_own(name: str | None) -> None:
         known_network(name)
 
 
+def run_or_network(name: str) -> str:
+    """A run's path as it is, or the name of a network after importing what it names."""
+    from pathlib import Path
+
+    from ftwt.io.user_code import known_network
+
+    return name if Path(name).exists() else known_network(name)
+
+
 def use_threads(threads: int | None) -> None:
     """Compute with so many threads, if a number is given."""
     if threads is not None:

@@ -1,7 +1,7 @@
 """`ftwt paper`."""
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,12 +49,19 @@ def paper(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Measure on only so many test images.")
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="Train ahead there: dask:ADDRESS, or my_module:function; see ftwt sweep."
+        ),
+    ] = None,
     image_size: ImageSize = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Tables and figures of the paper as PNG, SVG, CSV and JSON, and one page that holds them."""
     from ftwt import data as datasets
+    from ftwt.budget import executors
     from ftwt.reports.paper import Study, claim, items, make, read_runs
     from ftwt.training.folders import claimed
 
@@ -92,7 +99,9 @@ def paper(
             out, dataset, size, given, starts, seed=seed, layer=layer,
             places=tuple(image) if image else None, callbacks=callbacks,
         )  # fmt: skip
-        found = make(study, wanted, made=_made(), say=say)
+        pool = executors.named(executor) if executor is not None else nullcontext()
+        with pool as trains:
+            found = make(study, wanted, made=_made(), say=say, executor=trains)
     page = out / "index.html"
     lines = [
         f"{one}: {'left out, ' + value if isinstance(value, str) else out / f'{one}.json'}"

@@ -1,5 +1,8 @@
 """Many runs by any executor: the same table wherever they are computed, and a line for losses."""
 
+import json
+import os
+import signal
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -9,7 +12,9 @@ from hypothesis import given
 
 import ftwt
 from ftwt.budget import executors
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from ftwt.budget.sweep import Sweep, run_sweep
+from ftwt.training import Choices
+from tests.command_line import make_folder, make_weights
 
 
 @given(st.lists(st.integers(0, 20), max_size=6, unique=True), st.booleans())
@@ -84,3 +89,34 @@ def test_no_scheduler_answers_is_one_line(monkeypatch):
         executors.named("dask:tcp://127.0.0.1:9"),
     ):
         pass
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sweep")
+    images = make_folder(root / "images", images=10)
+    return Sweep("cifar10-resnet8-short", f"imagefolder:{images}", str(make_weights(root)),
+                 Choices(epochs=1))  # fmt: skip
+
+
+def test_a_sweep_whose_worker_is_killed_ends_with_the_same_table(sweep, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    here = run_sweep(sweep, tmp_path / "here", [0.8], seeds=3)
+    out = tmp_path / "there"
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+    ) as cluster:
+        first, killed = next(iter(cluster.workers.values())).pid, []
+
+        def kill_at_the_first_end(job):
+            if not killed:
+                killed.append(job)
+                os.kill(first, signal.SIGKILL)
+
+        there = run_sweep(
+            sweep, out, [0.8], seeds=3,
+            executor=f"dask:{cluster.scheduler_address}", done=kill_at_the_first_end,
+        )  # fmt: skip
+    assert killed
+    assert there["rows"] == here["rows"]
+    assert json.loads((out / "sweep.json").read_text())["rows"] == here["rows"]

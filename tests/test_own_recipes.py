@@ -255,3 +255,20 @@ def test_warnings_of_a_trainings_own_numbers():
     assert "stayed at chance (0.110 for 10 classes)" in found(0.11, 0.2)[0]
     assert "no gate ever closed" in found(0.5, 0.0)[0]
     assert found(0.5, 0.0, recipe("torchvision:resnet18", Choices(), dense=True)) == []
+
+
+def test_torchvisions_weights_get_a_new_classifier_for_other_classes(monkeypatch, tmp_path):
+    from ftwt.training import preparation
+
+    trained = backbones.resnet8(1000).state_dict()
+    monkeypatch.setattr(preparation, "starting_weights", lambda init, network: trained)
+    shapes = data.load("shapes", limit=64, only="train")
+    plain = recipe("cifar10-resnet8-short", Choices(), dense=True)
+    model = preparation.prepare(plain, shapes, init="torchvision").model
+    state = model.state_dict()
+    assert state["fc.weight"].shape == (10, trained["fc.weight"].shape[1])
+    assert all(torch.equal(state[name], trained[name]) for name in state if "fc." not in name)
+    gated = recipe("cifar10-resnet8-short", Choices())
+    for made, init in ((plain, "weights.pt"), (gated, "torchvision")):
+        with pytest.raises(ftwt.FtwtError, match="knows 1000 classes"):
+            preparation.prepare(made, shapes, init=init)

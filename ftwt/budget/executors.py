@@ -10,7 +10,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     as_completed,
 )
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -59,25 +59,28 @@ def named(name: str = "local", jobs: int = 1) -> Iterator[Executor]:
         FtwtError: there is no such executor, or the scheduler does not answer.
     """
     kind, _, place = name.partition(":")
-    if name == "local":
-        executor = _local(jobs)
-    elif kind == "dask" and place:
-        executor = _dask(place)
-    elif place:
-        executor = import_factory(name)()
-        if not isinstance(executor, Executor):
+    with ExitStack() as stack:
+        if name == "local":
+            executor = _local(jobs)
+            stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        elif kind == "dask" and place:
+            client = stack.enter_context(_dask(place))
+            executor = client.get_executor(pure=False)
+            # This cancels what has not begun.
+            stack.callback(executor.shutdown, wait=False)
+        elif place:
+            executor = import_factory(name)()
+            if not isinstance(executor, Executor):
+                raise FtwtError(
+                    f"executor: {name} returns a {type(executor).__name__}; let it return a "
+                    "concurrent.futures.Executor"
+                )
+            stack.callback(executor.shutdown, wait=False)
+        else:
             raise FtwtError(
-                f"executor: {name} returns a {type(executor).__name__}; let it return a "
-                "concurrent.futures.Executor"
+                f"executor: {name!r} is unknown; give local, dask:ADDRESS, or my_module:function"
             )
-    else:
-        raise FtwtError(
-            f"executor: {name!r} is unknown; give local, dask:ADDRESS, or my_module:function"
-        )
-    try:
         yield executor
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def run_all(
@@ -122,7 +125,8 @@ def _local(jobs: int) -> Executor:
     return ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,))
 
 
-def _dask(address: str) -> Executor:
+def _dask(address: str) -> Any:
+    """A client of the scheduler at an address."""
     try:
         import distributed
     except ModuleNotFoundError:
@@ -131,7 +135,7 @@ def _dask(address: str) -> Executor:
             "`pip install ftwt[dask]`"
         ) from None
     try:
-        client: Any = distributed.Client(  # type: ignore[no-untyped-call]
+        return distributed.Client(  # type: ignore[no-untyped-call]
             address, timeout=_SECONDS, set_as_default=False
         )
     except (OSError, ValueError) as error:
@@ -139,8 +143,6 @@ def _dask(address: str) -> Executor:
             f"executor: no dask scheduler answers at {address} ({_line(error)}); start one with "
             "`dask scheduler`, and give the address that it prints"
         ) from None
-    executor: Executor = client.get_executor(pure=False)
-    return executor
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -63,6 +63,26 @@ def check_classes(
             )
 
 
+def with_new_head(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, but the network's own new ones where those are of other numbers of classes.
+
+    Only what a classifier may have differs in its first dimension alone; what differs otherwise is
+    refused where the weights are loaded.
+    """
+    own = network.state_dict()
+
+    def other_classes(name: str, one: Tensor) -> bool:
+        here = own.get(name)
+        return (
+            here is not None
+            and here.dim() == one.dim() > 0
+            and here.shape[0] != one.shape[0]
+            and here.shape[1:] == one.shape[1:]
+        )
+
+    return {name: own[name] if other_classes(name, one) else one for name, one in weights.items()}
+
+
 def _from_torchvision(network: str) -> dict[str, Tensor]:
     # Imported late: torchvision takes long.
     from torchvision import models

@@ -18,7 +18,12 @@ from ftwt.io import registry, specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
 from ftwt.training.distributed import world
-from ftwt.training.initial import check_classes, starting_weights
+from ftwt.training.initial import (
+    TORCHVISION,
+    check_classes,
+    starting_weights,
+    with_new_head,
+)
 from ftwt.training.recipes import Recipe
 from ftwt.training.tasks import answering
 
@@ -109,6 +114,9 @@ def _networks(
     weights: dict[str, Tensor] = {}
     if init is not None:
         weights = starting_weights(init, recipe.network_name or "a network of your own")
+        if str(init) == TORCHVISION and recipe.pruning is None:
+            # They know ImageNet's classes: of other data, the classifier learns anew.
+            weights = with_new_head(network, weights)
         check_classes(network, weights, len(dataset.classes), source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
     side = dataset.image_size

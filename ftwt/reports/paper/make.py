@@ -1,10 +1,12 @@
 """Making items: train what is missing, measure, write files, make the page."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from ftwt.errors import FtwtError
 from ftwt.reports import drawing
+from ftwt.reports.paper.ahead import train_ahead
 from ftwt.reports.paper.item import Item
 from ftwt.reports.paper.study import Study
 from ftwt.reports.paper.write import note_missing, write_item, write_page
@@ -16,6 +18,7 @@ def make(
     *,
     made: dict[str, str],
     say: Callable[[str], None] = lambda text: None,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Make some items of a study, and the page of all that its folder holds.
 
@@ -27,6 +30,8 @@ def make(
         wanted: what to make.
         made: how this is made (command, versions), one row of the page each.
         say: where progress goes, one line each.
+        executor: trains what is known beforehand, any of `concurrent.futures`; its workers see the
+            same files. None trains one by one in this process.
 
     Returns:
         For each item what it measured, or a text that says why it was left out.
@@ -35,6 +40,9 @@ def make(
         FtwtError: matplotlib is missing, or the only item wanted cannot be made from the runs.
     """
     drawing.require()
+    if not study.given and executor is not None:
+        say("training what is needed, all at once")
+        train_ahead(study, wanted, executor)
     if not study.given:
         for item in wanted:
             say(f"training what {item.name} needs")

@@ -1,6 +1,7 @@
 """A study: one data set, and the runs that the tables and figures look at."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ class Study:
             return activity(model, batches)
         return evaluate(model, batches, dense_macs=dense_macs(model, self.example))
 
+    def planned(self, train: Callable[["Study"], None]) -> dict[str, Training]:
+        """Trainings that an item asks for before it looks at any run, by name."""
+        scout = _Scout(self.folder, self.dataset, self.scale, self.given, self.starts, self.seed)
+        # It looks at a run that there is not yet.
+        with suppress(_Unknown):
+            train(scout)
+        return scout.asked
+
     def train(self, training: Training) -> Run:
         """The finished run of a training: from the study's folder, or trained now.
 
@@ -200,6 +209,30 @@ class Study:
     def _data(self, training: Training) -> Dataset:
         limit = self.scale.family_images if training.family else self.scale.train_images
         return replace(self.dataset, train=some(self.dataset.train, limit))
+
+
+class _Unknown(Exception):
+    """A run was looked at that is not trained yet."""
+
+
+class _Untrained(Run):
+    """A run that is only planned: its folder is known."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("folder", "__class__", "__dict__"):
+            return object.__getattribute__(self, name)
+        raise _Unknown(name)
+
+
+@dataclass(eq=False)
+class _Scout(Study):
+    """Notes trainings instead of doing them."""
+
+    asked: dict[str, Training] = field(default_factory=dict)
+
+    def train(self, training: Training) -> Run:
+        self.asked[training.name] = training
+        return _Untrained(self.folder / "runs" / training.name, None, None, {})  # type: ignore[arg-type]
 
 
 def short(network: str) -> str:
