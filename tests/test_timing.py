@@ -1,5 +1,6 @@
 """Timing: gates of a given share, the bound, and what `ftwt bench` reports."""
 
+import subprocess
 import sys
 import time
 
@@ -199,6 +200,27 @@ def test_an_engine_that_is_not_installed_is_said_in_one_line(monkeypatch, module
     assert not found.keys() & missing.keys()
     for why in missing.values():
         assert why == f"{module} is not installed: pip install 'ftwt[engines]'"
+
+
+SIGNALLED = """
+import faulthandler, gc, signal, subprocess
+import torch
+from ftwt.reports.timing import engines
+faulthandler.enable()
+signal.signal(signal.SIGCHLD, lambda *_: None)
+exported = engines.onnx_of(torch.nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8))
+one, two = (engines.ENGINES["openvino"](exported, 1) for _ in range(2))
+del one
+del two
+gc.collect()
+subprocess.run(["true"])
+"""
+
+
+def test_a_process_that_timed_engines_outlives_the_end_of_a_child():
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_engine_that_answers_something_else_gets_no_row(monkeypatch):

@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,8 +71,20 @@ def _onnxruntime(exported: bytes, threads: int) -> Run:
     return lambda batch: torch.from_numpy(session.run(None, {"x": batch.numpy()})[0])
 
 
-def _openvino(exported: bytes, threads: int) -> Run:
+@cache
+def _openvino_core() -> Any:
+    """The one core of this process.
+
+    Each core has the signals of its thread handled on a stack of its own and puts the stack before
+    it back when it ends. Ending in another order than they began, two leave a stack that is no
+    longer mapped, and the next signal, such as that a child has ended, kills the process.
+    """
     import openvino
+
+    return openvino.Core()
+
+
+def _openvino(exported: bytes, threads: int) -> Run:
 
     # Processors with bfloat16 would compute in that unless told otherwise.
     settings = {
@@ -80,7 +93,7 @@ def _openvino(exported: bytes, threads: int) -> Run:
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    core = openvino.Core()
+    core = _openvino_core()
     request = core.compile_model(core.read_model(exported), "CPU", settings).create_infer_request()
     # The engine writes every answer into the same memory.
     return lambda batch: torch.from_numpy(np.array(request.infer([batch.numpy()])[0]))
