@@ -17,8 +17,7 @@ class Follow:
 
     A depthwise filter reads one channel. Where that is dead, the filter's answer does not depend on
     the image; where it is live, the gate before has decided for it. So such a site has no gate of
-    its own: no parameters, no MACs, no threshold. Kernels do not know it: the masks are handed on
-    in torch.
+    its own: no parameters, no MACs, no threshold.
 
     Raises:
         FtwtError: where built: a site that is not depthwise, without a `gate` for it.

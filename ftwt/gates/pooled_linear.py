@@ -26,7 +26,7 @@ class PooledLinear:
     tells images apart, and costs nothing when the gate runs, where it is part of the weights.
 
     `pool="mean_std"` reads two numbers of each channel, its mean and its standard deviation over
-    space, and costs twice as many MACs. Kernels do not know it: it runs in torch.
+    space, and costs twice as many MACs.
 
     With `open` every filter runs at first: W starts at zero and b at `open`, so that training
     closes filters, from the dense network on. None starts as torch's linear layer does.

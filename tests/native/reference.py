@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftwt.gates.interface import follows_input
 from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import SiteShape
 from ftwt.runtime import program
@@ -34,6 +35,10 @@ def run(
     batch = next(iter(values.values())).shape[0]
     for step in steps:
         evaluator = Evaluator(masks, torch.zeros(batch, 1, dtype=torch.bool))
+        if isinstance(step, program.Gate) and follows_input(step.module):
+            masks[step.site] = evaluator(step.source.live).expand(batch, -1).clone()
+            macs[step] = torch.zeros(batch)
+            continue
         if isinstance(step, program.Gate):
             logits = step.module(values[step.source])
             masks[step.site] = logits > thresholds.get(step.site, 0.0)

@@ -138,7 +138,7 @@ def test_linear_over_planes(seed, batch, size, density):
     size=sizes,
     channels=st.tuples(st.sampled_from([1, 5, 16, 40, 210]), st.sampled_from([1, 7, 140])),
     density=st.one_of(densities, st.just(0.9)),
-    pool=st.sampled_from(["max", "mean"]),
+    pool=st.sampled_from(["max", "mean", "mean_std"]),
     normalize=st.sampled_from(["softmax", "layer", "none"]),
     rank=st.sampled_from([None, 1, 9, 20]),
     place=st.floats(0.05, 0.95),

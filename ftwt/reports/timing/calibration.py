@@ -26,7 +26,7 @@ def calibrate(model: Gated, images: Float[Tensor, "B C H W"], fraction: float) -
     same images, so that a deep network of random weights neither dies out nor overflows.
 
     Args:
-        model: gates tell an affine form, or end in a linear layer with a bias.
+        model: gates tell an affine form, end in a linear layer with a bias, or follow their input.
         images: a few dozen; masks of other images like these keep about the same share.
         fraction: share of the filters to keep, in (0, 1].
     """
@@ -108,6 +108,8 @@ def _take_statistics(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
 def _keep(fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def hook(site: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(site, SiteGate)
+        if site.follows:
+            return
         bias = _bias(site)
         bias.zero_()
         if fraction == 1:

@@ -29,7 +29,7 @@ ACTIVATIONS = {
         (None, "relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid")
     )
 }
-POOLS = {None: 0, "max": 1, "mean": 2}
+POOLS = {None: 0, "max": 1, "mean": 2, "mean_std": 3}
 SIGNALS = {"margin": 0, "confidence": 1, "entropy": 2}
 NORMALIZERS = {"none": 0, "softmax": 1, "layer": 2}
 STEPS = {
@@ -48,6 +48,7 @@ STEPS = {
             "activate",
             "affine",
             "mask",
+            "follow",
         )
     )
 }
@@ -200,7 +201,7 @@ class Sizes(Structure):
 
 
 # As FTWT_FORMAT in src/program.h, FILE_VERSION and FILE_CHECKED in src/file.h.
-FORMAT = 3
+FORMAT = 4
 FILE_VERSION = 1
 FILE_CHECKED = 32
 

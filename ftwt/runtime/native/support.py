@@ -3,6 +3,7 @@
 from torch import Tensor, float32
 
 from ftwt.gates.forms import AffineForm, TableForm, form_of
+from ftwt.gates.interface import follows_input
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.binding import available, constant
@@ -12,8 +13,8 @@ from ftwt.runtime.program import Step, Value
 def supports(step: Step) -> bool:
     """Whether a segment can hold this step: float32 on the CPU, no space or two dimensions of it.
 
-    A gate can be inside if its module tells its form (`gates.AffineForm`). False for every step
-    where the library is not there.
+    A gate can be inside if its module tells its form (`gates.AffineForm`) or follows its input.
+    False for every step where the library is not there.
     """
     if not available():
         return False
@@ -86,6 +87,8 @@ def _pool(pool: program.Pool | None, output: Value) -> bool:
 
 
 def _gate(step: program.Gate) -> bool:
+    if follows_input(step.module):
+        return step.source.shape[0] == step.out_channels
     match form_of(step.module):
         case AffineForm() as form:
             known = form.pool in structs.POOLS and form.normalize in structs.NORMALIZERS

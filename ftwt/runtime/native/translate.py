@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ftwt.graph.live import All, Live, OfSite
+from ftwt.gates.interface import follows_input
+from ftwt.gates.pooling import values_of
+from ftwt.graph.live import All, Concat, Live, OfSite
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.placement import Lifetime, place
@@ -15,7 +17,7 @@ from ftwt.runtime.native.sets import Sets
 from ftwt.runtime.native.support import product_sources
 from ftwt.runtime.native.weights import by_filter, by_input, gate_weights, padded
 from ftwt.runtime.native.winograd import halves, tall
-from ftwt.runtime.program import Step, Value, sources_of
+from ftwt.runtime.program import Step, Value, output_of, sources_of
 
 
 class Translation:
@@ -34,7 +36,8 @@ class Translation:
         *,
         winograd: bool,
     ) -> None:
-        self.steps, self.inputs, self.outputs = tuple(steps), tuple(inputs), tuple(outputs)
+        self.steps = _known_first(steps)
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.batch, self._winograd = batch, winograd
         gates = [step for step in steps if isinstance(step, program.Gate)]
         self.made = {gate.site: number for number, gate in enumerate(gates)}
@@ -58,7 +61,7 @@ class Translation:
         read = [self._value(one, number) for one in sources if isinstance(one, Value)]
         row.source, row.sources = self._ints(read), len(read)
         if isinstance(step, program.Gate):
-            self._keep(gate_weights(step.module)).fill(row)
+            self._gate(number, step, row)
             return row
         assert not isinstance(step, program.Call)
         assert isinstance(step.output, Value)
@@ -69,6 +72,18 @@ class Translation:
         row.activation = structs.ACTIVATIONS[getattr(step, "activation", None)]
         self._details(number, step, row)
         return row
+
+    def _gate(self, number: int, step: program.Gate, row: structs.Step) -> None:
+        if follows_input(step.module):
+            row.kind = structs.STEPS["follow"]
+            return
+        weights = self._keep(gate_weights(step.module))
+        weights.fill(row)
+        if weights.pool is not None:
+            # A pooling may leave several kinds of values, each of all channels.
+            live = step.source.live
+            kinds = values_of(weights.pool)
+            row.reads = self._sets.number(live if kinds == 1 else Concat((live,) * kinds), number)
 
     def _details(self, number: int, step: Step, row: structs.Step) -> None:
         match step:
@@ -94,6 +109,10 @@ class Translation:
                 row.weight, row.bias = self._address(filters), self._address(step.bias)
                 if self._winograd and halves(step, self.batch):
                     row.weight2 = self._address(tall(step.weight.detach()))
+                if step.groups == step.source.shape[0]:
+                    # The step before may make its planes, while that has its own inputs still.
+                    first, last = self._lives[row.output]
+                    self._lives[row.output] = (min(first, number - 1), last)
             case program.Linear():
                 row.kind = structs.STEPS["linear"]
                 row.reads = self._sets.number(step.inputs, number)
@@ -185,6 +204,21 @@ class Translation:
     def _keep(self, thing: Any) -> Any:
         self._kept.append(thing)
         return thing
+
+
+def _known_first(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps, masks that are an input's before the step that makes that input.
+
+    Such a step then knows what the next one does with its planes.
+    """
+    ordered: list[Step] = []
+    for step in steps:
+        place = len(ordered)
+        if isinstance(step, program.Gate) and follows_input(step.module):
+            made = [i for i, one in enumerate(ordered) if output_of(one) is step.source]
+            place = made[0] if made else place
+        ordered.insert(place, step)
+    return tuple(ordered)
 
 
 def _made(step: Step) -> Live:

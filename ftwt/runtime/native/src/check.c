@@ -92,6 +92,7 @@ static int convolution_holds(
     NEED(s->middle[0] == windowed(in->height, &s->window, 0) && s->middle[0] > 0);
     NEED(s->middle[1] == windowed(in->width, &s->window, 1) && s->middle[1] > 0);
     if (s->pool == POOL_NONE) return s->middle[0] == out->height && s->middle[1] == out->width;
+    NEED(s->pool != POOL_MEAN_STD);
     NEED(window_holds(&s->pooling) && pooling_holds(&s->pooling, out->width));
     return out->height == windowed(s->middle[0], &s->pooling, 0) &&
            out->width == windowed(s->middle[1], &s->pooling, 1);
@@ -113,13 +114,17 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
     const ftwt_value *in = &p->value[s->source[0]];
     const int made = p->set[s->made].width;
     NEED(s->activation >= ACT_NONE && s->activation <= ACT_SIGMOID);
-    NEED(s->pool >= POOL_NONE && s->pool <= POOL_MEAN);
+    NEED(s->pool >= POOL_NONE && s->pool <= POOL_MEAN_STD);
     NEED(s->normalize >= NORM_NONE && s->normalize <= NORM_LAYER);
     NEED(s->rank >= 0 && s->rank <= MOST_CHANNELS);
     if (s->kind == STEP_TABLE) return s->weight && s->rank > 0 && p->set[s->made].kind == SET_MADE;
-    if (s->kind == STEP_GATE)
-        return s->weight && s->bias && s->rows && p->set[s->made].kind == SET_MADE &&
-               (s->rank == 0 || (s->weight2 && s->bias2));
+    if (s->kind == STEP_GATE) {
+        NEED(s->weight && s->bias && s->rows && p->set[s->made].kind == SET_MADE);
+        NEED(s->reads >= 0 && s->reads < p->sets);
+        NEED(p->set[s->reads].width == (s->pool == POOL_MEAN_STD ? 2 : 1) * in->channels);
+        return s->rank == 0 || (s->weight2 && s->bias2);
+    }
+    if (s->kind == STEP_FOLLOW) return p->set[s->made].kind == SET_MADE && in->channels == made;
     NEED(s->output >= 0 && s->output < p->values);
     const ftwt_value *out = &p->value[s->output];
     NEED(out->place != PLACE_INPUT && out->channels == made);
@@ -149,7 +154,7 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
     case STEP_POOL:
         NEED(in->channels == made);
         if (s->pooling.kernel[0] == 0) return size_of(out) == 1;
-        NEED(window_holds(&s->pooling) && s->pool != POOL_NONE);
+        NEED(window_holds(&s->pooling) && s->pool != POOL_NONE && s->pool != POOL_MEAN_STD);
         NEED(pooling_holds(&s->pooling, out->width));
         return out->height == windowed(in->height, &s->pooling, 0) &&
                out->width == windowed(in->width, &s->pooling, 1);

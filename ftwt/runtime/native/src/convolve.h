@@ -1,41 +1,5 @@
 /* Convolution of live inputs into active filters. */
 
-/* Stores P vectors of F filters from vector `first` on, after the activation. Positions up to `end`
- * of a plane are this caller's, who comes to them in order. */
-INLINE void finish_with(
-    const ftwt_layout *layout, const int activation, const float *result, int filters, int vectors,
-    int first, float *const *to, int64_t end
-) {
-    for (int f = 0; f < filters; f++) {
-        for (int p = 0; p < vectors; p++) {
-            vec v = activate(load(result + (f * vectors + p) * LANES), activation);
-            float *place = to[f] + layout->place[first + p];
-            uint32_t valid = layout->valid[first + p];
-            if (valid == (uint32_t)((1ull << LANES) - 1))
-                store(place, v);
-            else
-                store_packed(
-                    place, v, valid, layout->order[first + p], end - layout->place[first + p]
-                );
-        }
-    }
-}
-
-/* The usual activations each with a loop of their own. */
-static void finish(
-    const ftwt_layout *layout, int activation, const float *result, int filters, int vectors,
-    int first, float *const *to, int64_t end
-) {
-#define FINISH(KIND) finish_with(layout, KIND, result, filters, vectors, first, to, end)
-    switch (activation) {
-    case ACT_NONE: FINISH(ACT_NONE); return;
-    case ACT_RELU: FINISH(ACT_RELU); return;
-    case ACT_RELU6: FINISH(ACT_RELU6); return;
-    default: FINISH(activation);
-    }
-#undef FINISH
-}
-
 /* Where vector `vector` of a layout with `all` positions begins. */
 static int64_t place_of(const ftwt_layout *layout, int vector, int64_t all) {
     return vector < layout->vectors ? layout->place[vector] : all;
@@ -57,11 +21,6 @@ make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *mi
     }
     micro_work->input = input;
 }
-
-static void pool_plane(
-    const ftwt_window *window, int kind, const float *from, int height, int width, float *to,
-    int out_height, int out_width
-);
 
 /* One piece of one block, from the sample's inputs as they are laid out at `packed`. `next` is the
  * block that comes after it. */
@@ -108,8 +67,8 @@ static void convolve_block(
             micro_work.soon[f] = step->weight - next->group * group_weights +
                                  (int64_t)soon[f < next->filters ? f : 0] * step->row;
         micro_work.bias[f] = step->bias[filters[f]];
-        planes[f] = step->pool ? scratch->plane + plan->scratch_plane + f * middle
-                               : ftwt_plane(plan, step->output, sample, filters[f]);
+        planes[f] = step->pool || work->then ? scratch->plane + plan->scratch_plane + f * middle
+                                             : ftwt_plane(plan, step->output, sample, filters[f]);
     }
     if (layout->kind == LAYOUT_FEW) {
         micro_work.channel = work->few[sample].list;
@@ -121,14 +80,24 @@ static void convolve_block(
     else
         make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
                     planes, middle);
-    if (step->pool)
-        for (int f = 0; f < block->filters; f++)
+    for (int f = 0; f < block->filters; f++) {
+        const int filter = filters[f];
+        if (step->pool)
             pool_plane(
                 &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
-                ftwt_plane(plan, step->output, sample, filters[f]), out->height, out->width
+                ftwt_plane(plan, step->output, sample, filter), out->height, out->width
             );
-    ftwt_count(
-        work, sample,
+        if (work->then)
+            depthwise_filter(plan, work->then, work->then_layout, scratch, sample, filter,
+                             planes[f]);
+        summarize(plan, work, work->gate, sample, filter,
+                  ftwt_plane(plan, (work->then ? work->then : step)->output, sample, filter));
+    }
+    if (work->then)
+        ftwt_count(work->then_executed, sample,
+                   (int64_t)block->filters * work->then_layout->taps * work->then->middle[0] *
+                       work->then->middle[1]);
+    ftwt_count(work->executed, sample,
         (int64_t)block->filters * block->inputs * layout->taps *
             (place_of(layout, end * work->panel, middle) -
              place_of(layout, begin * work->panel, middle))

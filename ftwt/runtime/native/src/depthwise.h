@@ -46,13 +46,116 @@ static float activate_one(float x, int kind) {
     return activate(splat(x), kind)[0];
 }
 
+/* 3x3 as in LAYOUT_ROLLING: a vector is of one row, and each row is loaded once for all outputs that it
+ * is a part of. */
+
+/* Lanes of the vectors that a strip of columns loads from each row. */
+typedef struct {
+    lanes_inside left[2], middle[2], right;
+} strip_lanes;
+
+/* What the left, middle and right tap find in a row, for a strip that begins at its column `at`. */
+INLINE void load_taps(const float *row, int at, const strip_lanes *in, const int STRIDE, vec *tap) {
+    if (STRIDE == 1) {
+        tap[0] = load_inside(row + at - 1, in->left[0]);
+        tap[1] = load_inside(row + at, in->middle[0]);
+        tap[2] = load_inside(row + at + 1, in->right);
+        return;
+    }
+    const vec one = load_inside(row + at, in->middle[0]);
+    const vec two = load_inside(row + at + LANES, in->middle[1]);
+    tap[0] = every_second(load_inside(row + at - 1, in->left[0]),
+                          load_inside(row + at - 1 + LANES, in->left[1]), 0);
+    tap[1] = every_second(one, two, 0);
+    tap[2] = every_second(one, two, 1);
+}
+
+INLINE vec add_taps(vec sum, const vec *tap, const vec *weight) {
+    return sum + tap[0] * weight[0] + tap[1] * weight[1] + tap[2] * weight[2];
+}
+
+INLINE void roll_strips(
+    const ftwt_value *in, const ftwt_value *out, const float *weight, float bias, int activation,
+    const float *x, float *to, const int STRIDE
+) {
+    vec w[9], tap[3];
+#pragma GCC unroll 9
+    for (int t = 0; t < 9; t++) w[t] = splat(weight[t]);
+    const int width = in->width, height = in->height;
+    for (int first = 0; first < out->width; first += LANES) {
+        const int at = first * STRIDE, left = out->width - first;
+        const int count = left < LANES ? left : LANES;
+        const strip_lanes lanes = {
+            {inside_row(at - 1, width), inside_row(at - 1 + LANES, width)},
+            {inside_row(at, width), inside_row(at + LANES, width)},
+            inside_row(at + 1, width),
+        };
+        /* Sums of the output row that the row before was the last or the middle one of, and of the
+         * next one. */
+        vec sum = splat(bias), next = splat(bias);
+        const float *row = x;
+        float *result = to + first;
+        if (STRIDE == 1) {
+            load_taps(row, at, &lanes, 1, tap);
+            sum = add_taps(sum, tap, w + 3);
+            next = add_taps(next, tap, w);
+        }
+        for (int y = 0; y < out->height; y++, result += out->width) {
+            if (STRIDE == 2) {
+                load_taps(row, at, &lanes, 2, tap);
+                sum = add_taps(sum, tap, w + 3);
+            }
+            row += width;
+            vec after = splat(bias);
+            if (y * STRIDE + 1 < height) {
+                load_taps(row, at, &lanes, STRIDE, tap);
+                sum = add_taps(sum, tap, w + 6);
+                if (STRIDE == 1) {
+                    next = add_taps(next, tap, w + 3);
+                    after = add_taps(after, tap, w);
+                } else
+                    next = add_taps(next, tap, w);
+            }
+            if (STRIDE == 2) row += width;
+            store_some(result, activate(sum, activation), count);
+            sum = next;
+            next = after;
+        }
+    }
+}
+
+/* One filter's plane from its input's; null is one of zeros. */
+static void depthwise_filter(
+    const ftwt_plan *plan, const ftwt_step *step, const ftwt_layout *layout, ftwt_scratch *scratch,
+    int sample, int filter, const float *x
+) {
+    const ftwt_value *in = &plan->program.value[step->source[0]];
+    const ftwt_value *out = &plan->program.value[step->output];
+    const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
+    const float *weight = step->weight + (int64_t)filter * step->row, bias = step->bias[filter];
+    float *result = ftwt_plane(plan, step->output, sample, filter);
+    float *plane = step->pool ? scratch->plane + plan->scratch_plane : result;
+    if (!x)
+        fill_run(plane, activate_one(bias, step->activation), middle);
+    else if (layout->kind == LAYOUT_ROLLING) {
+        const ftwt_value made = {.height = step->middle[0], .width = step->middle[1]};
+        if (step->window.stride[0] == 1)
+            roll_strips(in, &made, weight, bias, step->activation, x, plane, 1);
+        else
+            roll_strips(in, &made, weight, bias, step->activation, x, plane, 2);
+    } else {
+        lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
+        convolve_plane(layout, weight, bias, step->activation, scratch->plane, plane, middle);
+    }
+    if (step->pool)
+        pool_plane(&step->pooling, step->pool, plane, step->middle[0], step->middle[1], result,
+                   out->height, out->width);
+}
+
 static void
 depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     const ftwt_step *step = work->step;
-    const ftwt_layout *layout = work->layout;
-    const ftwt_value *in = &plan->program.value[step->source[0]];
-    const ftwt_value *out = &plan->program.value[step->output];
-    const int many = (plan->program.set[step->made].width) / step->groups;
+    const int many = plan->program.set[step->made].width / step->groups;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
     const int64_t chunks = (plan->program.set[step->made].width + CHUNK - 1) / CHUNK;
     for (int64_t item = from; item < to; item++) {
@@ -60,24 +163,14 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
         const ftwt_live *made = ftwt_live_of(plan, step->made, sample);
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
         for (int j = first; j < made->count && j < first + CHUNK; j++) {
-            int filter = made->list[j], channel = filter / many;
-            float *result = ftwt_plane(plan, step->output, sample, filter);
-            float *plane = step->pool ? scratch->plane + plan->scratch_plane : result;
-            if (live->flag[channel]) {
-                const float *x = ftwt_plane(plan, step->source[0], sample, channel);
-                lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
-                convolve_plane(
-                    layout, step->weight + (int64_t)filter * step->row, step->bias[filter],
-                    step->activation, scratch->plane, plane, middle
-                );
-                ran++;
-            } else {
-                fill_run(plane, activate_one(step->bias[filter], step->activation), middle);
-            }
-            if (step->pool)
-                pool_plane(&step->pooling, step->pool, plane, step->middle[0], step->middle[1],
-                           result, out->height, out->width);
+            const int filter = made->list[j], channel = filter / many;
+            const float *x = ftwt_plane(plan, step->source[0], sample, channel);
+            const int runs = live->flag[channel];
+            depthwise_filter(plan, step, work->layout, scratch, sample, filter, runs ? x : 0);
+            summarize(plan, work, work->gate, sample, filter,
+                      ftwt_plane(plan, step->output, sample, filter));
+            ran += runs;
         }
-        if (ran) ftwt_count(work, sample, ran * layout->taps * middle);
+        if (ran) ftwt_count(work->executed, sample, ran * work->layout->taps * middle);
     }
 }

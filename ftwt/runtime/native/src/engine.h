@@ -21,7 +21,15 @@ enum { SHARING = 4 };
  * q + shift[t] of an input's plane, so each tap is one unaligned load. Positions that are between
  * rows of the padded plane are made too, and dropped: `valid` says which lanes stay.
  */
-enum { LAYOUT_PLAIN, LAYOUT_PADDED, LAYOUT_TAPS, LAYOUT_FEW, LAYOUT_MASKED, LAYOUT_TALL };
+enum {
+    LAYOUT_PLAIN,
+    LAYOUT_PADDED,
+    LAYOUT_TAPS,
+    LAYOUT_FEW,
+    LAYOUT_MASKED,
+    LAYOUT_ROLLING,
+    LAYOUT_TALL
+};
 
 typedef struct {
     int32_t kind, taps;
@@ -59,14 +67,25 @@ typedef struct {
     float *packed; /* live inputs of one sample, laid out */
 } ftwt_scratch;
 
+/* What a step does besides, while the planes that it made are still in a near cache. */
+typedef struct {
+    const ftwt_step *then; /* null, or the depthwise convolution of its planes, which nobody else reads */
+    const ftwt_step *gate; /* null, or the next gate to decide, which reads what comes out */
+    int32_t taken;         /* this step is done by the one before */
+} ftwt_link;
+
 typedef struct {
     const ftwt_step *step;
     const ftwt_layout *layout;
+    const ftwt_step *then; /* see ftwt_link; with layout and counts of its own */
+    const ftwt_layout *then_layout;
+    int64_t *then_executed;
+    const ftwt_step *gate; /* null, or the gate whose pooling is done here */
     int32_t number;
     float threshold;
     int64_t *executed; /* (B) or null */
     float *packed;     /* live inputs of all samples, laid out */
-    float *pooled;     /* of a gate: (B, C_in) */
+    float *pooled;     /* of a gate: (B, values) */
     float *less;       /* of a gate: (B), what a dead channel's zero becomes */
     int32_t group;     /* of a gate: samples of an item */
     ftwt_live *shared; /* of a gate: by SHARING samples, the inputs that are live in all */
@@ -82,6 +101,7 @@ struct ftwt_plan {
     ftwt_program program;
     const struct ftwt_kernels *kernels;
     ftwt_layout *layout; /* by step */
+    ftwt_link *link;     /* by step */
     float *arena;
     float **start;       /* of each value */
     ftwt_live *live;     /* by set, then sample */
@@ -151,8 +171,8 @@ static inline uint8_t runs(float logit, float threshold) {
     return !(logit <= threshold);
 }
 
-static inline void ftwt_count(const ftwt_work *work, int sample, int64_t macs) {
-    if (work->executed) __atomic_fetch_add(&work->executed[sample], macs, __ATOMIC_RELAXED);
+static inline void ftwt_count(int64_t *executed, int sample, int64_t macs) {
+    if (executed) __atomic_fetch_add(&executed[sample], macs, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -8,8 +8,7 @@ static int64_t padded(int64_t outputs) {
 }
 
 void ftwt_extents(const ftwt_program *program, const ftwt_step *step, int64_t floats[5]) {
-    const ftwt_value *in = &program->value[step->source[0]];
-    const int64_t inputs = in->channels, outputs = program->set[step->made].width;
+    const int64_t outputs = program->set[step->made].width;
     int64_t weight = 0, bias = 0, rows = 0, weight2 = 0, bias2 = 0;
     switch (step->kind) {
     case STEP_CONV: weight = outputs * step->row, bias = outputs; break;
@@ -18,7 +17,7 @@ void ftwt_extents(const ftwt_program *program, const ftwt_step *step, int64_t fl
         break;
     case STEP_GATE:
         bias = rows = padded(step->rank ? step->rank : outputs);
-        weight = inputs * bias;
+        weight = program->set[step->reads].width * bias;
         if (step->rank) weight2 = step->rank * padded(outputs), bias2 = padded(outputs);
         break;
     case STEP_TABLE: weight = step->rank * outputs; break;

@@ -118,59 +118,28 @@ static void add_rows(
         add_tile(rows + o * inputs, tile_width(outputs, o), bias + o, x, live, to + o - first);
 }
 
-static float max_over(const float *from, int64_t count) {
-    if (count < LANES) {
-        /* The first in place of what is not there. */
-        const vec some = load_some(from, (int)count);
-        ivec there = {0};
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) there[i] = i < count ? -1 : 0;
-        return max_of(choose(there, some, splat(from[0])));
-    }
-    vec max = load(from);
-    int64_t i = LANES;
-    for (; i + LANES <= count; i += LANES) max = larger(load(from + i), max);
-    /* The last vector begins early: a maximum may see a position twice. */
-    return max_of(larger(load(from + count - LANES), max));
-}
-
-static float mean_over(const float *from, int64_t count) {
-    vec one = splat(0), two = splat(0);
-    int64_t i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES)
-        one += load(from + i), two += load(from + i + LANES);
-    for (; i + LANES <= count; i += LANES) one += load(from + i);
-    float sum = sum_of(one + two);
-    for (; i < count; i++) sum += from[i];
-    return sum / (float)count;
-}
-
 static void
 gate_pool(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     (void)scratch;
     int value = work->step->source[0];
     const ftwt_value *in = &plan->program.value[value];
     int64_t chunks = (in->channels + POOL_CHANNELS - 1) / POOL_CHANNELS;
-    int64_t size = (int64_t)in->height * in->width;
     for (int64_t item = from; item < to; item++) {
         int sample = (int)(item / chunks), first = (int)(item % chunks) * POOL_CHANNELS;
         const ftwt_live *live = ftwt_live_in(plan, value, sample);
-        float *pooled = work->pooled + (int64_t)sample * in->channels;
-        for (int j = first; j < live->count && j < first + POOL_CHANNELS; j++) {
-            const float *plane = ftwt_plane(plan, value, sample, live->list[j]);
-            pooled[live->list[j]] =
-                work->step->pool == POOL_MAX ? max_over(plane, size) : mean_over(plane, size);
-        }
+        for (int j = first; j < live->count && j < first + POOL_CHANNELS; j++)
+            summarize(plan, work, work->step, sample, live->list[j],
+                      ftwt_plane(plan, value, sample, live->list[j]));
     }
 }
 
-/* Normalises the live channels' `x` into `to`, and returns what a dead channel's zero becomes. */
+/* Normalises the live ones of `values` into `to`, and returns what a dead one's zero becomes. */
 static float
-normalize(int kind, const float *x, const ftwt_live *live, int channels, float *packed, float *to) {
-    const int n = live->count, dead = channels - n;
+normalize(int kind, const float *x, const ftwt_live *live, int values, float *packed, float *to) {
+    const int n = live->count, dead = values - n;
     if (kind == NORM_NONE || n == 0) {
         for (int j = 0; j < n; j++) to[live->list[j]] = x[live->list[j]];
-        return kind == NORM_SOFTMAX ? 1.0f / (float)channels : 0;
+        return kind == NORM_SOFTMAX ? 1.0f / (float)values : 0;
     }
     for (int j = 0; j < n; j++) packed[j] = x[live->list[j]];
     if (kind == NORM_SOFTMAX) {
@@ -195,9 +164,9 @@ normalize(int kind, const float *x, const ftwt_live *live, int channels, float *
     }
     double sum = 0, squares = 0;
     for (int j = 0; j < n; j++) sum += packed[j];
-    double mean = sum / channels;
+    double mean = sum / values;
     for (int j = 0; j < n; j++) squares += (packed[j] - mean) * (packed[j] - mean);
-    double variance = (squares + dead * mean * mean) / channels;
+    double variance = (squares + dead * mean * mean) / values;
     float scale = (float)(1.0 / __builtin_sqrt(variance + 1e-5));
     for (int j = 0; j < n; j++) to[live->list[j]] = (packed[j] - (float)mean) * scale;
     return dead ? (float)-mean * scale : 0;
@@ -208,8 +177,8 @@ static void gate_decide(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
 ) {
     const ftwt_step *step = work->step;
-    const ftwt_value *in = &plan->program.value[step->source[0]];
     const int outputs = plan->program.set[step->made].width;
+    const int inputs = plan->program.set[step->reads].width;
     const int first_outputs = step->rank ? step->rank : outputs;
     const int64_t stride = (first_outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
     const int64_t last_stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
@@ -220,16 +189,15 @@ static void gate_decide(
     int normalized = -1;
     for (int64_t item = from; item < to; item++) {
         int sample = (int)(item / chunks), first = (int)(item % chunks) * ROW_OUTPUTS;
-        const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
+        const ftwt_live *live = ftwt_live_of(plan, step->reads, sample);
         if (sample != normalized) {
-            const float *pooled = work->pooled + (int64_t)sample * in->channels;
-            float less = normalize(step->normalize, pooled, live, in->channels, logits, x);
+            const float *pooled = work->pooled + (int64_t)sample * inputs;
+            float less = normalize(step->normalize, pooled, live, inputs, logits, x);
             for (int o = 0; o < stride; o++) start[o] = step->bias[o] + less * step->rows[o];
             for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
             normalized = sample;
             if (step->rank) {
-                add_rows(step->weight, in->channels, stride, start, x, live, hidden, 0,
-                         (int)stride);
+                add_rows(step->weight, inputs, stride, start, x, live, hidden, 0, (int)stride);
                 for (int r = 0; r < step->rank; r += LANES)
                     store(hidden + r, at_least(load(hidden + r), 0));
             }
@@ -240,17 +208,17 @@ static void gate_decide(
             add_rows(step->weight2, step->rank, last_stride, step->bias2, hidden, &all, logits,
                      first, count);
         } else {
-            add_rows(step->weight, in->channels, stride, start, x, live, logits, first, count);
+            add_rows(step->weight, inputs, stride, start, x, live, logits, first, count);
         }
         uint8_t *flag = ftwt_live_of(plan, step->made, sample)->flag + first;
         if (count > outputs - first) count = outputs - first;
         for (int o = 0; o < count; o++) flag[o] = runs(logits[o], work->threshold);
         if (step->rank)
-            ftwt_count(work, sample,
+            ftwt_count(work->executed, sample,
                        (first ? 0 : (int64_t)live->count * step->rank) +
                            (int64_t)step->rank * count);
         else
-            ftwt_count(work, sample, (int64_t)live->count * count);
+            ftwt_count(work->executed, sample, (int64_t)live->count * count);
     }
 }
 
@@ -258,7 +226,7 @@ static void gate_decide(
  * have many, weights are better read once for each sample. */
 static void part_inputs(const ftwt_plan *plan, const ftwt_work *work, int first, int many) {
     /* One after the other. */
-    const ftwt_live *live = ftwt_live_in(plan, work->step->source[0], first);
+    const ftwt_live *live = ftwt_live_of(plan, work->step->reads, first);
     ftwt_live *shared = &work->shared[first / SHARING];
     shared->count = 0;
     if (many == SHARING)
@@ -286,14 +254,13 @@ static void part_inputs(const ftwt_plan *plan, const ftwt_work *work, int first,
 static void gate_normalize(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
 ) {
-    const int value = work->step->source[0], channels = plan->program.value[value].channels;
+    const int reads = work->step->reads, inputs = plan->program.set[reads].width;
     const int begin = (int)from * SHARING, batch = plan->program.batch;
     const int end = to * SHARING < batch ? (int)to * SHARING : batch;
     for (int sample = begin; sample < end; sample++) {
-        const ftwt_live *live = ftwt_live_in(plan, value, sample);
-        float *x = work->pooled + (int64_t)sample * channels;
-        const float less =
-            normalize(work->step->normalize, x, live, channels, scratch->vector, x);
+        const ftwt_live *live = ftwt_live_of(plan, reads, sample);
+        float *x = work->pooled + (int64_t)sample * inputs;
+        const float less = normalize(work->step->normalize, x, live, inputs, scratch->vector, x);
         for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
         work->less[sample] = less;
     }
@@ -328,7 +295,7 @@ static void gate_decide_many(
 ) {
     (void)scratch;
     const ftwt_step *step = work->step;
-    const int inputs = plan->program.value[step->source[0]].channels;
+    const int inputs = plan->program.set[step->reads].width;
     const int outputs = plan->program.set[step->made].width, batch = plan->program.batch;
     const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
     const int64_t groups = (batch + work->group - 1) / work->group;
@@ -364,7 +331,7 @@ static void gate_decide_many(
         for (int s = 0; s < many; s++) {
             uint8_t *flag = ftwt_live_of(plan, step->made, begin + s)->flag + first;
             for (int o = 0; o < count; o++) flag[o] = runs(sums[s][o], work->threshold);
-            ftwt_count(work, begin + s,
+            ftwt_count(work->executed, begin + s,
                        (int64_t)(shared_place[s / SHARING] + own_place[s]) * count);
         }
     }
@@ -389,6 +356,6 @@ linear(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t fr
             store(sums + o, activate(load(sums + o), step->activation));
         if (count > outputs - first) count = outputs - first;
         memcpy(ftwt_plane(plan, step->output, sample, first), sums, (size_t)count * sizeof *sums);
-        ftwt_count(work, sample, (int64_t)live->count * count);
+        ftwt_count(work->executed, sample, (int64_t)live->count * count);
     }
 }

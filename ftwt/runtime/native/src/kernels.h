@@ -23,12 +23,14 @@ enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 #include "micro.h"
 
 #include "table.h"
+#include "summary.h"
 
 #include "few.h"
 #include "layout.h"
 
-#include "convolve.h"
+#include "finish.h"
 #include "depthwise.h"
+#include "convolve.h"
 #include "gate.h"
 #include "planes.h"
 

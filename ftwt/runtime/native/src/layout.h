@@ -74,6 +74,14 @@ static void arrange_masked(ftwt_layout *layout, const ftwt_value *in) {
 
 #include "winograd.h"
 
+/* 3x3 with zeros around the plane, in steps of one or two: a single input's rows are read where they
+ * are. */
+static int is_rolling(const ftwt_window *w) {
+    for (int axis = 0; axis < 2; axis++)
+        if (w->kernel[axis] != 3 || w->padding[axis] != 1 || w->dilation[axis] != 1) return 0;
+    return w->stride[0] == w->stride[1] && w->stride[0] <= 2;
+}
+
 /* Is any tap in this phase? 1x1 with stride 2 reads one phase of four. */
 static int phase_used(const ftwt_window *w, int axis, int phase) {
     for (int k = 0; k < w->kernel[axis]; k++)
@@ -114,6 +122,10 @@ static int arrange(ftwt_layout *layout, const ftwt_program *program, const ftwt_
     if (!depthwise && is_masked(in, w)) {
         arrange_masked(layout, in);
         return place_results(layout, columns, columns, rows);
+    }
+    if (depthwise && is_rolling(w) && size > TABLE_SIZE) {
+        layout->kind = LAYOUT_ROLLING;
+        return FTWT_OK;
     }
     int down = w->stride[0], across = w->stride[1];
     int reach = w->dilation[1] * (w->kernel[1] - 1);
@@ -164,29 +176,18 @@ static void copy_strided(float *to, const float *from, int count, int stride) {
     }
 }
 
-#if LANES == 16 && defined(__AVX512F__)
-/* From column `at` on, zeros where there is no column. */
-INLINE __m512 load_inside(const float *row, int at, int width) {
-    const int below = at < 0 ? -at : 0, above = width - at;
-    uint32_t inside = above >= LANES ? 0xffff : above > 0 ? (1u << above) - 1 : 0;
-    inside &= below < LANES ? 0xffffu << below : 0;
-    return _mm512_maskz_loadu_ps((__mmask16)inside, row + at);
-}
-#endif
-
 /* Columns `first`, `first + stride`, ... of a row, `count` of them, zeros where there is no row. */
 static void copy_row(float *to, const float *row, int width, int first, int count, int stride) {
 #if LANES == 16 && defined(__AVX512F__)
     if (stride <= 2) {
-        const __m512i even = _mm512_slli_epi32(
-            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 1
-        );
         for (int i = 0; i < count; i += LANES) {
             const int at = first + i * stride;
-            __m512 v = load_inside(row, at, width);
-            if (stride == 2)
-                v = _mm512_permutex2var_ps(v, even, load_inside(row, at + LANES, width));
-            store_some(to + i, (vec)v, count - i < LANES ? count - i : LANES);
+            vec v = load_inside(row + at, inside_row(at, width));
+            if (stride == 2) {
+                const int next = at + LANES;
+                v = every_second(v, load_inside(row + next, inside_row(next, width)), 0);
+            }
+            store_some(to + i, v, count - i < LANES ? count - i : LANES);
         }
         return;
     }

@@ -196,7 +196,10 @@ planes(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t fr
     for (int64_t item = from; item < to; item++) {
         int sample = (int)(item / chunks), first = (int)(item % chunks) * CHUNK;
         const ftwt_live *made = ftwt_live_of(plan, step->made, sample);
-        for (int j = first; j < made->count && j < first + CHUNK; j++)
+        for (int j = first; j < made->count && j < first + CHUNK; j++) {
             make_plane(plan, step, sample, made->list[j]);
+            summarize(plan, work, work->gate, sample, made->list[j],
+                      ftwt_plane(plan, step->output, sample, made->list[j]));
+        }
     }
 }

@@ -75,9 +75,9 @@ static int arrange_steps(ftwt_plan *plan, sizes *need) {
         need->channels = most(need->channels, most(made, s->rank));
         for (int k = 0; k < s->sources; k++)
             need->channels = most(need->channels, p->value[s->source[k]].channels);
-        if (s->kind == STEP_LINEAR) need->channels = most(need->channels, p->set[s->reads].width);
-        if (s->kind == STEP_GATE)
-            need->pooled = most(need->pooled, p->value[s->source[0]].channels);
+        if (s->kind == STEP_LINEAR || s->kind == STEP_GATE)
+            need->channels = most(need->channels, p->set[s->reads].width);
+        if (s->kind == STEP_GATE) need->pooled = most(need->pooled, p->set[s->reads].width);
         if (s->kind != STEP_CONV) continue;
         ftwt_layout *layout = &plan->layout[i];
         int failed = plan->kernels->arrange(layout, p, s);
@@ -93,6 +93,70 @@ static int arrange_steps(ftwt_plan *plan, sizes *need) {
         plan->weights += (int64_t)made * layout->reads * (inputs / s->groups) * (int64_t)sizeof(float);
     }
     return FTWT_OK;
+}
+
+static int follows(const ftwt_program *p, int set, int source) {
+    for (int i = 0; i < p->steps; i++)
+        if (p->step[i].kind == STEP_FOLLOW && p->step[i].made == set &&
+            p->step[i].source[0] == source)
+            return 1;
+    return 0;
+}
+
+static int readers(const ftwt_program *p, int value) {
+    int count = 0;
+    for (int i = 0; i < p->steps; i++)
+        for (int k = 0; k < p->step[i].sources; k++)
+            count += p->step[i].kind != STEP_FOLLOW && p->step[i].source[k] == value;
+    return count;
+}
+
+/* Whether two values may have memory in common. */
+static int overlap(const ftwt_program *p, int one, int two) {
+    const ftwt_value *a = &p->value[one], *b = &p->value[two];
+    const int64_t a_size = (int64_t)p->batch * a->channels * a->height * a->width;
+    const int64_t b_size = (int64_t)p->batch * b->channels * b->height * b->width;
+    return a->place == PLACE_ARENA && b->place == PLACE_ARENA &&
+           a->offset < b->offset + b_size && b->offset < a->offset + a_size;
+}
+
+/* Whether the step after a convolution is a depthwise one of just its filters, for it alone. */
+static int goes_on(const ftwt_program *p, int number) {
+    if (number + 1 == p->steps) return 0;
+    const ftwt_step *s = &p->step[number], *next = s + 1;
+    if (s->kind != STEP_CONV || next->kind != STEP_CONV || s->pool || next->pool) return 0;
+    if (ftwt_is_depthwise(p, s) || !ftwt_is_depthwise(p, next)) return 0;
+    if (next->source[0] != s->output || p->set[next->made].width != next->groups) return 0;
+    if (p->value[s->output].place != PLACE_ARENA || readers(p, s->output) != 1) return 0;
+    if (overlap(p, next->output, s->source[0])) return 0;
+    return p->value[s->output].set == s->made &&
+           (next->made == s->made || follows(p, next->made, s->output));
+}
+
+/* The gate that reads a value first, if no other is decided before it. */
+static const ftwt_step *next_gate(const ftwt_program *p, int number, int value) {
+    for (int i = number + 1; i < p->steps; i++)
+        if (p->step[i].kind == STEP_GATE)
+            return p->step[i].source[0] == value ? &p->step[i] : 0;
+    return 0;
+}
+
+static void link_steps(ftwt_plan *plan, sizes *need) {
+    const ftwt_program *p = &plan->program;
+    for (int i = 0; i < p->steps; i++) {
+        const ftwt_step *s = &p->step[i];
+        ftwt_link *link = &plan->link[i];
+        if (s->output < 0) continue;
+        if (goes_on(p, i)) {
+            link->then = s + 1;
+            plan->link[i + 1].taken = 1;
+            need->results = most(need->results,
+                                 (int64_t)s->middle[0] * s->middle[1] * MOST_FILTERS);
+        }
+        const ftwt_step *last = link->then ? link->then : s;
+        if (s->kind != STEP_LINEAR && p->value[last->output].set == last->made)
+            link->gate = next_gate(p, (int)(last - p->step), last->output);
+    }
 }
 
 static int place_sets(ftwt_plan *plan) {
@@ -166,7 +230,9 @@ int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt
     new->threads = threads;
     sizes need = {0};
     new->layout = allocate(new, program->steps, sizeof *new->layout);
-    int failed = new->layout ? arrange_steps(new, &need) : FTWT_MEMORY;
+    new->link = allocate(new, program->steps, sizeof *new->link);
+    int failed = new->layout && new->link ? arrange_steps(new, &need) : FTWT_MEMORY;
+    if (!failed) link_steps(new, &need);
     if (!failed) failed = place_all(new, &need);
     if (failed)
         ftwt_release(new);

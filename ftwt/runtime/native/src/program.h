@@ -44,10 +44,12 @@ enum {
     STEP_CONCAT,
     STEP_ACTIVATE,
     STEP_AFFINE,
-    STEP_MASK
+    STEP_MASK,
+    STEP_FOLLOW
 };
 enum { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_SILU, ACT_HARDSIGMOID, ACT_SIGMOID };
-enum { POOL_NONE, POOL_MAX, POOL_MEAN };
+/* POOL_MEAN_STD leaves two values of each channel: all means, then all standard deviations. */
+enum { POOL_NONE, POOL_MAX, POOL_MEAN, POOL_MEAN_STD };
 enum { NORM_NONE, NORM_SOFTMAX, NORM_LAYER };
 
 typedef struct {
@@ -58,7 +60,7 @@ typedef struct {
     int32_t kind;       /* STEP_... */
     int32_t output;     /* value; -1 for a gate */
     int32_t made;       /* set of the channels that this step makes */
-    int32_t reads;      /* set: a linear layer's live inputs, a mask's filters; else -1 */
+    int32_t reads;      /* set: a linear layer's or gate's live inputs, a mask's filters; else -1 */
     int32_t fill;       /* zero the planes that are not made */
     int32_t activation; /* ACT_... */
     int32_t pool;       /* POOL_...; of a gate: over all of space */
@@ -72,12 +74,12 @@ typedef struct {
     ftwt_window pooling;   /* kernel 0: all of space */
     int32_t middle[2];     /* height and width between convolution and pooling */
     const int32_t *index;  /* of a pick: source channel plus one, 0 for zeros */
-    /* Convolution: (C_out, C_in / groups, kh, kw). Linear: (C_in, stride). Gate: (C_in, stride) or
-     * hidden (C_in, rank stride). Table: logits (rows, C_out). Of linear layers and gates the first
+    /* Convolution: (C_out, C_in / groups, kh, kw). Linear: (C_in, stride). Gate: (values, stride) or
+     * hidden (values, rank stride), with as many values as `reads` is wide. Table: logits (rows, C_out). Of linear layers and gates the first
      * 64 outputs of all inputs come first, then the next 64. */
     const float *weight;
     const float *bias;
-    const float *rows;   /* gate: sums of the first layer over C_in; affine: scales */
+    const float *rows;   /* gate: sums of the first layer over its inputs; affine: scales */
     /* Gate with a hidden layer: (rank, stride). Convolution: null, or 3x3 kernels for Winograd's
      * algorithm, (C_out, 6, C_in / groups, 3), used where it can be. */
     const float *weight2;
@@ -108,7 +110,7 @@ enum {
 };
 
 /* Goes up when a field changes its meaning. */
-enum { FTWT_FORMAT = 3 };
+enum { FTWT_FORMAT = 4 };
 
 /* Name and value of a constant, the size of a struct ("ftwt_step") or the place of a field
  * ("ftwt_step.kind"), one for each number from 0 on; 0 if there is none. */

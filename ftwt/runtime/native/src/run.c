@@ -35,6 +35,7 @@ typedef struct {
     int threads;
     /* The phase at hand: step, place among its phases, items; those from `fill` on zero planes. */
     int step, phase, set;
+    const ftwt_step *pooled; /* the gate whose inputs are pooled already */
     ftwt_phase *kernel;
     ftwt_work work;
     int64_t chunk, items, fill;
@@ -110,7 +111,8 @@ static int choose_band(const running *run) {
 static int choose_pieces(const running *run) {
     const ftwt_plan *plan = run->plan;
     const ftwt_step *s = run->work.step;
-    if (s->pool || !run->work.blocks) return 1; /* pooling needs whole planes */
+    /* Pooling, and what goes on with a plane, needs it whole. */
+    if (s->pool || run->work.then || !run->work.blocks) return 1;
     const int want = run->threads > 1 ? PIECES_PER_THREAD * run->threads : 1;
     int64_t live = 0;
     for (int sample = 0; sample < plan->program.batch; sample++)
@@ -132,6 +134,8 @@ static int make_blocks(running *run) {
     const int most = plan->kernels->filters[run->work.panel], band = choose_band(run);
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
+    /* Blocks that are not done in pieces, of few samples, are as many for each thread. */
+    const int whole = (s->pool || run->work.then) && p->batch < run->threads && s->groups == 1;
     ftwt_block *block = plan->block;
     int bands = 0;
     for (int from = 0, more = 1; more; from += band, bands++) {
@@ -147,6 +151,8 @@ static int make_blocks(running *run) {
                 filter = first_from(made, filter, (group + 1) * per_filters);
                 input = first_from(live, input, (group + 1) * per_inputs);
                 int count = filter - filters, blocks = (int)chunks(count, most);
+                if (whole && blocks < PIECES_PER_THREAD * run->threads)
+                    blocks = least((int)chunks(blocks, run->threads) * run->threads, count);
                 more |= from + band < blocks;
                 for (int round = from; round < from + band && round < blocks; round++) {
                     int first = count * round / blocks, last = count * (round + 1) / blocks;
@@ -169,6 +175,7 @@ static int make_blocks(running *run) {
     run->work.blocks = (int)(block - plan->block);
     plan->run[p->batch] = run->work.blocks;
     run->work.pieces = choose_pieces(run);
+    if (run->work.pieces > 1) run->work.gate = 0;
     /* Where all weights together stay in the cache, and where positions or samples share them, asking
      * for them only takes time. */
     run->work.streams = run->work.panels == 1 && p->batch < SHARING &&
@@ -203,6 +210,15 @@ static void fill_table(running *run) {
     }
 }
 
+/* A site's mask is its input's. */
+static void follow(running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *s = run->work.step;
+    for (int sample = 0; sample < p->batch; sample++)
+        memcpy(ftwt_live_of(run->plan, s->made, sample)->flag,
+               ftwt_live_in(run->plan, s->source[0], sample)->flag, (size_t)p->set[s->made].width);
+}
+
 static void zero_planes(ftwt_plan *plan, const ftwt_step *step, int64_t from, int64_t to) {
     const ftwt_value *out = &plan->program.value[step->output];
     const int64_t size = (int64_t)out->height * out->width;
@@ -214,6 +230,11 @@ static void zero_planes(ftwt_plan *plan, const ftwt_step *step, int64_t from, in
             if (!made[c])
                 memset(ftwt_plane(plan, step->output, sample, c), 0, (size_t)size * sizeof(float));
     }
+}
+
+/* The step whose output the step at hand makes. */
+static const ftwt_step *shown(const running *run) {
+    return run->work.then ? run->work.then : run->work.step;
 }
 
 /* Chooses the kernel of a convolution's phase, and returns whether it is the last. */
@@ -247,7 +268,13 @@ static int set_up(running *run) {
         fill_table(run);
         return 0;
     }
+    if (s->kind == STEP_FOLLOW) {
+        follow(run);
+        return 0;
+    }
+    if (run->plan->link[run->step].taken) return 0;
     if (s->kind == STEP_GATE) {
+        if (!run->phase && run->pooled == s) run->phase = 1;
         const int many = !s->rank && p->batch >= 4 && p->batch >= 2 * run->threads;
         last = run->phase == 1 + many;
         run->work.group =
@@ -279,7 +306,8 @@ static int set_up(running *run) {
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
         run->items = (int64_t)run->work.blocks * run->work.pieces;
     run->fill = run->items;
-    if (last && s->fill && s->output >= 0)
+    if (run->work.gate) run->pooled = run->work.gate;
+    if (last && shown(run)->fill && s->output >= 0)
         run->items += chunks(made, FILL_CHANNELS) * p->batch;
     run->next = 0;
     run->chunk = run->items / (8 * run->threads);
@@ -300,6 +328,11 @@ static void note_time(running *run) {
     run->since = time;
 }
 
+static int64_t *counts_of(const running *run, const ftwt_step *step) {
+    const ftwt_program *p = &run->plan->program;
+    return run->executed ? run->executed + (step - p->step) * p->batch : 0;
+}
+
 /* Moves to the next phase with anything to do; alone. A phase of -1 ends its step. */
 static void advance(void *data) {
     running *run = data;
@@ -317,8 +350,14 @@ static void advance(void *data) {
             run->work.step = &p->step[run->step];
             run->work.layout = &run->plan->layout[run->step];
             run->work.threshold = run->thresholds[run->step];
-            run->work.executed =
-                run->executed ? run->executed + (int64_t)run->step * p->batch : 0;
+            run->work.executed = counts_of(run, run->work.step);
+            const ftwt_link *link = &run->plan->link[run->step];
+            run->work.then = link->then;
+            run->work.gate = link->gate;
+            if (link->then) {
+                run->work.then_layout = run->work.layout + 1;
+                run->work.then_executed = counts_of(run, link->then);
+            }
         }
         if (set_up(run)) return;
         run->phase = -1;
@@ -341,7 +380,7 @@ static void take_part(void *data, int thread, int threads) {
                 run->kernel(plan, &run->work, &plan->scratch[thread], from,
                             to < run->fill ? to : run->fill);
             if (to > run->fill)
-                zero_planes(plan, run->work.step, (from > run->fill ? from : run->fill) - run->fill,
+                zero_planes(plan, shown(run), (from > run->fill ? from : run->fill) - run->fill,
                             to - run->fill);
         }
     }

@@ -28,13 +28,25 @@ INLINE vec choose(ivec where, vec yes, vec no) {
     return (vec)((where & (ivec)yes) | (~where & (ivec)no));
 }
 
-/* As torch's: not a number stays. */
+/* As torch's: not a number stays, being the second of the instruction's operands. */
 INLINE vec at_least(vec v, float low) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)splat(low), (__m512)v);
+#elif LANES == 8 && defined(__AVX2__)
+    return (vec)_mm256_max_ps((__m256)splat(low), (__m256)v);
+#else
     return choose(v < low, splat(low), v);
+#endif
 }
 
 INLINE vec at_most(vec v, float high) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_min_ps((__m512)splat(high), (__m512)v);
+#elif LANES == 8 && defined(__AVX2__)
+    return (vec)_mm256_min_ps((__m256)splat(high), (__m256)v);
+#else
     return choose(v > high, splat(high), v);
+#endif
 }
 
 INLINE vec larger(vec one, vec two) {
@@ -81,6 +93,59 @@ INLINE void store_some(float *to, vec v, int count) {
     float lanes[LANES];
     store(lanes, v);
     memcpy(to, lanes, (size_t)count * 4);
+#endif
+}
+
+/* Which lanes of a vector that begins at column `at` lie in a row of `width`. */
+#if LANES == 16 && defined(__AVX512F__)
+typedef __mmask16 lanes_inside;
+#else
+typedef ivec lanes_inside;
+#endif
+
+INLINE lanes_inside inside_row(int at, int width) {
+#if LANES == 16 && defined(__AVX512F__)
+    const int below = at < 0 ? -at : 0, above = width - at;
+    uint32_t inside = above >= LANES ? 0xffff : above > 0 ? (1u << above) - 1 : 0;
+    return (__mmask16)(inside & (below < LANES ? 0xffffu << below : 0));
+#else
+    ivec inside;
+    for (int i = 0; i < LANES; i++) inside[i] = at + i >= 0 && at + i < width ? -1 : 0;
+    return inside;
+#endif
+}
+
+/* Zeros in the other lanes, whose memory is left alone. */
+INLINE vec load_inside(const float *from, lanes_inside inside) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_maskz_loadu_ps(inside, from);
+#elif LANES == 8 && defined(__AVX2__)
+    return (vec)_mm256_maskload_ps(from, (__m256i)inside);
+#else
+    vec v = {0};
+    for (int i = 0; i < LANES; i++)
+        if (inside[i]) v[i] = from[i];
+    return v;
+#endif
+}
+
+/* The even lanes of two vectors, or the odd ones, one after the other. */
+INLINE vec every_second(vec one, vec two, const int odd) {
+#if LANES == 16 && defined(__AVX512F__)
+    const __m512i even = _mm512_slli_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 1
+    );
+    const __m512i from = odd ? _mm512_add_epi32(even, _mm512_set1_epi32(1)) : even;
+    return (vec)_mm512_permutex2var_ps((__m512)one, from, (__m512)two);
+#elif LANES == 8 && defined(__AVX2__)
+    const __m256 both = odd ? _mm256_shuffle_ps((__m256)one, (__m256)two, 0xdd)
+                            : _mm256_shuffle_ps((__m256)one, (__m256)two, 0x88);
+    return (vec)_mm256_permute4x64_pd((__m256d)both, 0xd8);
+#else
+    vec v;
+    for (int i = 0; i < LANES / 2; i++)
+        v[i] = one[2 * i + odd], v[LANES / 2 + i] = two[2 * i + odd];
+    return v;
 #endif
 }
 
