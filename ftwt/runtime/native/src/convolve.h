@@ -13,9 +13,20 @@ make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *mi
     float result[MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
     const float *input = micro_work->input;
     micro_work->result = result;
+    /* Results of consecutive positions need no sorting out, and two bounds are quickly kept. */
+    const int direct = layout->kind == LAYOUT_PLAIN && activation <= ACT_RELU6;
+    micro_work->low = activation == ACT_NONE ? -__builtin_inff() : 0;
+    micro_work->high = activation == ACT_RELU6 ? 6 : __builtin_inff();
     for (int first = from * panel; first < to * panel && first < layout->vectors; first += panel) {
         int vectors = layout->vectors - first < panel ? layout->vectors - first : panel;
         micro_work->input = input + first * LANES;
+        if (direct) {
+            const int64_t left = all - (int64_t)(first + vectors - 1) * LANES;
+            micro_work->last = left < LANES ? (int)left : LANES;
+            for (int f = 0; f < filters; f++) micro_work->to[f] = planes[f] + first * LANES;
+            run_micro(micro_work, filters, vectors);
+            continue;
+        }
         run_micro(micro_work, filters, vectors);
         finish(layout, activation, result, filters, vectors, first, planes, end);
     }
@@ -67,6 +78,7 @@ static void convolve_block(
             micro_work.soon[f] = step->weight - next->group * group_weights +
                                  (int64_t)soon[f < next->filters ? f : 0] * step->row;
         micro_work.bias[f] = step->bias[filters[f]];
+        if (work->then) ASK_FOR(work->then->weight + (int64_t)filters[f] * work->then->row);
         planes[f] = step->pool || work->then ? scratch->plane + plan->scratch_plane + f * middle
                                              : ftwt_plane(plan, step->output, sample, filters[f]);
     }

@@ -124,6 +124,27 @@ INLINE void roll_strips(
     }
 }
 
+#if LANES == 16 && defined(__AVX512F__)
+/* A plane that is one vector, and so are its results: a tap is a permutation of it. */
+INLINE void permute_plane(
+    const ftwt_layout *layout, const float *weight, float bias, int activation, const float *x,
+    int size, float *to, int results
+) {
+    const __m512 in = (__m512)load_some(x, size);
+    vec even = splat(bias), odd = splat(0);
+    for (int t = 0; t < layout->taps; t++) {
+        const __m512i from = _mm512_loadu_si512(layout->from + t * LANES);
+        const __mmask16 inside = _mm512_cmpge_epi32_mask(from, _mm512_setzero_si512());
+        const vec tap = (vec)_mm512_maskz_permutexvar_ps(inside, from, in);
+        if (t % 2)
+            odd += tap * weight[t];
+        else
+            even += tap * weight[t];
+    }
+    store_some(to, activate(even + odd, activation), results);
+}
+#endif
+
 /* One filter's plane from its input's; null is one of zeros. */
 static void depthwise_filter(
     const ftwt_plan *plan, const ftwt_step *step, const ftwt_layout *layout, ftwt_scratch *scratch,
@@ -143,6 +164,11 @@ static void depthwise_filter(
             roll_strips(in, &made, weight, bias, step->activation, x, plane, 1);
         else
             roll_strips(in, &made, weight, bias, step->activation, x, plane, 2);
+#if LANES == 16 && defined(__AVX512F__)
+    } else if (layout->kind == LAYOUT_TAPS && layout->vectors == 1) {
+        permute_plane(layout, weight, bias, step->activation, x, in->height * in->width, plane,
+                      (int)middle);
+#endif
     } else {
         lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
         convolve_plane(layout, weight, bias, step->activation, scratch->plane, plane, middle);

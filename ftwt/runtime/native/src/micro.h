@@ -11,6 +11,9 @@ typedef struct {
     const float *soon[MOST_FILTERS]; /* null, or with 1x1 kernels the weights of the next call */
     float bias[MOST_FILTERS];
     float *result;           /* F x P vectors */
+    float *to[MOST_FILTERS]; /* null, or with 1x1 kernels where results go, between two bounds */
+    float low, high;
+    int32_t last;            /* lanes of the last vector that go there */
     const uint32_t *inside;  /* for each column of a 3x3 kernel the lanes that it finds inside */
 } micro_work;
 
@@ -96,6 +99,22 @@ INLINE void micro(const micro_work *work, const int F, const int P, const int KI
                         sum[f][p] += in[p] * w;
             }
         }
+    }
+    if (TAPS == 1 && work->to[0]) {
+        const int whole = work->last == LANES ? P : P - 1;
+#pragma GCC unroll 8
+        for (int f = 0; f < F; f++) {
+            float *to = work->to[f];
+#pragma GCC unroll 6
+            for (int p = 0; p < P; p++) {
+                const vec v = at_most(at_least(sum[f][p], work->low), work->high);
+                if (p < P - 1 || whole == P)
+                    store(to + p * LANES, v);
+                else
+                    store_some(to + p * LANES, v, work->last);
+            }
+        }
+        return;
     }
 #pragma GCC unroll 8
     for (int f = 0; f < F; f++)

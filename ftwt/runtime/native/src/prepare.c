@@ -4,6 +4,8 @@
 
 #include "check.h"
 #include "engine.h"
+#include "extents.h"
+#include "pages.h"
 
 static const ftwt_kernels *const known[] = {
 #if defined(__x86_64__)
@@ -218,6 +220,16 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     return place_sets(plan);
 }
 
+static void gather_weights(const ftwt_plan *plan) {
+    const ftwt_program *p = &plan->program;
+    for (int i = 0; i < p->steps; i++) {
+        int64_t floats[5];
+        ftwt_extents(p, &p->step[i], floats);
+        ftwt_gather_pages(p->step[i].weight, floats[0] * (int64_t)sizeof(float));
+    }
+    ftwt_gather_pages(plan->arena, p->arena * (int64_t)sizeof(float));
+}
+
 int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan) {
     *plan = 0;
     if (threads < 1 || !ftwt_holds(program)) return FTWT_PROGRAM;
@@ -234,6 +246,7 @@ int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt
     int failed = new->layout && new->link ? arrange_steps(new, &need) : FTWT_MEMORY;
     if (!failed) link_steps(new, &need);
     if (!failed) failed = place_all(new, &need);
+    if (!failed) gather_weights(new);
     if (failed)
         ftwt_release(new);
     else

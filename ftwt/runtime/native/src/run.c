@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "extents.h"
 #include "live.h"
 #include "team.h"
 
@@ -364,6 +365,19 @@ static void advance(void *data) {
     }
 }
 
+/* Asks for the weights of the next gate, which come from far and are soon over. */
+static void fetch_gate(const running *run) {
+    const ftwt_step *gate = run->work.gate;
+    if (!gate) return;
+    int64_t floats[5];
+    ftwt_extents(&run->plan->program, gate, floats);
+    const int64_t most = second_cache() / 8 / (int64_t)sizeof(float);
+    for (int64_t at = 0; at < floats[0] && at < most; at += 16)
+        __builtin_prefetch(gate->weight + at, 0, 2);
+    for (int64_t at = 0; at < floats[3] && at < most; at += 16)
+        __builtin_prefetch(gate->weight2 + at, 0, 2);
+}
+
 static void take_part(void *data, int thread, int threads) {
     running *run = data;
     ftwt_plan *plan = run->plan;
@@ -383,6 +397,7 @@ static void take_part(void *data, int thread, int threads) {
                 zero_planes(plan, shown(run), (from > run->fill ? from : run->fill) - run->fill,
                             to - run->fill);
         }
+        fetch_gate(run);
     }
 }
 
