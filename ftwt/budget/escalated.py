@@ -11,7 +11,7 @@ from torch import nn
 from ftwt.budget import named
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.narrow_start import chosen_on, narrow_start
-from ftwt.budget.static import mean_scores, uniform_masks
+from ftwt.budget.static import mean_scores, sensitive_masks
 from ftwt.data import Dataset
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation import Escalating, escalate
@@ -70,7 +70,8 @@ def train_escalated(
     macs = how.first * (1 - reduction) * dense_macs(plain, example)
 
     def choose(whole: Gated) -> Fixed:
-        return uniform_masks(whole, mean_scores(whole, chosen_on(dataset), score=how.score), macs)
+        scores = mean_scores(whole, chosen_on(dataset), score=how.score)
+        return sensitive_masks(whole, scores, macs, chosen_on(dataset))
 
     narrow = narrow_start(start, plain, choose, example=example, card=_card(recipe, dataset))
     first, first_record = train("first", replace(stage, pruning=narrow.pruning), start)

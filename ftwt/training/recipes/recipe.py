@@ -26,7 +26,7 @@ class Escalation:
 
     Both are trained by the same recipe from the same start. `first` is the share of the wanted
     MACs that the first pass takes; its filters are the same for all images, those with the largest
-    mean score. `by` and `weight` are as for `ftwt.escalate`.
+    mean score, fewest where the answer suffers least. `by` and `weight` are as for `ftwt.escalate`.
 
     Raises:
         FtwtError: `first` is not between 0 and 1.
