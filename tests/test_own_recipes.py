@@ -13,6 +13,7 @@ import ftwt
 from ftwt import backbones, data, gates, losses, targets, training
 from ftwt.io import registry, specs
 from ftwt.training import Choices, Phase, Recipe, advice, recipe, runs
+from ftwt.training.recipes import source
 from ftwt.training.recipes.files import _shortened
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
 
@@ -213,6 +214,11 @@ def test_a_general_recipe_for_networks_of_others():
     )
     with torch.no_grad():
         assert model.eval().trace(torch.randn(2, 3, 32, 32)).sites[model.sites[3]].mask.all()
+    text = source("torchvision:mobilenet_v3_small")
+    assert "imagefolder:" in text
+    assert 'Path("runs/my-torchvision-mobilenet_v3_small")' in text
+    with pytest.raises(ftwt.FtwtError, match="is a script already"):
+        source("my_recipe.py")
     for name in ("torchvision:mobilenet_v9", "timm:nothing_at_all"):
         with pytest.raises(ftwt.FtwtError, match="is none of the"):
             recipe(name, Choices())

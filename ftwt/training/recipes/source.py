@@ -5,7 +5,9 @@ import re
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+from ftwt.errors import FtwtError
 from ftwt.gated.pruning import Pruning
+from ftwt.io.user_code import is_file
 from ftwt.losses import Objective
 from ftwt.training.recipes.catalogue import recipe
 from ftwt.training.recipes.recipe import Choices, Escalation
@@ -38,7 +40,11 @@ def source(name: str, *, dense: bool = False) -> str:
     Raises:
         FtwtError: no recipe of that name.
     """
+    if is_file(name):
+        raise FtwtError(f"recipe: {name} is a script already; copy and edit it")
     made = recipe(name, Choices(), dense=dense)
+    # Of networks of other packages, whose names are none of files.
+    called = name.replace(":", "-")
     written = expression(made)
     escalates = made.escalation is not None
     packages = {"data", "training", *re.findall(r"\b([a-z_]+)\.[A-Z]", written)}
@@ -47,13 +53,13 @@ def source(name: str, *, dense: bool = False) -> str:
         module="ftwt.budget" if escalates else "ftwt.training.runs",
         train="train_escalated_run" if escalates else "train_run",
         budget="\n        reduction=0.5," if escalates else "",
-        name=name,
+        name=called,
         kind="dense" if dense else "dynamic",
         imports=f"{own}from ftwt import {', '.join(sorted(packages - {'ftwt'}))}",
         recipe=written,
         data=_data(name),
         suffix="-dense" if dense else "",
-        init=_init(name, dense=dense),
+        init=_init(called, dense=dense),
     )
 
 
@@ -98,6 +104,8 @@ def _name(kind: type) -> str:
 
 
 def _data(name: str) -> str:
+    if ":" in name:
+        return "imagefolder:path/to/images"
     kind = name.partition("-")[0]
     return "imagenet:path/to/imagenet" if kind == "imagenet" else kind
 
