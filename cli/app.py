@@ -13,6 +13,7 @@ from . import (
     demo,
     doctor,
     estimate,
+    export,
     networks,
     paper,
     recipes,
@@ -32,6 +33,7 @@ _PANELS = {
     "Train and test": (
         recipes.recipes, training.train, training.evaluate, widen.widen, sweep.sweep, slim.slim,
     ),
+    "Take away": (export.export,),
     "Look before": (networks.macs, networks.sites, estimate.estimate, bench.bench),
     "The paper": (paper.paper,),
 }  # fmt: skip

@@ -1,42 +1,165 @@
 """The native format: what C answers from the written file, and what cannot be written."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 import ftwt
+from ftwt import FtwtError
 from ftwt.export.native.opened import Opened
 from ftwt.runtime import native, skip
+from tests.command_line import ftwt_command  # noqa: F401 - a fixture
+from tests.export.networks import escalating, gated, images, plain
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
+NETWORKS = {"gated": gated, "escalating": escalating}
 
 
-def images(count=3):
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-def small(width=8):
-    return nn.Sequential(
-        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(width, width, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(width, 5),
-    )  # fmt: skip
-
-
-def gated(seed=0, width=8, gate=None):
-    torch.manual_seed(seed)
-    pruning = ftwt.Pruning(gate=gate or ftwt.gates.PooledLinear())
-    return ftwt.attach(small(width), pruning, example=images(1)).eval()
-
-
-def test_gated_answers_and_macs_are_pythons(tmp_path):
-    model = gated()
-    exported = ftwt.export(model, tmp_path / "out", format="native")
+@pytest.fixture(scope="module", params=NETWORKS)
+def written(request, tmp_path_factory):
+    """A network and its file."""
+    model = NETWORKS[request.param]()
+    path = tmp_path_factory.mktemp("native") / "out"
+    card = ftwt.Card(None, 5, tuple("abcde"), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    exported = ftwt.export(model, path, format="native", card=card)
     assert "outputs within" in exported.check
     assert {"model.ftwt", "CMakeLists.txt", "example.c", "libftwt/ftwt.h"} <= set(exported.files)
-    answers, macs = Opened(tmp_path / "out" / "model.ftwt").run(images())
+    return model, path / "model.ftwt"
+
+
+def same(opened, model, batch):
+    """Answers to rounding, and the very MACs; gives these."""
+    answers, macs = opened.run(batch)
     fast = skip(model)
-    torch.testing.assert_close(answers.flatten(1), fast(images()))
-    assert torch.equal(macs, fast.audit(images()).macs)
-    assert len(set(macs.tolist())) > 1
+    torch.testing.assert_close(answers.flatten(1), fast(batch))
+    assert torch.equal(macs, fast.audit(batch).macs)
+    return macs
+
+
+def test_c_answers_and_counts_as_python_does(written):
+    model, file = written
+    opened = Opened(file)
+    for count in (1, 40, 3):
+        macs = same(opened, model, images(count))
+        assert count < 40 or len(set(macs.tolist())) > 2
+    assert opened.sizes.dense_macs == model.dense_macs
+    assert (opened.sizes.lowest, opened.sizes.highest) == tuple(
+        model.knots[place].reduction for place in (0, -1)
+    )
+
+
+def test_at_a_reduction(written):
+    model, file = written
+    opened = Opened(file)
+    low, high = (one.reduction for one in model.knots)
+    costs = []
+    for reduction in (low, (low + high) / 3, high):
+        opened.at(reduction)
+        macs = same(opened, model.at(reduction=reduction), images(8))
+        costs.append(macs.sum().item())
+    assert costs == sorted(costs, reverse=True)
+    assert costs[0] > costs[2]
+    for wrong in (low - 0.1, high + 0.1, float("nan")):
+        with pytest.raises(FtwtError, match=f"calibrated for reductions from {low:g} to {high:g}"):
+            opened.at(wrong)
+
+
+@pytest.mark.parametrize("weight", [0.6, 1.0])
+def test_earlier_answers_count_with_their_weight(tmp_path, weight):
+    model = escalating(weight=weight)
+    ftwt.export(model, tmp_path / "out")
+    same(Opened(tmp_path / "out" / "model.ftwt"), model, images(20))
+
+
+@pytest.mark.parametrize("gate", [
+    ftwt.gates.PooledLinear(), ftwt.gates.PooledLinear("mean", "batch"),
+    ftwt.gates.Bottleneck(4, "mean", "layer"), ftwt.gates.Random(0.5), ftwt.gates.Fixed({}),
+], ids=repr)  # fmt: skip
+def test_gates(tmp_path, gate):
+    model = gated(gate)
+    ftwt.export(model, tmp_path / "out")
+    same(Opened(tmp_path / "out" / "model.ftwt"), model, images(5))
+
+
+def test_the_example_prints_class_and_macs(written, example, tmp_path):
+    model, file = written
+    pixels = torch.randint(256, (8, 8, 3), generator=torch.Generator().manual_seed(3)).byte()
+    picture = tmp_path / "image.ppm"
+    picture.write_bytes(b"P6\n8 8\n255\n" + pixels.numpy().tobytes())
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])
+    batch = ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+    for at, reduced in ((), model), (("0.45",), model.at(reduction=0.45)):
+        best, macs = skip(reduced)(batch).argmax().item(), skip(reduced).audit(batch).macs.item()
+        expected = f"class {best}, {macs} MACs of {model.dense_macs}"
+        assert example(file, picture, *at) == expected
+    assert "not among" in example(file, picture, FTWT_NATIVE_SET="sse9")
+    picture.write_bytes(b"P6\n8 9\n255\n" + bytes(300))
+    assert "no binary PPM" in example(file, picture)
+    assert example(tmp_path / "none", picture) == "the file cannot be opened"
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_valgrind_finds_nothing(written, example, tmp_path):
+    model, file = written
+    if isinstance(model, ftwt.Gated):
+        pytest.skip("it is a setting of the escalating one")
+    picture = tmp_path / "image.ppm"
+    picture.write_bytes(b"P6\n8 8\n255\n" + bytes(range(192)))
+    watch = ("valgrind", "-q", "--leak-check=full", "--error-exitcode=9")
+    assert example(file, picture, before=watch, FTWT_NATIVE_SET="portable").startswith("class")
+
+
+def test_wrong_shapes_are_refused(written):
+    opened = Opened(written[1])
+    for shape in ((2, 3, 8, 9), (2, 1, 8, 8), (1, 3, 4, 16)):
+        with pytest.raises(FtwtError, match=r"but the network takes \(1 to \d+, 3, 8, 8\)"):
+            opened.run(torch.zeros(shape))
+
+
+def attached(*layers):
+    network = nn.Sequential(*plain()[:9], *layers)
+    return ftwt.attach(network, ftwt.Pruning(), example=images(1)).eval()
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    path = tmp_path / "out"
+    cases = {
+        r"no operation for '_9' \(GELU\)": lambda: attached(nn.GELU()),
+        r"'_9' \(Softmax\)": lambda: attached(nn.Softmax(1)),
+        "has no gates; attach some": plain,
+        "float32 on the CPU": lambda: gated().double(),
+        "training mode": lambda: gated().train(),
+    }
+    for text, make in cases.items():
+        with pytest.raises(FtwtError, match=text):
+            ftwt.export(make(), path)
+    own = escalating().with_policy(ftwt.escalation.Policy((torch.sum, torch.sum), (0.5, 0.5)))
+    with pytest.raises(FtwtError, match="does not have the signal"):
+        ftwt.export(own, path)
+    with pytest.raises(FtwtError, match="format='tflite' is unknown; use one of native"):
+        ftwt.export(gated(), path, format="tflite")
+    assert not list(tmp_path.iterdir())
+    path.mkdir()
+    with pytest.raises(FtwtError, match="exists; give a new path"):
+        ftwt.export(gated(), path)
+    with pytest.raises(FtwtError, match="no path; give one"):
+        ftwt.export(gated())
+
+
+def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):  # noqa: F811
+    model = ftwt.attach(ftwt.networks.build("cifar10-resnet8"), ftwt.Pruning(),
+                        example=torch.zeros(1, 3, 32, 32)).eval()  # fmt: skip
+    card = ftwt.Card("cifar10-resnet8", 10, tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)
+    ftwt.save(model, tmp_path / "model.safetensors", card)
+    said = ftwt_command("export", tmp_path, "--format", "native", "--json").json()
+    assert said["path"] == str(tmp_path / "native")
+    assert said["files"]["model.ftwt"] == (tmp_path / "native" / "model.ftwt").stat().st_size
+    opened = Opened(Path(said["path"]) / "model.ftwt")
+    assert opened.sizes.classes == b"a"
+    assert opened.sizes.mean
+    again = ftwt_command("export", tmp_path)
+    assert (again.status, again.err.count("\n")) == (2, 1)
+    assert "exists; give a new path" in again.err

@@ -141,6 +141,8 @@ def _place(blocks: _Blocks, payload: bytes | None) -> int:
 
 def _placed(struct: ctypes.Structure, places: Mapping[str, int]) -> bytes:
     """A struct's bytes, with places where its addresses are."""
+    pointers = {name for name, kind in struct._fields_ if kind in (structs.Ints, ctypes.c_void_p)}  # type: ignore[misc]
+    assert pointers <= places.keys(), "an address of this process must not be written"
     raw = bytearray(bytes(struct))
     for name, place in places.items():
         at = getattr(type(struct), name).offset

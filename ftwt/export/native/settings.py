@@ -83,9 +83,10 @@ def _setting(skipping: Skipping) -> Setting:
                 f"({_described(step)}); give the network another one, or export it as format='onnx'"
             )
     limits = Thresholds(skipping.model)()
+    translation = Translation(program.steps, [source], [result], 1, winograd=False)
     return Setting(
-        Translation(program.steps, [source], [result], 1, winograd=False),
-        tuple(limits.get(getattr(step, "site", None) or "", 0.0) for step in program.steps),
+        translation,
+        tuple(limits.get(getattr(step, "site", None) or "", 0.0) for step in translation.steps),
         sum(done_beforehand(anatomy.plan, program).values()),
         source,
         result,

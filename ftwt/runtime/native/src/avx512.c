@@ -1,5 +1,5 @@
 /* AVX-512 (foundation, DQ, BW and VL). */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(FTWT_PORTABLE)
 #include <immintrin.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -173,8 +173,12 @@ static const char *resolve_setting(ftwt_contents *all, ftwt_setting *setting) {
 }
 
 static int shape_holds(const int32_t shape[3]) {
-    for (int i = 0; i < 3; i++)
-        if (shape[i] < 1 || shape[i] > MOST_CHANNELS) return 0;
+    int64_t floats = 1;
+    for (int i = 0; i < 3; i++) {
+        if (shape[i] < 1) return 0;
+        floats *= shape[i];
+        if (floats > MOST_FLOATS) return 0;
+    }
     return 1;
 }
 

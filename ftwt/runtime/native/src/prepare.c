@@ -8,7 +8,7 @@
 #include "pages.h"
 
 static const ftwt_kernels *const known[] = {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(FTWT_PORTABLE)
     &ftwt_avx512,
     &ftwt_avx2,
 #endif

@@ -1,0 +1,47 @@
+"""Small networks that the format holds."""
+
+import torch
+from torch import nn
+
+import ftwt
+from ftwt.gated.dial import Knot
+
+
+def images(count=3, seed=1):
+    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(width=8, seed=0):
+    torch.manual_seed(seed)
+    network = nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width), nn.BatchNorm2d(width), nn.SiLU(),
+        nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, 2 * width, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 5),
+    ).eval()  # fmt: skip
+    # Answers that are more and less sure, as after training.
+    network[-1].weight.data *= 40
+    return network
+
+
+def gated(gate=None, width=8, seed=0):
+    """With thresholds that let about half of the filters run, and two calibrated reductions."""
+    pruning = ftwt.Pruning(gate=gate or ftwt.gates.PooledLinear(normalize="layer"))
+    model = ftwt.attach(plain(width, seed), pruning, example=images(1)).eval()
+    low, high = (dict.fromkeys(model.sites, value) for value in (-0.2, 0.3))
+    knots = (Knot(0.2, 0.2, 0.5, low), Knot(0.6, 0.6, 0.4, high))
+    return model.with_thresholds(dict.fromkeys(model.sites, 0.05), knots)
+
+
+def escalating(width=8, **settings):
+    """Three settings: fixed masks, which are cut in advance, gates, and every filter."""
+    model = gated(width=width)
+    kept = {
+        name: torch.arange(model.get_submodule(name).out_channels) % 2 == 0 for name in model.sites
+    }
+    fixed = ftwt.escalation.with_gate(model, ftwt.gates.Fixed(kept))
+    whole = ftwt.escalation.every_filter(model)
+    by = (ftwt.escalation.Temperature(ftwt.escalation.Margin(), 0.5), ftwt.escalation.Entropy())
+    made = ftwt.escalate([fixed, model, whole], by=by, thresholds=(0.6, 0.3), **settings)
+    knots = (Knot(0.1, 0.1, 0.5, {"0": 0.9, "1": 0.9}), Knot(0.5, 0.5, 0.4, {"0": 0.1, "1": 0.1}))
+    return made.with_thresholds(made.thresholds, knots)

@@ -1,0 +1,102 @@
+"""Files that are cut off, damaged or made to do harm: a line of text, under sanitizers."""
+
+import ctypes
+import random
+
+import pytest
+
+import ftwt
+from ftwt.export.native.pack import sealed
+from ftwt.runtime import native
+from ftwt.runtime.native import structs
+from tests.export.networks import escalating, gated
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
+# Whole numbers that lead astray.
+NUMBERS = (-1, 0, 1, 2, 7, 255, 1 << 15, 1 << 16, 1 << 24, (1 << 31) - 1, -(1 << 31))
+MUTATIONS = 400
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The bytes of small networks."""
+    made = {}
+    for name, model in (("gated", gated(width=4)), ("escalating", escalating(width=4))):
+        path = tmp_path_factory.mktemp("files") / name
+        ftwt.export(model, path)
+        made[name] = (path / "model.ftwt").read_bytes()
+    return made
+
+
+@pytest.mark.parametrize("name", ["gated", "escalating"])
+def test_whole_files_run(files, harness, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(files[name])
+    assert harness("files", path) == ["ran"]
+
+
+def test_a_file_cut_anywhere_is_refused(files, harness, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(files["gated"])
+    assert harness("cut", path) == []
+    path.write_bytes(files["gated"] + b"\0")
+    assert "bytes, but should have" in harness("files", path)[0]
+
+
+def test_a_changed_bit_is_refused(files, harness, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(files["gated"])
+    assert harness("flip", path, 11) == []
+
+
+def changed(content, **fields):
+    """A file whose head says something else, with the right checksum."""
+    head = structs.File.from_buffer_copy(content)
+    for name, value in fields.items():
+        setattr(head, name, value)
+    return sealed(bytes(head) + content[ctypes.sizeof(head) :])
+
+
+@pytest.mark.parametrize(("fields", "text"), [
+    ({"magic": b"PK"}, "no network of ftwt"),
+    ({"version": 2}, "has version 2."),
+    ({"program": 99}, f"has version 1.99, this libftwt reads 1.{structs.FORMAT}"),
+    ({"lanes": 32}, "weights are laid out by 32"),
+    ({"order": 0x04030201}, "another order of bytes"),
+    ({"size": 1 << 40}, "bytes, but should have"),
+    ({"settings": 0}, "head contradicts itself"),
+    ({"settings": 65}, "head contradicts itself"),
+    ({"setting": 1 << 40}, "a place lies outside"),
+    ({"setting": 4}, "a place lies outside"),
+    ({"knots": 1 << 16}, "a place lies outside"),
+    ({"limits": 1}, "head contradicts itself"),
+    ({"weight": 0.0}, "head contradicts itself"),
+    ({"input": structs.Shape(3, 8, 9)}, "steps contradict"),
+    ({"input": structs.Shape(1 << 24, 1 << 24, 1 << 24)}, "head contradicts itself"),
+    ({"output": structs.Shape(0, 1, 1)}, "head contradicts itself"),
+], ids=str)  # fmt: skip
+def test_heads_that_lie(files, harness, tmp_path, fields, text):
+    path = tmp_path / "file"
+    path.write_bytes(changed(files["gated"], **fields))
+    (line,) = harness("files", path)
+    assert text in line
+
+
+def test_no_changed_number_leads_outside(files, harness, tmp_path):
+    draw = random.Random(0)
+    paths = []
+    for number in range(MUTATIONS):
+        content = bytearray(draw.choice(list(files.values())))
+        for _ in range(draw.choice((1, 1, 2))):
+            at = draw.randrange(structs.FILE_CHECKED, len(content) - 4, 4)
+            old = int.from_bytes(content[at : at + 4], "little", signed=True)
+            new = draw.choice((*NUMBERS, len(content), old + 1, old ^ 1 << draw.randrange(31)))
+            content[at : at + 4] = (new & 0xFFFFFFFF).to_bytes(4, "little")
+        path = tmp_path / str(number)
+        path.write_bytes(sealed(bytes(content)))
+        paths.append(path)
+    lines = harness("files", *paths)
+    assert len(lines) == MUTATIONS
+    refused = [line for line in lines if line != "ran"]
+    # Changed weights run, changed structure does not.
+    assert MUTATIONS // 10 < len(refused) < MUTATIONS
