@@ -43,7 +43,7 @@ def measure(name: str, *, rounds: int) -> dict[str, Any]:
     model = ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32)).eval()
     images = _images(_CALIBRATION + _IMAGES)
     calibrate(model, images[:_CALIBRATION], _FRACTION)
-    batches = list(images[_CALIBRATION:].split(1))
+    batches = [image[None] for image in images[_CALIBRATION:]]
     every = {site: torch.ones(width, dtype=torch.bool) for site, width in widths(model).items()}
     subjects: dict[str, Callable[[Tensor], Any]] = {}
     missing: dict[str, str] = {}
@@ -91,12 +91,12 @@ def _program(model: Gated, batches: list[Tensor]) -> Iterator[Callable[[Tensor],
         source, program = Path(__file__).with_suffix(".c"), folder / "program"
         # The library takes its threads from the OpenMP runtime that is there, so it has to be.
         command = [
-            "cc", "-O2", f"-I{library / 'src'}", source, library / binding.NAME,
-            f"-Wl,-rpath,{library}", "-Wl,--no-as-needed", "-fopenmp", "-o", program,
+            "cc", "-O2", f"-I{library / 'src'}", str(source), str(library / binding.NAME),
+            f"-Wl,-rpath,{library}", "-Wl,--no-as-needed", "-fopenmp", "-o", str(program),
         ]  # fmt: skip
         subprocess.run(command, check=True)
         file = folder / "native" / NETWORK
-        arguments = [program, file, folder / "images", str(torch.get_num_threads())]
+        arguments = [str(program), str(file), str(folder / "images"), str(torch.get_num_threads())]
         places = {batch.data_ptr(): bytes([place]) for place, batch in enumerate(batches)}
         with subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
