@@ -35,6 +35,7 @@ _PANELS = {
     ),
     "Take away": (export.export,),
     "Look before": (networks.macs, networks.sites, estimate.estimate, bench.bench),
+    "Use elsewhere": (export.export,),
     "The paper": (paper.paper,),
 }  # fmt: skip
 for _panel, _commands in _PANELS.items():

@@ -2,51 +2,60 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .options import Json
+from .options import ImageSize, Json, grouped
 from .output import report
 
-if TYPE_CHECKING:
-    from ftwt.export import Exported
 
+class Kind(StrEnum):
+    """Formats, which `ftwt.export` lists too; named here, so that --help need not wait for it."""
 
-class Format(StrEnum):
-    """What is written."""
-
+    onnx = "onnx"
+    torch = "torch"
     native = "native"
 
 
+@grouped
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder with gates, or a saved model.")],
-    format: Annotated[Format, typer.Option(help="native: a folder for C.")] = Format.native,
+    run: Annotated[Path, typer.Argument(help="A run folder, or a saved model.")],
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--format",
+            help="onnx: a file for engines. torch: a program of torch.export (.pt2). native: a "
+            "folder with C sources that skip, without Python.",
+        ),
+    ] = Kind.onnx,
     out: Annotated[
-        Path | None, typer.Option(help="Where to; beside the run's own files if left out.")
+        Path | None, typer.Option(help="New file or folder; beside the run if left out.")
     ] = None,
+    reduction: Annotated[
+        float | None, typer.Option(help="MACs saved, a fraction that it was calibrated for.")
+    ] = None,
+    round_to: Annotated[
+        int, typer.Option(help="Of fixed masks keep filters up to multiples of this.", min=1)
+    ] = 1,
+    image_size: ImageSize = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network so that other programs can run it, and check what was written."""
-    from ftwt.export import export as write
+    """Write a trained network for other programs, and check that it answers the same there."""
+    import torch
 
-    found = write(run, out, format=format.value)
+    import ftwt
+
+    example = None if image_size is None else torch.zeros(1, 3, image_size, image_size)
+    found = ftwt.export(
+        run, out, format=kind.value, reduction=reduction, round_to=round_to, example=example
+    )
     value = {
-        "path": str(found.path), "format": found.format, "files": dict(found.files),
+        "path": str(found.path),
+        "format": found.format,
+        "files": dict(found.files),
         "check": found.check,
-    }  # fmt: skip
-    report(value, _table(found), as_json=as_json)
-
-
-def _table(found: "Exported") -> Any:
-    from rich.console import Group
-    from rich.table import Table
-
-    table = Table("file", "bytes", title=str(found.path))
-    rows = {name: size for name, size in found.files.items() if not name.startswith("libftwt/")}
-    for name, size in rows.items():
-        table.add_row(name, f"{size:,}")
-    rest = [size for name, size in found.files.items() if name not in rows]
-    if rest:
-        table.add_row(f"libftwt/ ({len(rest)} files)", f"{sum(rest):,}")
-    return Group(table, found.check)
+    }
+    size = sum(found.files.values())
+    text = f"{found.path}: {size / 1e6:.2f} MB; {found.check}"
+    report(value, text, as_json=as_json)

@@ -205,10 +205,11 @@ def test_an_engine_that_is_not_installed_is_said_in_one_line(monkeypatch, module
 SIGNALLED = """
 import faulthandler, gc, signal, subprocess
 import torch
-from ftwt.reports.timing import engines
+from ftwt.export import engines, exporting
 faulthandler.enable()
 signal.signal(signal.SIGCHLD, lambda *_: None)
-exported = engines.onnx_of(torch.nn.Conv2d(3, 4, 3).eval(), torch.zeros(1, 3, 8, 8))
+images = torch.zeros(1, 3, 8, 8)
+exported = exporting.onnx_of(torch.nn.Conv2d(3, 4, 3).eval(), (images,), any_batch=False)
 one, two = (engines.ENGINES["openvino"](exported, 1) for _ in range(2))
 del one
 del two

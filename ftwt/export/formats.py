@@ -1,20 +1,34 @@
 """`export`: one function for all formats."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.export import native
+from ftwt.export import native, onnx, program
 from ftwt.export.exported import Exported
+from ftwt.export.subject import subject_of
+from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.model import Gated
 from ftwt.io import Card
 from ftwt.io.storage import load
+from ftwt.slicing.numbering import check_round_to
 
-# Writes a network to a path that does not exist yet, with what the card says of it.
-Writer: TypeAlias = Callable[[nn.Module, Path, Card | None], Exported]
+
+@dataclass(frozen=True)
+class Given:
+    """What a format is told beside the network; see `export`."""
+
+    card: Card | None = None
+    example: Tensor | Sequence[Tensor] | None = None
+    round_to: int = 1
+
+
+# Writes a network to a path that does not exist yet.
+Writer: TypeAlias = Callable[[nn.Module, Path, Given], Exported]
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,23 @@ class Format:
     name: str
 
 
-FORMATS: Mapping[str, Format] = {"native": Format(native.write, "native")}
+def _native(model: nn.Module, path: Path, given: Given) -> Exported:
+    return native.write(model, path, given.card)
+
+
+def _onnx(model: nn.Module, path: Path, given: Given) -> Exported:
+    return onnx.write(subject_of(model, given.example, round_to=given.round_to), path)
+
+
+def _torch(model: nn.Module, path: Path, given: Given) -> Exported:
+    return program.write(subject_of(model, given.example, round_to=given.round_to), path)
+
+
+FORMATS: Mapping[str, Format] = {
+    "native": Format(_native, "native"),
+    "onnx": Format(_onnx, "model.onnx"),
+    "torch": Format(_torch, "model.pt2"),
+}
 
 
 def export(
@@ -33,22 +63,38 @@ def export(
     path: Path | str | None = None,
     *,
     format: str = "native",
+    reduction: float | None = None,
+    round_to: int = 1,
+    example: Tensor | Sequence[Tensor] | None = None,
     card: Card | None = None,
 ) -> Exported:
     """Write a network so that other programs can run it, and check what was written.
 
     Args:
-        model: a gated or escalating network in eval mode; or a run folder or a saved model.
+        model: a gated, escalating or, but for "native", plain network in eval mode; or a run
+            folder or a saved model.
         path: where to; nothing may be there. Beside the run's own files if left out.
-        format: "native", a folder with the network as a file, and C sources that run it.
+        format: "native", a folder with the network as a file, and C sources that run it; "onnx",
+            a file for engines, which is tried in ONNX Runtime and, if installed, OpenVINO;
+            "torch", a program of `torch.export`. The latter two take batches of any size and
+            compute every filter, with masks as operators; masks that are the same for every image
+            are cut.
+        reduction: share of MACs saved, of a calibrated model; see `model.at`.
+        round_to: of masks that are cut, keep filters until their numbers are multiples of this.
+        example: inputs (B, ...) of a plain network, whose sizes are not known otherwise.
         card: names of the classes, and mean and deviation of the pixels, which a run has itself.
 
     Raises:
-        FtwtError: a format or a network that cannot be, something at `path` already, or written
-            files that do not answer what the network does.
+        FtwtError: a format or a network that cannot be, something at `path` already, a reduction
+            that the model was not calibrated for, or written files that do not answer what the
+            network does.
+
+    Example:
+        >>> ftwt.export(model, "model.onnx", format="onnx").check                 # doctest: +SKIP
     """
     if format not in FORMATS:
         raise FtwtError(f"export: format={format!r} is unknown; use one of {', '.join(FORMATS)}")
+    check_round_to("export", round_to)
     if not isinstance(model, nn.Module):
         run = Path(model)
         model, saved = load(run)
@@ -59,4 +105,17 @@ def export(
     path = Path(path)
     if path.exists():
         raise FtwtError(f"export: {path} exists; give a new path, or remove it first")
-    return FORMATS[format].write(model, path, card)
+    if not path.absolute().parent.is_dir():
+        raise FtwtError(f"export: there is no folder {path.parent}; make it first")
+    if reduction is not None:
+        model = _at(model, reduction)
+    return FORMATS[format].write(model, path, Given(card, example, round_to))
+
+
+def _at(model: nn.Module, reduction: float) -> nn.Module:
+    if not isinstance(model, (Gated, Escalating)):
+        raise FtwtError(
+            f"export: {type(model).__name__} is a plain network, which has no reductions; leave "
+            "reduction out"
+        )
+    return model.at(reduction=reduction)

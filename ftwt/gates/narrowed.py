@@ -104,7 +104,8 @@ class _Narrowed(nn.Module):
         if isinstance(form, AffineForm) and values_of(form.pool) == 1:
             # It pools again, which leaves one number as it is.
             inputs = POOLS[form.pool](inputs)[..., None]
-        whole = self.spread(inputs.flatten(2)).view(len(inputs), -1, *inputs.shape[2:])
+        # Not len(), which tracers take for a constant.
+        whole = self.spread(inputs.flatten(2)).view(inputs.shape[0], -1, *inputs.shape[2:])
         logits: Tensor = self.gate(whole)
         return logits.index_select(1, self.get_buffer("outputs")) if self.picks else logits
 

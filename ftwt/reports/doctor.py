@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ftwt import backbones, gates, runtime
+from ftwt.export.engines import Run
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.reports.timing.calibration import to_reduction
-from ftwt.reports.timing.engines import Run, deployed
+from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import QUIET, interleave, paired_speedup
 from ftwt.reports.timing.subjects import widths

@@ -63,15 +63,15 @@ class Runner:
         def fill(leaf: Any) -> Any:
             return _given(state.values[leaf]) if isinstance(leaf, (Value, Other)) else leaf
 
-        return _filled(self.program.result, fill)
+        return filled(self.program.result, fill)
 
 
-def _filled(structure: Any, fill: Callable[[Any], Any]) -> Any:
+def filled(structure: Any, fill: Callable[[Any], Any]) -> Any:
     """Nested results as the network's own code writes them, not as a graph holds them."""
     if isinstance(structure, dict):
-        return {key: _filled(one, fill) for key, one in structure.items()}
+        return {key: filled(one, fill) for key, one in structure.items()}
     if isinstance(structure, (list, tuple)):
-        held = [_filled(one, fill) for one in structure]
+        held = [filled(one, fill) for one in structure]
         if isinstance(structure, list):
             return held
         return type(structure)(*held) if hasattr(structure, "_fields") else tuple(held)

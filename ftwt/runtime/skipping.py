@@ -18,6 +18,7 @@ from ftwt.runtime.checks import check_inputs
 from ftwt.runtime.gating import Thresholds
 from ftwt.runtime.lowering import lower
 from ftwt.runtime.measure import measured, prepared, profiled
+from ftwt.runtime.operator import operator_of, taken_over
 from ftwt.runtime.placement import Placed, Placement, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
@@ -54,6 +55,7 @@ class Skipping(nn.Module):
         self._programs: dict[_For, Program] = {}
         self._ready: dict[tuple[Any, ...], Runner] = {}
         self.plan = Placement(fingerprint(self._own_program()))
+        self.operator = operator_of(self, self._own_program().result)
         self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -62,9 +64,20 @@ class Skipping(nn.Module):
         Raises:
             FtwtError: inputs of a shape, dtype or device that the network does not take.
         """
-        inputs = self.model.bind(args, kwargs)
+        tensors = not kwargs and all(isinstance(one, Tensor) for one in args)
+        if torch.compiler.is_compiling() and self.operator is not None and tensors:
+            return self.operator(*args)
+        return self.run(self.model.bind(args, kwargs))
+
+    def run(self, inputs: Sequence[Tensor]) -> Any:
+        """Answer a batch, given as its tensors in the order of the example's."""
         with torch.no_grad():
             return self._runner(inputs)(inputs, self._thresholds())
+
+    @property
+    def most_macs(self) -> int:
+        """MACs of a sample of the example's size for which every filter runs, gates included."""
+        return self.model.dense_macs + self.model.gate_macs
 
     def calibrate(self, *inputs: Tensor) -> None:
         """Measure all back ends on a batch, and choose by that for batches of about its size.
@@ -105,6 +118,7 @@ class Skipping(nn.Module):
         if not twin._thresholds.all:
             # Gates that look at their own thresholds.
             twin._programs, twin._ready = {}, {}
+        twin.operator = taken_over(self.operator, twin)
         return twin
 
     def audit(self, *inputs: Tensor) -> Audit:
@@ -155,6 +169,7 @@ class Skipping(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._thresholds = Thresholds(self.model)
+        self.operator = taken_over(self.operator, self)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Skipping":
         """Move or convert, and prepare anew."""

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from ftwt import gates, runtime
 from ftwt.budget.static import inner_sites, mean_scores, uniform_masks
 from ftwt.errors import FtwtError
+from ftwt.export.engines import Run
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.settings import fixed_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.reports.timing.calibration import to_reduction
-from ftwt.reports.timing.engines import Run, deployed
+from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.measure import interleave
 from ftwt.reports.timing.subjects import widths
 from ftwt.slicing import cut

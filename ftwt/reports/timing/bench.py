@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.export.engines import Run
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.reports.timing import subjects
-from ftwt.reports.timing.engines import Run
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ftwt import gates, runtime
 from ftwt.errors import FtwtError
+from ftwt.export.engines import ENGINES, Run
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.graph import calls
 from ftwt.graph.live import Evaluator
-from ftwt.reports.timing.engines import ENGINES, Run, deployed
+from ftwt.reports.timing.engines import deployed
 from ftwt.runtime import native
 from ftwt.slicing import cut
 

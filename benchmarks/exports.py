@@ -1,0 +1,223 @@
+"""What of the zoo can be exported, and how fast it is then: docs/exports.md and its record.
+
+    python -m benchmarks.exports run --files DIR            # export every network, keep two files
+    python -m benchmarks.exports run --files DIR --names NAME ...   # these, the others stay
+    python -m benchmarks.exports time --files DIR           # whole and cut, in ONNX Runtime
+    python -m benchmarks.exports write                      # the page from the record
+
+A network that does not export is listed with the reason. The record is written after each network,
+so a run that is stopped loses little.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ftwt.io.files import write_atomically
+
+_ROOT = Path(__file__).parent.parent
+RECORD = _ROOT / "benchmarks" / "records" / "exports.json"
+PAGE = _ROOT / "docs" / "exports.md"
+# Share of the filters of each site that random masks keep, and what widths are rounded to.
+KEPT, ROUND_TO = 0.5, 8
+# Seconds for which a pair of networks takes turns.
+_SECONDS = 1.0
+_ABOUT = """\
+# Exports of the zoo
+
+Networks of torchvision {torchvision} and timm {timm} with random weights, exported by torch {torch}
+and checked in ONNX Runtime {onnxruntime} and OpenVINO {openvino}. Written from
+`benchmarks/records/exports.json` by `python -m benchmarks.exports write`; do not edit.
+
+- **masks, ONNX** and **masks, torch**: the network with the paper's gates on its default sites, as one
+  ONNX file and as a program of `torch.export`; yes, if it answers the same for batches of two sizes.
+- **cut**: the same network cut to random masks that keep {kept:.0f} % of the filters, widths rounded
+  to multiples of {round_to}. *Operators* are the nodes of the ONNX file, whole and cut; *MB* its
+  size.
+- **ms**: one image in ONNX Runtime on one thread, whole (batch norms folded) and cut, taking turns;
+  medians. *Times* is their ratio, in the median over turns.
+
+{good} of {networks} networks export in all three forms. {slower}
+
+| network | side | masks, ONNX | masks, torch | operators, whole | cut | MB, whole | cut | ms, whole | cut | times |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""  # noqa: E501
+
+
+def main() -> None:
+    """Export, time or write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", choices=("run", "time", "write"))
+    parser.add_argument("--names", nargs="*", default=[], help="networks; all of them by default")
+    parser.add_argument("--files", type=Path, help="folder of the files that are timed")
+    options = parser.parse_args()
+    if options.task == "write":
+        PAGE.write_text(page(json.loads(RECORD.read_text())))
+        return
+    from tests.laws import zoo
+
+    order = zoo.names()
+    rows: dict[str, dict[str, Any]] = {}
+    if RECORD.exists():
+        rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
+    known = rows if options.task == "time" else dict.fromkeys(order)
+    for name in options.names or [name for name in order if name in known]:
+        if options.task == "run":
+            rows[name] = exported(name, options.files)
+        else:
+            rows[name] = rows[name] | timed(options.files / name.replace(":", "-"))
+        print(rows[name], flush=True)
+        value = {
+            "versions": _versions(),
+            "kept": KEPT,
+            "round_to": ROUND_TO,
+            "networks": [rows[one] for one in order if one in rows],
+        }
+        write_atomically(RECORD, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def exported(name: str, files: Path) -> dict[str, Any]:
+    """Export one network in every form; what does not work has its reason."""
+    import torch
+
+    import ftwt
+    from ftwt import gates, networks
+    from ftwt.graph.sites import shape_of
+    from tests.laws import zoo
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    row: dict[str, Any] = {"network": name}
+    folder = files / name.replace(":", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
+        # These packages' own affair, such as GoogLeNet's initialisation.
+        warnings.simplefilter("ignore")
+        network = networks.build(name).eval()
+        row["side"] = zoo.smallest(network)
+        images = torch.randn(1, 3, row["side"], row["side"])
+        for form in ("onnx", "torch"):
+            model = ftwt.attach(network, ftwt.Pruning(), example=images).eval()
+            row[f"masks_{form}"] = _tried(
+                partial(ftwt.export, model, Path(scratch) / form, format=form)
+            )
+        whole = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=images).eval()
+        masks = {}
+        for site in whole.anatomy.sites:
+            mask = torch.rand(shape_of(site, whole.anatomy.traced).out_channels) < KEPT
+            mask[0] = True
+            masks[site.name] = mask
+        cut = ftwt.attach(network, ftwt.Pruning(gates.Fixed(masks)), example=images).eval()
+        for form, model in (("whole", whole), ("cut", cut)):
+            path = folder / f"{form}.onnx"
+            path.unlink(missing_ok=True)
+            row[form] = _tried(partial(ftwt.export, model, path, format="onnx", round_to=ROUND_TO))
+            if path.is_file():
+                row[form] |= {"operators": _operators(path), "bytes": path.stat().st_size}
+    return row
+
+
+def _tried(export: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"check": export().check}
+    except Exception as error:
+        # A benchmark goes on to the next network, whatever stopped this one.
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return {"failed": lines[0]}
+
+
+def _operators(path: Path) -> int:
+    import onnx
+
+    # Constants cost nothing.
+    nodes = onnx.load(path).graph.node
+    return sum(node.op_type not in ("Constant", "Identity") for node in nodes)
+
+
+def timed(folder: Path) -> dict[str, Any]:
+    """Milliseconds of the two files for one image, taking turns."""
+    import torch
+
+    from ftwt.export.engines import ENGINES
+
+    paths = [folder / "whole.onnx", folder / "cut.onnx"]
+    if not all(path.is_file() for path in paths):
+        return {}
+    runs = [ENGINES["onnxruntime"](path.read_bytes(), 1) for path in paths]
+    side = json.loads(RECORD.read_text())["networks"]
+    own = next(row for row in side if row["network"].replace(":", "-") == folder.name)
+    images = torch.randn(1, 3, own["side"], own["side"])
+    for run in runs * 3:
+        run(images)
+    rounds: list[tuple[float, float]] = []
+    end = time.perf_counter() + _SECONDS
+    while time.perf_counter() < end or len(rounds) < 5:
+        first, second = (_seconds(run, images) for run in runs)
+        rounds.append((first, second))
+    whole, cut = (1e3 * statistics.median(one) for one in zip(*rounds, strict=True))
+    times = statistics.median(first / second for first, second in rounds)
+    return {"ms": {"whole": whole, "cut": cut, "times": times, "rounds": len(rounds)}}
+
+
+def _seconds(run: Callable[..., Any], images: Any) -> float:
+    start = time.perf_counter()
+    run(images)
+    return time.perf_counter() - start
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("torch", "torchvision", "timm", "onnxruntime", "openvino")
+    return {name: version(name).split("+")[0].split("-")[0] for name in names}
+
+
+def page(value: dict[str, Any]) -> str:
+    """The page that a record makes."""
+    rows = value["networks"]
+    forms = ("masks_onnx", "masks_torch", "cut")
+    good = [row for row in rows if not any("failed" in row[form] for form in forms)]
+    slower = [row["network"] for row in rows if "ms" in row and row["ms"]["times"] < 1]
+    timed = sum("ms" in row for row in rows)
+    head = _ABOUT.format(
+        **value["versions"],
+        kept=100 * value["kept"],
+        round_to=value["round_to"],
+        good=len(good),
+        networks=len(rows),
+        slower=f"Of {timed} that were timed, {len(slower)} are slower cut than whole"
+        + (f": {', '.join(slower)}." if slower else "."),
+    )
+    reasons = [
+        f"- {row['network']}, {form.replace('_', ', ')}: {row[form]['failed']}"
+        for row in rows
+        for form in (*forms, "whole")
+        if "failed" in row[form]
+    ]
+    why = "\n## What does not export, and why\n\n" + "\n".join(reasons) + "\n" if reasons else ""
+    return head + "".join(map(_row, rows)) + why
+
+
+def _row(row: dict[str, Any]) -> str:
+    cells = [row["network"], str(row["side"])]
+    cells += ["no" if "failed" in row[f"masks_{form}"] else "yes" for form in ("onnx", "torch")]
+    for what, scale in (("operators", 1), ("bytes", 1e6)):
+        for form in ("whole", "cut"):
+            number = row[form].get(what)
+            cells.append("" if number is None else f"{number / scale:.{0 if scale == 1 else 2}f}")
+    ms = row.get("ms")
+    cells += ["", "", ""] if ms is None else [
+        f"{ms['whole']:.2f}", f"{ms['cut']:.2f}", f"{ms['times']:.2f}"
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""ONNX Runtime and OpenVINO: the engines that one would deploy a network with on a CPU."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftwt.export.exporting import names
+
+# From a network's inputs to its answer: a tensor, or a list of several.
+Run: TypeAlias = Callable[..., Any]
+
+# How much an engine's answers may differ from torch's, of the largest; all compute in float32.
+NEAR = 1e-3
+
+
+def _onnxruntime(exported: bytes, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: Tensor) -> Any:
+        given = zip(names("x", len(inputs)), inputs, strict=True)
+        answers = session.run(None, {name: one.numpy() for name, one in given})
+        return _answer([torch.from_numpy(one) for one in answers])
+
+    return run
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one core of this process.
+
+    Each core has the signals of its thread handled on a stack of its own and puts the stack before
+    it back when it ends. Ending in another order than they began, two leave a stack that is no
+    longer mapped, and the next signal, such as that a child has ended, kills the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def _openvino(exported: bytes, threads: int) -> Run:
+    # Processors with bfloat16 would compute in that unless told otherwise.
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    core = _openvino_core()
+    request = core.compile_model(core.read_model(exported), "CPU", settings).create_infer_request()
+
+    def run(*inputs: Tensor) -> Any:
+        answers = request.infer([one.numpy() for one in inputs])
+        # The engine writes every answer into the same memory.
+        return _answer([torch.from_numpy(np.array(answers[i])) for i in range(len(answers))])
+
+    return run
+
+
+def _answer(tensors: list[Tensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+ENGINES: Mapping[str, Callable[[bytes, int], Run]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}

@@ -1,0 +1,81 @@
+"""The network in ONNX's format, as bytes."""
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from ftwt.errors import FtwtError
+
+EXTRA = "pip install 'ftwt[engines]'"
+# The newest that the exporter of every supported torch writes.
+_OPSET = 17
+
+
+class Flat(nn.Module):
+    """A network that answers with its tensors in a row, however it holds them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.training = network.training
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """All tensors of the answer."""
+        return tensors_of(self.network(*inputs))
+
+
+def tensors_of(answer: Any) -> tuple[Tensor, ...]:
+    """The tensors in a network's answer, in order."""
+    return tuple(one for one in tree_leaves(answer) if isinstance(one, Tensor))
+
+
+def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) -> bytes:
+    """The network in ONNX's format.
+
+    Inputs are called x, or x0, x1, ..., outputs y, or y0, y1, ...
+
+    Args:
+        network: in eval mode, on the CPU.
+        inputs: what it is traced with.
+        any_batch: for batches of any size, else of the one given.
+
+    Raises:
+        ImportError: onnx is not installed.
+        FtwtError: ONNX cannot hold the network.
+    """
+    import onnx  # noqa: F401 - the exporter needs it, and says so less clearly
+
+    flat = Flat(network).eval()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        # The exporter warns of itself, and of sizes that it takes for constants, as they are here.
+        warnings.simplefilter("ignore")
+        ins, outs = names("x", len(inputs)), names("y", len(flat(*inputs)))
+        path = Path(folder) / "network.onnx"
+        try:
+            torch.onnx.export(
+                flat, tuple(inputs), path, dynamo=False, opset_version=_OPSET,
+                input_names=ins, output_names=outs,
+                dynamic_axes={name: {0: "batch"} for name in (*ins, *outs)} if any_batch else None,
+            )  # fmt: skip
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise FtwtError(
+                f"export: ONNX cannot hold this network: {first_line(error)}"
+            ) from error
+        return path.read_bytes()
+
+
+def names(stem: str, count: int) -> list[str]:
+    """Names of inputs or outputs: the stem, with a number if there are several."""
+    return [stem] if count == 1 else [f"{stem}{place}" for place in range(count)]
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
