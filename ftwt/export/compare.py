@@ -47,4 +47,6 @@ def compared(who: str, run: Callable[..., Any], subject: Subject, hint: str) -> 
                     f"export: {who} answers something else than the network, by "
                     f"{largest:.1e} of the largest output; nothing was written; {hint}"
                 )
+    if not samples:
+        return f"{who} runs it, but gates decide every random image tried by less than rounding"
     return f"{who} answers the same, within {largest:.0e} of the largest output ({samples} samples)"

@@ -18,9 +18,9 @@ from ftwt.gated.model import Gated
 from ftwt.slicing import cut
 
 # Images that a network is tried with; some may be dropped for decisions too close to call.
-_TRIED = 4
+_TRIED = 8
 # Logits nearer to a threshold than this, as a share of the largest logit, are decided by rounding.
-_CLOSE = 1e-4
+_CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
