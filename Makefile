@@ -9,10 +9,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test zoo bench fuzz native fuzz-kernels sanitize check format clean
+.PHONY: help demo docs looks test zoo bench fuzz native fuzz-kernels sanitize check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
+	@echo "make docs    build the site into site/, with warnings as errors"
+	@echo "make looks   screenshots of the site and the demo's page into looks/, by headless Chromium"
 	@echo "make test    run the tests, without those marked slow or gpu"
 	@echo "make zoo     check all networks of torchvision and timm; writes docs/zoo.md (about 10 minutes)"
 	@echo "make fuzz    check random networks as people write them; N=10000 SEED=0 for a long run"
@@ -27,6 +29,16 @@ help:
 
 demo: $(STAMP)
 	$(BIN)/ftwt demo
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+# Pages as a reader sees them; PAGES names others, such as demo/index.html.
+CHROMIUM ?= chromium
+PAGES ?= $(wildcard site/index.html site/concepts/mask.html demo/index.html)
+looks:
+	CHROMIUM=$(CHROMIUM) docs/looks.sh looks $(PAGES)
 
 # Each test has one thread, so several run at once.
 test: $(STAMP)
@@ -77,7 +89,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site looks *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Without any stamp the environment is new, or its installation was interrupted: start from nothing.
@@ -85,5 +97,5 @@ clean:
 $(STAMP):
 	ls $(VENV)/.installed-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	rm -f $(VENV)/.installed-*
-	$(BIN)/python -m pip install --quiet -e '.[test,dev,plots]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[test,dev,docs,plots]' -c constraints.txt
 	touch $@

@@ -1,5 +1,7 @@
-"""Every Python block of README and docs runs; pages made from records are up to date."""
+"""Python blocks of README and docs and examples of docstrings run; pages follow their records."""
 
+import doctest
+import importlib
 import json
 import re
 from pathlib import Path
@@ -7,18 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 
+import ftwt
 from benchmarks import estimate, objectives, overhead, results, runtime, zoo
 from benchmarks.pareto import page as pareto_page
 from benchmarks.pareto import record as pareto_record
 from tests.laws.zoo import names
+from tests.small import labelled, resnet8
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Modules whose docstrings hold examples.
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "ftwt").rglob("*.py"))
+    if re.search(r"^ +>>> |^>>> ", path.read_text(), re.MULTILINE)
+]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT).with_suffix(""))
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_blocks_run_one_after_the_other(page, capsys):
     torch.manual_seed(0)
     scope: dict[str, object] = {"__name__": page.stem}
@@ -27,7 +41,20 @@ def test_blocks_run_one_after_the_other(page, capsys):
     assert set(scope) - {"__name__", "__builtins__"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_of_docstrings_run(module, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = ftwt.attach(resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
+    given = {"torch": torch, "ftwt": ftwt, "model": model, "loader": labelled(8, 4)}
+    given["card"] = ftwt.Card("cifar10-resnet8", 10)
+    flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    found = doctest.testmod(importlib.import_module(module), extraglobs=given, optionflags=flags)
+    assert found.attempted
+    assert not found.failed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -36,8 +36,10 @@ def core_filters(
     """Find which filters of each site ran always, never, and how often the others did.
 
     Example:
-        >>> for layer in core_filters(model, loader):                             # doctest: +SKIP
+        >>> for layer in core_filters(model, loader):
         ...     print(layer.name, len(layer.core), "of", layer.filters, "are always needed")
+        conv1 ... of 16 are always needed
+        ...
 
     Args:
         model: a network with gates; its training mode is restored.

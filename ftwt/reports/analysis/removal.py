@@ -85,8 +85,8 @@ def slim(
             loader is empty, or `limit` or `round_to` is below 1.
 
     Example:
-        >>> small, removal, agreement = slim(model, loader)                       # doctest: +SKIP
-        >>> ftwt.save(small, "slim.safetensors", card)                            # doctest: +SKIP
+        >>> small, removal, agreement = slim(model, loader)
+        >>> ftwt.save(small, "slim.safetensors", card)
     """
     seen = activity(model, loader, limit=limit, task=task)
     small, removal = without_never(model, seen, round_to=round_to)
