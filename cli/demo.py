@@ -1,6 +1,6 @@
 """`ftwt demo`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ import typer
 
 from .options import Json
 from .output import errors, percent, report
+from .output import show as show_table
 
 if TYPE_CHECKING:
     from ftwt.reports.analysis import Curve
@@ -22,10 +23,12 @@ def demo(
     ] = None,
     seed: int = 0,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Train on that many images only.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Train and test on so many images.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train, gate and test a small network on embedded images; writes a page to look at."""
+    from rich.console import Group
+
     from ftwt.reports import demo as whole
     from ftwt.training.phases import epochs_of
 
@@ -43,8 +46,11 @@ def demo(
 
         show = whole.Show(line=line, curve=_print_curve(as_json), training=training)
         result = whole.run(out or _free("demo"), show, seed=seed, epochs=epochs, limit=limit)
-    report(result, _table(result), as_json=as_json)
+    report(result, Group(*_tables(result)), as_json=as_json)
     if not as_json:
+        typer.echo("next, on your own images:")
+        for line in result["next"]:
+            typer.echo(f"  {line}")
         typer.echo(f"look at {result['page']}")
 
 
@@ -65,21 +71,26 @@ def _print_curve(quiet: bool) -> Callable[["Curve"], None]:
         for row in curve.rows:
             cells = (row.accuracy, row.reduction_exact, row.reduction_paper)
             table.add_row(f"{row.mass:g}", *map(percent, cells))
-        errors.print(table)
+        show_table(errors, table)
 
     return (lambda curve: None) if quiet else show
 
 
-def _table(result: dict[str, Any]) -> Any:
+def _tables(result: dict[str, Any]) -> Iterator[Any]:
     from rich.table import Table
 
-    table = Table(
-        "", "accuracy", "MAC reduction, exact", "paper's convention", "MACs", "training, s"
-    )
-    dense, gated = f"{result['dense_seconds']:.0f}", f"{result['gated_seconds']:.0f}"
-    macs = f"{result['dense_macs']:,}"
-    table.add_row("dense", percent(result["dense_accuracy"]), "", "", macs, dense)
+    table = Table("", "accuracy", "MAC reduction, exact", "paper's convention", "training, s")
+    seconds = (f"{result[name]:.0f}" for name in ("dense_seconds", "gated_seconds"))
+    table.add_row("dense", percent(result["dense_accuracy"]), "", "", next(seconds))
     reductions = percent(result["reduction_exact"]), percent(result["reduction_paper"])
-    accuracy = percent(result["accuracy"])
-    table.add_row("gated", accuracy, *reductions, f"{result['macs']:,.0f}", gated)
-    return table
+    table.add_row("gated", percent(result["accuracy"]), *reductions, next(seconds))
+    for one in result["shared"]["budgets"]:
+        cells = percent(one["accuracy"]), percent(one["reduction_exact"])
+        table.add_row("budget for each image", *cells, "", "")
+    yield table
+    times = Table("network", "run by", "ms, one image")
+    for one in result["milliseconds"]:
+        times.add_row(one["network"], one["by"], f"{one['ms']:.2f}")
+    yield times
+    yield f"gates: {result['dynamism']['verdict']}"
+    yield f"budget for each image: {result['shared']['dynamism']['verdict']}"

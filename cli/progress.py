@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .output import errors, percent
+from .output import errors, percent, show
 
 if TYPE_CHECKING:
     from ftwt.training.epoch import StepEvent
@@ -58,10 +58,10 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
                 )
 
         def epoch(row: "Epoch") -> None:
-            progress.console.print(describe(row, epochs), highlight=False)
+            show(progress.console, describe(row, epochs))
 
         def note(text: str) -> None:
-            progress.console.print(f"note: {text}", highlight=False, soft_wrap=True)
+            show(progress.console, f"note: {text}")
 
         yield Callbacks(step=step, epoch=epoch, note=note)
 

@@ -12,6 +12,7 @@ import torch
 
 import ftwt
 from ftwt.io import storage
+from ftwt.reports.demo import times as demo_times
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 
 SHORT = "cifar10-resnet8-short"
@@ -271,7 +272,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(train, weights, t
     assert json.loads((tmp_path / "new" / "run.json").read_text())["status"] == "failed"
 
 
-def test_demo_in_small(ftwt_command, tmp_path):  # noqa: F811
+def test_demo_in_small(ftwt_command, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setattr(demo_times, "deployed", lambda network, image: ({}, {}))
     out = tmp_path / "demo"
     answer = ftwt_command("demo", "--out", out, "--epochs", 1, "--limit", 300, "--json")
     value = answer.json()
@@ -279,6 +281,13 @@ def test_demo_in_small(ftwt_command, tmp_path):  # noqa: F811
     assert 0 < value["reduction_exact"] < value["reduction_paper"] < 1
     assert value["oracle"]["rows"][0]["mass"] == 1.0
     assert value["oracle"]["rows"][0]["accuracy"] == value["oracle"]["dense_accuracy"]
-    for name in ("index.html", "tradeoff.png", "heatmaps.svg", "gated/model.safetensors"):
+    pictures = ("tradeoff.png", "heatmaps.svg", "masks.svg", "budgets.svg")
+    for name in ("index.html", *pictures, "gated/model.safetensors", "shared/model.safetensors"):
         assert (out / name).is_file()
+    networks = {row["network"] for row in value["milliseconds"]}
+    assert {"dense", "cut to as few filters", "gates, skipping"} < networks
+    saved = [row["reduction_exact"] for row in value["shared"]["budgets"]]
+    assert saved == sorted(saved)
+    page = (out / "index.html").read_text()
+    assert all(shlex.split(line)[0] == "ftwt" and line in page for line in value["next"])
     refused(ftwt_command("demo", "--out", out), "not empty")

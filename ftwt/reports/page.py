@@ -69,12 +69,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Commands:
+    """Lines to paste into a shell."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading, a paragraph of text, and tables and pictures below it."""
+    """A heading, a paragraph of text, and tables, pictures and commands below it."""
 
     heading: str
     text: str = ""
-    content: tuple[Table | Picture, ...] = ()
+    content: tuple[Table | Picture | Commands, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The report of one gated network: its plots as files, and one page that holds them all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,14 @@ class Findings:
 
 
 def write_report(
-    folder: Path, findings: Findings, *, title: str, intro: str, made: Mapping[str, str]
+    folder: Path,
+    findings: Findings,
+    *,
+    title: str,
+    intro: str,
+    made: Mapping[str, str],
+    around: tuple[Sequence[Section], Sequence[Section]] = ((), ()),
+    numbers: tuple[tuple[str, str], ...] | None = None,
 ) -> Path:
     """Write each plot as PNG and SVG, and index.html with all of them; return the page's path.
 
@@ -53,9 +60,13 @@ def write_report(
         title: the page's title.
         intro: what the page shows, in plain words; empty lines part paragraphs.
         made: how it was made (command, seed, versions), one row each.
+        around: sections before and after those of the findings.
+        numbers: what is drawn large (value, what it is), in place of the findings' own.
     """
     activity = findings.activity
+    before, after = around
     sections = [
+        *before,
         Section("Results", content=(results_table(findings),)),
         Section(
             "What a perfect gate would save",
@@ -116,10 +127,12 @@ def write_report(
             ),
         ),
         *_diagnosed(findings.dynamism),
+        *after,
         Section("How this was made", content=(Table(("what", "value"), tuple(made.items())),)),
     ]
     path = folder / "index.html"
-    page.write(path, Page(title, intro, tuple(sections), highlights(findings)))
+    large = highlights(findings) if numbers is None else numbers
+    page.write(path, Page(title, intro, tuple(sections), large))
     return path
 
 
@@ -213,9 +226,14 @@ def dynamism_table(found: Dynamism) -> Table:
     )
 
 
-def _plot(folder: Path, name: str, figure: Figure, caption: str) -> page.Picture:
+def plot(folder: Path, name: str, figure: Figure, caption: str, alt: str) -> page.Picture:
+    """Write a figure as NAME.png and NAME.svg, and give it for the page."""
     drawing.save(figure, folder, name)
-    return page.picture(figure, caption, alt=_ALT[name])
+    return page.picture(figure, caption, alt)
+
+
+def _plot(folder: Path, name: str, figure: Figure, caption: str) -> page.Picture:
+    return plot(folder, name, figure, caption, _ALT[name])
 
 
 def _seconds(seconds: float | None) -> str:
