@@ -1,7 +1,7 @@
 """The results page, made from committed records of finished and evaluated runs.
 
     python -m benchmarks.results add runs/resnet20-mass0.85    # after `ftwt train` and `ftwt eval`
-    python -m benchmarks.results write                         # docs/results.md, README's table
+    python -m benchmarks.results write                         # docs/results.md
 
 A record holds what `run.json`, `metrics.jsonl` and `eval.json` of a run folder say: command,
 recipe, seed, versions, hours, each epoch, and the test set's accuracy, MACs and layers.
@@ -15,8 +15,6 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "cifar10-jpeg"
 PAGE = ROOT / "docs" / "results.md"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def add(run: Path) -> Path:
@@ -139,18 +137,10 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def readme(found: dict[str, dict[str, Any]], text: str) -> str:
-    """README with its results table made anew."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{table(found)}\n{END}{tail}"
-
-
 def write() -> None:
-    """Write the page and README's table."""
+    """Write the page."""
     found = records()
     PAGE.write_text(page(found))
-    README.write_text(readme(found, README.read_text()))
 
 
 def main() -> None:
@@ -158,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("add", help="record a run").add_argument("run", type=Path, nargs="+")
-    commands.add_parser("write", help="write docs/results.md and README's table")
+    commands.add_parser("write", help="write docs/results.md")
     options = parser.parse_args()
     if options.command == "add":
         for run in options.run:

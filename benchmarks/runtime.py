@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtime list                     # the cases by name
     python -m benchmarks.runtime run vgg16_bn-73-b1 ...   # measures cases; all of them by default
-    python -m benchmarks.runtime write                    # docs/bench.md, README's table
+    python -m benchmarks.runtime write                    # docs/bench.md
 
 A record in benchmarks/records/runtime/SET/ is what `ftwt bench ... --json` printed, the command and
 the date; SET is the instruction set that torch found, so that machines stand beside each other.
@@ -23,8 +23,6 @@ from benchmarks import overhead
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "runtime"
 PAGE = ROOT / "docs" / "bench.md"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 _THREADS = 2
 
 
@@ -194,18 +192,6 @@ def _described(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['threads']} threads, {versions}"
 
 
-def readme(machines: dict[str, Found], text: str) -> str:
-    """README with its table of speed-ups made anew, of the machine that was recorded last."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    found = next(iter(machines.values()))
-    some = next(iter(found.values()))["machine"]
-    engines = any("best_bound" in record for record in found.values())
-    beside = "" if engines else ", beside torch alone"
-    made_on = f"{some['cpu']}, {some['vector_instructions']}, {some['threads']} threads{beside}:"
-    return f"{head}{BEGIN}\n{made_on}\n\n{_speedups(found, SKIPPING)}\n{END}{tail}"
-
-
 def _speedups(found: Found, cases: Sequence[Case]) -> str:
     lines = [
         "| network | batch | MAC reduction, % | MAC ratio | best dense | speed-up, native "
@@ -271,13 +257,12 @@ def main() -> None:
     known = {case.name: case for case in CASES}
     running = commands.add_parser("run", help="measure and record cases")
     running.add_argument("cases", nargs="*", metavar="CASE")
-    commands.add_parser("write", help="write docs/bench.md and README's table")
+    commands.add_parser("write", help="write docs/bench.md")
     options = parser.parse_args()
     if options.command == "list":
         print("\n".join(known))
     elif options.command == "write":
         PAGE.write_text(page(records(), overhead.records()))
-        README.write_text(readme(records(), README.read_text()))
     else:
         for name in options.cases or known:
             record = run(known[name])

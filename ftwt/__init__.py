@@ -23,7 +23,7 @@ from ftwt.reports import analysis
 from ftwt.reports.analysis import slim
 from ftwt.training.pipeline import Pipeline, Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Card",

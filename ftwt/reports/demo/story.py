@@ -11,7 +11,7 @@ from ftwt.reports import drawing
 from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.report import dynamism_table, plot
 from ftwt.reports.demo.figures import Point, budget_strip, mask_strips
-from ftwt.reports.demo.times import Time
+from ftwt.reports.demo.times import DENSE, GATES, Time
 from ftwt.reports.page import Commands, Section, Table
 
 INTRO = """A convolutional network computes every filter of every layer for every image. ftwt \
@@ -20,8 +20,9 @@ Then it was made cheaper in two ways: gates that look at a layer's input and cho
 (the method of "Fire Together Wire Together", CVPR 2022), and a narrow network that answers first, \
 with the whole one behind it for the images that need it.
 
-Both are asked below whether what they decide depends on the image at all. On so small a network \
-and so short a training the figures show how it works, not how far it goes."""
+Both are asked below whether what they decide depends on the image at all. The gated network went \
+on learning from the dense one, so it has trained longer. On so small a network and so short a \
+training the figures show how it works, not how far it goes."""
 NEXT = (
     "ftwt advise cifar10-resnet20 --data imagefolder:DIR --init WEIGHTS",
     "ftwt train cifar10-resnet20-best --data imagefolder:DIR --init WEIGHTS --reduction 0.5 "
@@ -77,15 +78,16 @@ def closing() -> tuple[Section, ...]:
 
 
 def highlights(story: Story) -> tuple[tuple[str, str], ...]:
-    """The numbers to see first."""
-    middle = story.points[len(story.points) // 2]
-    change = f"{100 * (middle.accuracy - story.dense_accuracy):+.1f}"
-    dense = min(one.ms for one in story.times if one.network == "dense")
-    own = min(one.ms for one in story.times if one.network.startswith("budget"))
+    """The numbers to see first: of gates, beside the plain network."""
+    change = f"{100 * (story.gates.accuracy - story.dense_accuracy):+.1f}"
+    saved = 1 - story.gates.macs / story.gates.dense_macs
+    dense, own = (
+        min(one.ms for one in story.times if one.network == name) for name in (DENSE, GATES)
+    )
     return (
-        (f"{100 * middle.reduction_exact:.0f} %", "fewer MACs with a budget for each image"),
+        (f"{100 * saved:.0f} %", "fewer MACs with gates, all that ran counted"),
         (change.replace("-", drawing.MINUS), "points of accuracy against the plain network"),
-        (f"{own:.2f} ms", "an image on this machine, on average"),
+        (f"{own:.2f} ms", "an image with gates on this machine"),
         (f"{dense:.2f} ms", "the plain network, by the fastest engine that is installed"),
     )
 

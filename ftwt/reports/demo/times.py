@@ -15,6 +15,9 @@ from ftwt.reports.timing.engines import Run, deployed
 from ftwt.reports.timing.measure import interleave, latency
 from ftwt.reports.timing.subjects import bound
 
+DENSE, CUT = "dense", "cut to as few filters"
+GATES, SHARED = "gates, skipping", "budget for each image, skipping"
+
 
 class Time(NamedTuple):
     """Mean milliseconds for one image."""
@@ -36,10 +39,10 @@ def times(
     batches = list(images.unsqueeze(1).unbind())
     cut, _ = bound(gated, images)
     runs: dict[tuple[str, str], Run] = {
-        **_plain("dense", plain.eval(), batches[0]),
-        **_plain("cut to as few filters", cut.eval(), batches[0]),
-        ("gates, skipping", "ftwt"): runtime.skip(gated),
-        ("budget for each image, skipping", "ftwt"): runtime.skip(shared),
+        **_plain(DENSE, plain.eval(), batches[0]),
+        **_plain(CUT, cut.eval(), batches[0]),
+        (GATES, "ftwt"): runtime.skip(gated),
+        (SHARED, "ftwt"): runtime.skip(shared),
     }
     labels: Mapping[str, tuple[str, str]] = {" by ".join(key): key for key in runs}
     measured = interleave(

@@ -27,7 +27,7 @@ from ftwt.training.runs import Callbacks, train_run
 RECIPE = "shapes-resnet8"
 MASSES = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7)
 # Epochs of the dense, the gated and the narrow network: minutes in all on one core.
-_EPOCHS = (10, 7, 5)
+_EPOCHS = (12, 5, 3)
 _EXAMPLES, _SIDE_BY_SIDE, _TIMED = 6, 3, 32
 # Sites whose masks are shown: one of each width.
 _SITES = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
