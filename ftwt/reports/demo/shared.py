@@ -54,6 +54,7 @@ def train_shared(
         callbacks: what is told of the training.
     """
     example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
+    assert isinstance(recipe.network, str)
     share = Escalation().first * (1 - REDUCTION)
     card = storage.Card(
         recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std
