@@ -72,7 +72,8 @@ sanitize: $(STAMP)
 # Random networks as people write them; a sample is among the tests.
 N ?= 1000
 fuzz: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --count $(N) --seed $(SEED) \
+		--record build/fuzz/record.json
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.overhead

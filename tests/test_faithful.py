@@ -263,12 +263,31 @@ def table(self, x):
     return self.two(F.relu(self.one(x)) * self.grid)
 
 
+def by_mode(self, x):
+    return self.two(F.relu(self.one(x)) if self.training else self.one(x).abs())
+
+
+def by_mode_in_gradients(self, x):
+    scale = self.gain if self.training else self.gain.detach()
+    return self.two(F.relu(self.one(x)) * scale[:, None, None])
+
+
+def dropped_by_hand(self, x):
+    x = F.relu(self.one(x))
+    if self.training:
+        x = x * (torch.rand_like(x) > 0.5)
+    return self.two(x)
+
+
 REFUSED = [
     (over_samples, "over_samples|for one in x.*came out as 2 for the example"),
     (by_sum, "does not trace with torch.fx at .*if x.sum"),
     (features, "Two keeps 'last' of each pass at .*self.last = "),
     (calls, "Two keeps 'calls' of each pass at .*self.calls = "),
     (noise, "answers something else when traced by torch.fx.*it draws random numbers"),
+    (by_mode, "answers something else.*: 'Two' reads self.training, and tracing follows eval mode"),
+    (by_mode_in_gradients, "gives 'gain' a gradient in the plain network.*'Two' reads self.train"),
+    (dropped_by_hand, "answers something else.*'Two' reads self.training"),
 ]
 
 
@@ -282,6 +301,48 @@ def test_what_is_lost_is_refused_with_its_line(forward, match):
 def test_what_is_kept_for_good_is_no_difference():
     network, model = attached(table)
     assert torch.allclose(model(images()), network(images()), atol=1e-6)
+
+
+class Auxiliary(nn.Module):
+    """A second head, in training mode only, which draws random numbers and keeps statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3)
+        self.head = nn.Sequential(nn.Dropout(), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4))
+        self.drop = nn.Dropout()
+
+    def forward(self, x):
+        x = F.relu(self.one(x))
+        aux = self.head(x) if self.training else None
+        x = self.two(self.drop(x))
+        return (x, aux) if self.training else x
+
+
+def test_auxiliary_heads_of_training_mode_are_left_out_with_a_note():
+    model = ftwt.attach(Auxiliary(), ftwt.Pruning(gates.Fixed({})), example=EXAMPLE).train()
+    assert model.explain().frozen == ("Auxiliary",)
+    assert model(images()).shape == (3, 4, 14, 14)
+
+
+class Transformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 1)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x):
+        x = F.relu(self.one(x))
+        return self.two(self.layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape))
+
+
+def test_a_transformer_layer_that_takes_another_path_inside_of_torch_is_the_same():
+    torch.manual_seed(0)
+    network = Transformer().eval()
+    model = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
+    assert model.sites == ("one",)
+    with torch.no_grad():
+        assert torch.allclose(model(images()), network(images()), atol=1e-5)
 
 
 def test_without_the_check():
@@ -333,10 +394,45 @@ def test_switches_are_as_the_example_has_them(tmp_path):
         ftwt.attach(network, pruning, example={"pixels": EXAMPLE, "masks": mask})
 
 
-@pytest.mark.parametrize("network", [nn.DataParallel(Two(counted)), torch.compile(Two(counted))])
-def test_a_network_inside_of_another_is_asked_for(network):
-    with pytest.raises(ftwt.FtwtError, match=r"give the one inside.*network\.(module|_orig_mod)"):
-        ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE)
+def parallel() -> nn.Module:
+    return nn.DataParallel(Two(counted))
+
+
+def distributed() -> nn.Module:
+    # Without the processes that it would ask for.
+    network = object.__new__(nn.parallel.DistributedDataParallel)
+    nn.Module.__init__(network)
+    return network
+
+
+def compiled() -> nn.Module:
+    return torch.compile(Two(counted))
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)))
+
+
+def to_be_quantized() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).train()
+    network.qconfig = torch.ao.quantization.get_default_qat_qconfig()
+    return torch.ao.quantization.prepare_qat(network)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [
+        (parallel, r"DataParallel runs a network on several devices; give .*network\.module"),
+        (distributed, r"DistributedDataParallel runs a network on .*network\.module"),
+        (compiled, r"given to torch\.compile; give the one inside of it, network\._orig_mod"),
+        (scripted, r"compiled by torch\.jit.*give the network that it was made from"),
+        (to_be_quantized, r"'0' is a Conv2d.*prepared for quantization.*as it was before"),
+    ],
+)
+def test_a_network_inside_of_another_is_asked_for(made, match):
+    with pytest.raises(ftwt.FtwtError, match=match):
+        ftwt.attach(made(), ftwt.Pruning(), example=EXAMPLE)
 
 
 def test_the_network_that_was_given_is_left_alone():

@@ -3,6 +3,10 @@
 Both run on the same batch with the same random numbers, forwards and backwards, in training mode
 where the network can. What has to be the same: the output, the gradient of each parameter, the
 buffers afterwards. What a forward keeps on its modules the graph does not, so there must be none.
+
+A graph that is in eval mode for good, as its network branches on `self.training`, may lack what the
+network answers in training mode beside its output: auxiliary heads. Dropout is off for that
+comparison, as these heads draw random numbers, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ftwt.errors import FtwtError
 from ftwt.graph import kept
@@ -25,6 +30,21 @@ _TOLERANCE = 1e-3
 
 # From a network and copies of the inputs to what it answers.
 Run: TypeAlias = Callable[[nn.Module, Sequence[Tensor]], Any]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How passes are made and which of what they show counts."""
+
+    trains: bool
+    # How many of the output's tensors count; None for all.
+    outputs: int | None = None
+    drops: bool = True
+
+    def set(self, root: nn.Module) -> None:
+        """Put a network into this mode."""
+        for module in root.modules():
+            module.training = self.trains and (self.drops or not isinstance(module, _DropoutNd))
 
 
 @dataclass(frozen=True)
@@ -45,13 +65,13 @@ def check(
     inputs: Sequence[Tensor],
     others: Sequence[Tensor],
     *,
-    trains: bool,
+    frozen: Sequence[str],
     assigned: Mapping[str, str],
 ) -> None:
     """Compare a network's own forward with its graph; both use `root`, which is left as it was.
 
     `plain` is the forward. `inputs` are another batch than the graph was made with, and `others`
-    one more.
+    one more. `frozen` names modules that stay in eval mode in the graph.
 
     Raises:
         FtwtError: they differ, with the first difference that was found.
@@ -61,20 +81,26 @@ def check(
     modules = {str(node.target) for node in graph.nodes if node.op == "call_module"}
     start = kept.taken(root)
     modes = {module: module.training for module in root.modules()}
+    evaluates = Mode(trains=False)
+    mode = Mode(trains=True)
     try:
         with countable():
-            first = _tried(root, plain, inputs, modules, trains=trains)
-            if first is None and trains:
-                trains = False
+            if frozen:
+                seen = _tried(root, plain, inputs, modules, evaluates)
+                mode = Mode(True, None if seen is None else len(seen.output), drops=False)
                 kept.put_back(root, start)
-                first = _tried(root, plain, inputs, modules, trains=False)
+            first = _tried(root, plain, inputs, modules, mode)
+            if first is None:
+                mode = evaluates
+                kept.put_back(root, start)
+                first = _tried(root, plain, inputs, modules, mode)
             if first is None:
                 return
-            _check_attributes(root, plain, others, start, first, assigned, trains=trains)
+            _check_attributes(root, plain, others, start, first, assigned, mode)
             kept.put_back(root, start)
-            _set_modes(root, modes, trains=trains)
+            mode.set(root)
             try:
-                second = _pass(root, lambda own, given: traced(own, *given), inputs, modules)
+                second = _pass(root, lambda own, given: traced(own, *given), inputs, modules, mode)
             except FtwtError:
                 raise
             except Exception as error:
@@ -83,15 +109,22 @@ def check(
                     f"attach: {name} runs, but not as traced by torch.fx ({line[0]}); give the "
                     "module at fault as leaves=(Module,)"
                 ) from error
-            found = _difference(first, second)
-            if found is not None:
+            found = _difference(first, second, _used(graph) if frozen else None)
+            if found is None:
+                return
+            if frozen and mode.trains:
                 raise FtwtError(
-                    f"attach: {name} {found}{_reason(root, plain, inputs, start, first)}"
+                    f"attach: {name} {found}: {frozen[0]!r} reads self.training, and tracing "
+                    "follows eval mode alone; move what depends on the mode into a module without "
+                    "convolutions, or attach(..., check=False) and do not train"
                 )
+            raise FtwtError(
+                f"attach: {name} {found}{_reason(root, plain, inputs, start, first, mode)}"
+            )
     finally:
         kept.put_back(root, start)
-        for module, mode in modes.items():
-            module.training = mode
+        for module, training in modes.items():
+            module.training = training
 
 
 def close(one: Tensor, two: Tensor, tolerance: float = _TOLERANCE) -> bool:
@@ -108,38 +141,38 @@ def close(one: Tensor, two: Tensor, tolerance: float = _TOLERANCE) -> bool:
 
 
 def _tried(
-    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], *, trains: bool
+    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], mode: Mode
 ) -> Seen | None:
     """A pass, or None if the network cannot do one in this mode."""
-    _set_modes(root, {module: module.training for module in root.modules()}, trains=trains)
+    mode.set(root)
     try:
-        return _pass(root, run, inputs, modules)
+        return _pass(root, run, inputs, modules, mode)
     except Exception:
         return None
 
 
-def _set_modes(root: nn.Module, modes: Mapping[nn.Module, bool], *, trains: bool) -> None:
-    for module in modes:
-        module.training = trains
-
-
 def _pass(
-    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], seed: int = 0
+    root: nn.Module,
+    run: Run,
+    inputs: Sequence[Tensor],
+    modules: set[str],
+    mode: Mode,
+    seed: int = 0,
 ) -> Seen:
     """One pass forwards and backwards."""
     devices = list({one.device for one in root.parameters() if one.is_cuda})
     with torch.random.fork_rng(devices), _watched(root, modules) as calls, torch.enable_grad():
         torch.manual_seed(seed)
-        output = run(root, [one.clone() for one in inputs])
+        output = leaves_of(run(root, [one.clone() for one in inputs]))[: mode.outputs]
         gradients = _gradients(root, output)
     return Seen(_detached(output), gradients, kept.taken(root), calls)
 
 
-def _gradients(root: nn.Module, output: Any) -> dict[str, Tensor | None]:
+def _gradients(root: nn.Module, output: Sequence[Any]) -> dict[str, Tensor | None]:
     """Gradients of a sum of all outputs, each weighed by its own number."""
     parts = [
         (one.double() * _weights(one)).sum()
-        for one in leaves_of(output)
+        for one in output
         if isinstance(one, Tensor) and one.is_floating_point() and one.requires_grad
     ]
     named = {name: one for name, one in root.named_parameters() if one.requires_grad}
@@ -155,8 +188,8 @@ def _weights(like: Tensor) -> Tensor:
     return count.add(1).cos().view(like.shape)
 
 
-def _detached(output: Any) -> list[Any]:
-    return [one.detach() if isinstance(one, Tensor) else one for one in leaves_of(output)]
+def _detached(output: Sequence[Any]) -> list[Any]:
+    return [one.detach() if isinstance(one, Tensor) else one for one in output]
 
 
 @contextmanager
@@ -191,14 +224,13 @@ def _check_attributes(
     start: Kept,
     first: Seen,
     assigned: Mapping[str, str],
-    *,
-    trains: bool,
+    mode: Mode,
 ) -> None:
     """Refuse a forward that leaves something else on its modules each time."""
     if not start.changed(first.after):
         return
     # Once more: what is kept for good, such as a table for one size, stays as it is.
-    again = _tried(root, plain, inputs, set(), trains=trains)
+    again = _tried(root, plain, inputs, set(), mode)
     changed = () if again is None else first.after.changed(again.after)
     if not changed:
         return
@@ -212,8 +244,16 @@ def _check_attributes(
     )
 
 
-def _difference(first: Seen, second: Seen) -> str | None:
-    """The first difference between the plain and the traced network, in words."""
+def _used(graph: fx.Graph) -> tuple[str, ...]:
+    """Paths of the modules and tensors that a graph reads."""
+    return tuple(str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr"))
+
+
+def _difference(first: Seen, second: Seen, used: tuple[str, ...] | None) -> str | None:
+    """The first difference between the plain and the traced network, in words.
+
+    `used` are paths of what the buffers to look at belong to; None for all buffers.
+    """
     if not same_kind(first.output, second.output) or not all(
         close(one, two)
         for one, two in zip(first.output, second.output, strict=True)
@@ -233,15 +273,18 @@ def _difference(first: Seen, second: Seen) -> str | None:
         if gradient is not None and other is not None and not close(other, gradient, 1e-2):
             return f"gives {name!r} another gradient when traced by torch.fx"
     for name, buffer in first.after.buffers.items():
-        if not close(second.after.buffers[name], buffer):
+        mine = used is None or any(f"{name}.".startswith(f"{one}.") for one in used)
+        if mine and not close(second.after.buffers[name], buffer):
             return f"leaves buffer {name!r} as another when traced by torch.fx"
     return None
 
 
-def _reason(root: nn.Module, plain: Run, inputs: Sequence[Tensor], start: Kept, first: Seen) -> str:
+def _reason(
+    root: nn.Module, plain: Run, inputs: Sequence[Tensor], start: Kept, first: Seen, mode: Mode
+) -> str:
     """What may have made the difference, and what to do."""
     kept.put_back(root, start)
-    random = _pass(root, plain, inputs, set(), seed=1).output
+    random = _pass(root, plain, inputs, set(), mode, seed=1).output
     if not all(
         close(a, b) for a, b in zip(random, first.output, strict=True) if torch.is_tensor(a)
     ):

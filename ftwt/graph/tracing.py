@@ -150,8 +150,9 @@ def retraced(
             return module(*args, **kwargs)
 
         batches = [noise(examples, PROBE_BATCH + 1, seed) for seed in (1, 2)]
-        trains = not drawn.frozen
-        faithful.check(root, drawn.graph, plain, *batches, trains=trains, assigned=drawn.assigned)
+        faithful.check(
+            root, drawn.graph, plain, *batches, frozen=drawn.frozen, assigned=drawn.assigned
+        )
     for module, mode in modes.items():
         module.training = mode
     return Traced(

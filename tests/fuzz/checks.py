@@ -33,13 +33,14 @@ class Subject:
         self.network = spec.build()
         self.images = spec.images()
         self.example = spec.images(batch=1)
-        self.open = self.attached({})
+        # With every filter on.
+        pruning = ftwt.Pruning(gates.Fixed({}))
+        self.open = ftwt.attach(self.network, pruning, example=self.example).eval()
         self.masks = self.random_masks(len(self.images[0]), self.open)
 
-    def attached(self, masks: dict[str, Tensor]) -> ftwt.Gated:
-        """The network with these masks, or with every filter on, in eval mode."""
-        pruning = ftwt.Pruning(gates.Fixed(masks))
-        return ftwt.attach(self.network, pruning, example=self.example).eval()
+    def masked(self, masks: dict[str, Tensor]) -> ftwt.Gated:
+        """The network with these masks, in eval mode."""
+        return ftwt.escalation.with_gate(self.open, gates.Fixed(masks))
 
     def random_masks(self, batch: int, model: ftwt.Gated) -> dict[str, Tensor]:
         """A mask for each site and image."""
@@ -85,7 +86,7 @@ def open_is_plain(subject: Subject) -> None:
     """With every filter on: outputs, gradients and buffers, in both modes."""
     for mode in ("eval", "train"):
         seen = []
-        for network in (subject.network, subject.attached({})):
+        for network in (subject.network, subject.open):
             network = copy.deepcopy(network).train(mode == "train")
             torch.manual_seed(subject.spec.seed)
             output = network(*[one.clone() for one in subject.images])
@@ -135,7 +136,7 @@ def counted_is_torchs(subject: Subject) -> None:
 
 def skipping_is_masked(subject: Subject) -> None:
     """On each back end: outputs are the masked network's, and what ran is what is counted."""
-    model = subject.attached(subject.masks)
+    model = subject.masked(subject.masks)
     with torch.no_grad():
         trace = model.trace(*subject.images, targets=False)
     wanted = trace.macs
@@ -150,7 +151,7 @@ def skipping_is_masked(subject: Subject) -> None:
 def cut_is_masked(subject: Subject) -> None:
     """A network cut for one image's masks answers as the masked one, batch norms folded or not."""
     masks = {name: mask[0] for name, mask in subject.masks.items()}
-    model = subject.attached({name: mask[None] for name, mask in masks.items()})
+    model = subject.masked({name: mask[None] for name, mask in masks.items()})
     with torch.no_grad():
         wanted = model(*subject.images)
         for fold in (True, False):
@@ -160,7 +161,7 @@ def cut_is_masked(subject: Subject) -> None:
 
 def copies_are_the_same(subject: Subject) -> None:
     """deepcopy, pickle, save and load keep the answer."""
-    model = subject.attached(subject.masks)
+    model = subject.masked(subject.masks)
     with torch.no_grad():
         wanted = model(*subject.images)
         same("deepcopy", copy.deepcopy(model)(*subject.images), wanted)
@@ -184,7 +185,7 @@ def pickles(network: nn.Module) -> bool:
 
 def exported_is_the_same(subject: Subject) -> None:
     """torch.export keeps the answer."""
-    model = subject.attached({})
+    model = subject.open
     exported = torch.export.export(model, subject.images).module()
     with torch.no_grad():
         same("export", exported(*subject.images), model(*subject.images))
