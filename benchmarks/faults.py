@@ -1,0 +1,176 @@
+"""Faults in numbers: `python -m benchmarks.faults` writes their record and docs/trust.md's tables.
+
+    python -m benchmarks.faults --count 200 --seed 0   # all, from nothing
+    python -m benchmarks.faults --resume               # what the record lacks
+    python -m benchmarks.faults --page-only            # the page from the records as they are
+
+Every kind of file that is read is damaged, every process that writes is killed, and a skipping
+network is called often. The record is written after each, so a run that is stopped loses little.
+The exit status is 1 where a damaged file was neither refused nor read to something sound, a killed
+process ended otherwise, or calls kept memory.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftwt.io.files import write_atomically
+
+_ROOT = Path(__file__).parent.parent
+RECORD = _ROOT / "benchmarks" / "records" / "faults.json"
+FUZZ = _ROOT / "benchmarks" / "records" / "fuzz.json"
+PAGE = _ROOT / "docs" / "trust.md"
+_MARK = "<!-- What follows is written by `make faults`. -->\n"
+_KILLS, _CALLS = 30, 10_000
+# KiB; allocators keep a little.
+_GROWTH = 4096
+
+
+def main() -> int:
+    """Try all faults, and write the record and the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=200, help="damaged files of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="only what the record lacks")
+    parser.add_argument("--page-only", action="store_true", help="from the records as they are")
+    options = parser.parse_args()
+    if not options.page_only:
+        _try(options.count, options.seed, resume=options.resume)
+    record = json.loads(RECORD.read_text())
+    PAGE.write_text(page(record, json.loads(FUZZ.read_text()), PAGE.read_text()))
+    for line in failures(record):
+        print(line)
+    return 1 if failures(record) else 0
+
+
+def failures(record: Mapping[str, Any]) -> list[str]:
+    """What should not have happened."""
+    broken = [
+        f"{kind}: {line}" for kind, found in record["damaged"].items() for line in found["broken"]
+    ]
+    other = [f"{name} ended otherwise" for name, one in record["killed"].items() if one["other"]]
+    grown = [] if record["calls"]["grown_kib"] < _GROWTH else ["calls kept memory"]
+    return [*broken, *other, *grown]
+
+
+def _try(count: int, seed: int, *, resume: bool) -> None:
+    import torch
+
+    from tests.faults.kills import WORKS, killed
+    from tests.faults.kinds import KINDS
+    from tests.faults.trial import counts
+
+    torch.set_num_threads(1)
+    record: dict[str, Any] = {"count": count, "seed": seed, "kills": _KILLS}
+    record |= {"damaged": {}, "killed": {}, "seconds": 0.0}
+    if resume and RECORD.exists():
+        record = json.loads(RECORD.read_text())
+    clock = _clock()
+
+    def keep() -> None:
+        nonlocal clock
+        record["seconds"] = round(record["seconds"] + _clock() - clock, 1)
+        clock = _clock()
+        write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+    with tempfile.TemporaryDirectory() as name:
+        for kind in KINDS:
+            if kind.name in record["damaged"]:
+                continue
+            folder = Path(name) / kind.name
+            folder.mkdir()
+            found, broken = counts(kind, folder, record["count"], record["seed"])
+            record["damaged"][kind.name] = {**found, "broken": broken}
+            print(f"{kind.name}: {dict(found)}", flush=True)
+            keep()
+        for work in WORKS:
+            if work.name in record["killed"]:
+                continue
+            folder = Path(name) / work.name
+            folder.mkdir()
+            ends = killed(work, folder, record["kills"], record["seed"])
+            record["killed"][work.name] = {"killed": 0, "same": 0, "other": 0} | ends
+            print(f"{work.name}: {dict(ends)}", flush=True)
+            keep()
+    record["calls"] = _called(_CALLS)
+    keep()
+
+
+def _called(times: int) -> dict[str, int]:
+    """How the process's memory grows over calls of a skipping network."""
+    import ftwt
+    from tests.faults.kinds import IMAGES, gated
+
+    fast = ftwt.runtime.skip(gated())
+    for at in range(times // 10):
+        fast(IMAGES[: 1 + at % 2])
+    before = _resident_kib()
+    for at in range(times):
+        fast(IMAGES[: 1 + at % 2])
+    return {"times": times, "grown_kib": _resident_kib() - before}
+
+
+def _resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def _clock() -> float:
+    """Seconds of the processor, of children too."""
+    return sum(os.times()[:4]) if hasattr(os, "times") else time.process_time()
+
+
+def page(record: Mapping[str, Any], fuzz: Mapping[str, Any], text: str) -> str:
+    """The page with its tables made anew; what stands before them is written by hand."""
+    rows = [
+        f"| {kind} | {found.get('refused', 0)} | {found.get('same', 0)} | {found.get('other', 0)} "
+        f"| {len(found['broken'])} |"
+        for kind, found in record["damaged"].items()
+    ]
+    ends = [
+        f"| `{name}` | {one['killed']} of {record['kills']} | {one['same']} | {one['other']} |"
+        for name, one in record["killed"].items()
+    ]
+    calls = record["calls"]
+    lines = [
+        "## Figures",
+        "",
+        f"Of each kind of file {record['count']} damaged ones, from seed {record['seed']}: "
+        "refused in one line; read to the same values (a change that says nothing, such as a "
+        "number rounded otherwise); read to other ones, which are finite and what the file now "
+        "says; broken (anything else).",
+        "",
+        "| file | refused | same | other | broken |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Each command was killed (SIGKILL) {record['kills']} times, each time after a random part "
+        "of the time that it takes, and run to its end after up to three kills.",
+        "",
+        "| command | killed before its end | ended the same | ended otherwise |",
+        "|---|---|---|---|",
+        *ends,
+        "",
+        f"{calls['times']:,} calls of a skipping network: the process grew by {calls['grown_kib']} "
+        f"KiB. All of this took {record['seconds'] / 60:.0f} minutes of one processor.",
+        "",
+        f"`make fuzz`: {fuzz['networks']:,} random networks as people write them, from seed "
+        f"{fuzz['first_seed']}, in {fuzz['processor_minutes']:.0f} minutes of one processor: "
+        f"{sum(fuzz['broken'].values())} differences. {_refused(fuzz)}",
+        "",
+    ]
+    return text.partition(_MARK)[0] + _MARK + "\n".join(lines)
+
+
+def _refused(fuzz: Mapping[str, Any]) -> str:
+    parts = [f"{times:,} times `{kind}`" for kind, times in fuzz["refused"].items()]
+    return f"Refused: {'; '.join(parts)}." if parts else "Nothing was refused."
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
