@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs looks test zoo bench fuzz native fuzz-kernels sanitize check format clean
+.PHONY: help demo docs looks test zoo bench fuzz faults native fuzz-kernels sanitize sanitize-threads check format clean
 
 help:
 	@echo "make demo    train, gate and evaluate a small network; writes demo/ (about 4 minutes)"
@@ -22,6 +22,8 @@ help:
 	@echo "make native  compile the native kernels again, after a change of their sources"
 	@echo "make fuzz-kernels  compare random convolutions with torch's, on each instruction set (EXAMPLES=, SEED=)"
 	@echo "make sanitize  run the native kernels' tests with the address and undefined sanitizers"
+	@echo "make sanitize-threads  run many threads in one network under ThreadSanitizer"
+	@echo "make faults  damage files, kill processes, call often; writes docs/trust.md's figures (N=, SEED=)"
 	@echo "make check   format, lint and type checks"
 	@echo "make format  format the code and mend what the linter can mend"
 	@echo "make clean   remove .venv, caches and build products; results stay"
@@ -68,6 +70,15 @@ sanitize: $(STAMP)
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
 		FTWT_REQUIRE_NATIVE=1 FTWT_EXAMPLES=$(EXAMPLES) \
 		$(BIN)/python -m pytest -s tests/native --hypothesis-seed=$(SEED) -k 'not leak and not memory_back'
+
+# Python threads in one network are threads in its kernels.
+sanitize-threads: $(STAMP)
+	$(BIN)/python -m tests.native.threads
+
+# Damaged files of every kind, killed processes and many calls; a sample is among the tests.
+faults: N = 200
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --count $(N) --seed $(SEED)
 
 # Random networks as people write them; a sample is among the tests.
 N ?= 1000

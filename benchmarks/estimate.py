@@ -21,6 +21,7 @@ import torch
 
 import ftwt
 from benchmarks.estimate_tables import TABLES, tables
+from benchmarks.reading import read_object
 from ftwt import budget, data, targets
 from ftwt.budget import named
 from ftwt.io import storage
@@ -72,8 +73,7 @@ def _tested(run: Path) -> dict[str, Any]:
             f"benchmarks.estimate: {run} was not tested on all images; run "
             f"ftwt eval {run} --data ... without --limit first"
         )
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    return read_object(file)
 
 
 def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def curve(
             }
         )
         print(rows[-1], flush=True)
-    command = json.loads((run / "run.json").read_text())["command"]
+    command = read_object(run / "run.json")["command"]
     return {
         "run": run.name,
         "command": command,
@@ -178,7 +178,7 @@ def trained(runs: list[Path]) -> dict[str, Any]:
     """Runs that were trained for a budget, with their evaluation on test images."""
     rows = []
     for run in runs:
-        record = json.loads((run / "run.json").read_text())
+        record = read_object(run / "run.json")
         one = record["budget"]
         tested = _tested(run)
         rows.append(
@@ -199,7 +199,7 @@ def trained(runs: list[Path]) -> dict[str, Any]:
 
 def swept(folder: Path) -> dict[str, Any]:
     """What a sweep found."""
-    found: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+    found = read_object(folder / "sweep.json")
     return {"folder": str(folder), **found}
 
 
@@ -243,7 +243,7 @@ def main() -> None:
     if name in ("prediction", "solve") and file.is_file():
         # Runs that were measured before keep their rows.
         done = {_key(row) for row in record["rows"]}
-        kept = [row for row in json.loads(file.read_text())["rows"] if _key(row) not in done]
+        kept = [row for row in read_object(file)["rows"] if _key(row) not in done]
         record["rows"] = sorted(kept + record["rows"], key=_key)
     file.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -256,7 +256,7 @@ def page(text: str) -> str:
 
 def _trained_on(run: Path) -> dict[str, int]:
     """How long a run was trained, which its name does not tell."""
-    record = json.loads((run / "run.json").read_text())
+    record = read_object(run / "run.json")
     return {"train_images": record["data"]["train_images"], "epochs": record["epochs"]}
 
 

@@ -1,15 +1,16 @@
 """The tables of docs/budgets.md, one for each record of `benchmarks.estimate`."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.reading import read_object
 
 
 def tables(records: Path) -> str:
     """All tables, one below the other, from a folder of records."""
     return "\n\n".join(
-        make(json.loads(path.read_text()))
+        make(read_object(path))
         for start, make in TABLES.items()
         for path in sorted(records.glob(f"{start}*.json"))
     )

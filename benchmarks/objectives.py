@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.reading import read_object
 from ftwt import analysis, data
 from ftwt.gated.model import Gated
 from ftwt.io import storage
@@ -71,7 +72,7 @@ def run(source: str, init: Path, out: Path) -> None:
     test = data.serve(dataset.test, 500, mean=dataset.mean, std=dataset.std)
     out.mkdir(parents=True, exist_ok=True)
     file = out / "objectives.json"
-    record = json.loads(file.read_text()) if file.is_file() else {"runs": []}
+    record = read_object(file) if file.is_file() else {"runs": []}
     if "dense" not in record:
         dense, _ = storage.load(init)
         record["dense"] = {
@@ -128,7 +129,7 @@ def _one(
 
 
 def _finished(folder: Path) -> bool:
-    return bool(json.loads((folder / "run.json").read_text()).get("status") == "finished")
+    return bool(read_object(folder / "run.json").get("status") == "finished")
 
 
 def table(record: dict[str, Any]) -> str:
@@ -213,7 +214,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         run(options.data, options.init, options.out)
     else:
-        PAGE.write_text(page(json.loads(RECORD.read_text())))
+        PAGE.write_text(page(read_object(RECORD)))
 
 
 if __name__ == "__main__":

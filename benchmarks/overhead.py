@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import ftwt
+from benchmarks.reading import read_object
 from ftwt import losses
 from ftwt.reports.timing.machine import machine
 
@@ -82,7 +83,7 @@ def measure(name: str, *, batch: int, pairs: int) -> dict[str, object]:
 def records() -> dict[str, dict[str, Any]]:
     """Recorded networks, in the order of the goals."""
     files = {name: RECORDS / f"{name}.json" for name in GOALS}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return {name: read_object(file) for name, file in files.items() if file.exists()}
 
 
 def profile(name: str, batch: int) -> str:

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reading import read_object
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "cifar10-jpeg"
 PAGE = ROOT / "docs" / "results.md"
@@ -19,11 +21,11 @@ PAGE = ROOT / "docs" / "results.md"
 
 def add(run: Path) -> Path:
     """Commit-ready record of one run."""
-    record = json.loads((run / "run.json").read_text())
+    record = read_object(run / "run.json")
     record["epochs_log"] = [
         json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
-    record["test"] = json.loads((run / "eval.json").read_text())
+    record["test"] = read_object(run / "eval.json")
     path = RECORDS / f"{run.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
@@ -32,7 +34,7 @@ def add(run: Path) -> Path:
 
 def records() -> dict[str, dict[str, Any]]:
     """All records by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))}
+    return {path.stem: read_object(path) for path in sorted(RECORDS.glob("*.json"))}
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

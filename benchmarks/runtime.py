@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks import overhead
+from benchmarks.reading import read_object
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "runtime"
@@ -121,7 +122,7 @@ def records() -> dict[str, Found]:
 
 def _read(folder: Path) -> Found:
     files = {case.name: folder / f"{case.name}.json" for case in CASES}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    return {name: read_object(file) for name, file in files.items() if file.exists()}
 
 
 def _dates(found: Found) -> tuple[str, str]:

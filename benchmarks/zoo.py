@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reading import read_object
 from ftwt.io.files import write_atomically
 
 _ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.page_only:
         _measure(options.names, resume=options.resume, processes=options.processes)
-    value = json.loads(RECORD.read_text())
+    value = read_object(RECORD)
     PAGE.write_text(page(value))
     failed = [row for row in value["networks"] if "failed" in row]
     for row in failed:
@@ -78,7 +79,7 @@ def _measure(names: list[str], *, resume: bool, processes: int) -> None:
     order = zoo.names()
     rows: dict[str, dict[str, Any]] = {}
     if RECORD.exists() and (resume or names):
-        rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
+        rows = {row["network"]: row for row in read_object(RECORD)["networks"]}
     wanted = names or [
         name for name in order if not resume or "failed" in rows.get(name, {"failed": "not yet"})
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.pareto.study import Study
+from benchmarks.reading import read_object
 from ftwt import data
 from ftwt.gated.model import Gated
 from ftwt.reports.timing.machine import machine
@@ -63,7 +64,7 @@ def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
 
 def named(folder: Path = RECORDS) -> dict[str, dict[str, Any]]:
     """All records by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_object(path) for path in sorted(folder.glob("*.json"))}
 
 
 def read(folder: Path = RECORDS) -> list[dict[str, Any]]:

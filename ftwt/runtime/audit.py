@@ -11,7 +11,7 @@ from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import uncounted
 from ftwt.macs import Plan
 from ftwt.runtime.backends.gates import exact
-from ftwt.runtime.program import Call, Conv, Gate, Linear, Program, Step
+from ftwt.runtime.program import Call, Conv, Gate, GateRows, Linear, Program, Step
 from ftwt.runtime.runner import Runner
 from ftwt.runtime.state import State
 
@@ -64,7 +64,7 @@ def audited(
 ) -> Audit:
     """Put what back ends noted beside what the plan counts."""
     plan = anatomy.plan
-    gated = [step.site for step in runner.program.steps if isinstance(step, Gate)]
+    gated = [step.site for step in runner.program.steps if isinstance(step, (Gate, GateRows))]
     masks = {site: state.masks[site].cpu() for site in gated}
     counted, counted_gates = plan.exact(masks), plan.gates(masks)
     nothing = torch.zeros(runner.batch, dtype=torch.int64)
@@ -85,6 +85,7 @@ def audited(
         if (piece.backend.dense and isinstance(step, (Conv, Gate, Linear)))
         or (isinstance(step, Gate) and not exact(step))
         or (isinstance(step, Call) and step.name in reads_live)
+        or isinstance(step, GateRows)
     ]
     return Audit(layers, counted, gates, counted_gates, tuple(dense), uncounted(anatomy.traced))
 

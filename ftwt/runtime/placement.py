@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ftwt.errors import FtwtError
 from ftwt.io.reading import misfit_of_fields
-from ftwt.runtime.program import Conv, Gate, Linear, Program, Step, output_of
+from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Program, Step, output_of
 
 _FORMAT = 1
 _Value = TypeVar("_Value", bound="Row | Placed | Placement")
@@ -151,6 +151,8 @@ def kind_of(step: Step) -> str:
             return f"{form} {rows}x{columns}{after}"
         case Linear():
             return "linear"
+        case GateRows():
+            return "gate, several rows"
         case _:
             return type(step).__name__.lower()
 

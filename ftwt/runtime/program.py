@@ -85,6 +85,24 @@ class Gate:
 
 
 @dataclass(frozen=True, eq=False)
+class GateRows:
+    """Decides and applies the mask of a site of which each sample has several rows.
+
+    Windows of an image, or a pair of images, lie one after the other in the batch: R rows of B
+    samples. The site's convolution has run with every filter.
+    """
+
+    name: str
+    site: str
+    # Its input (R, C_in, *space), and its output (R, C_out, *space) before and after the mask.
+    source: Other
+    features: Other
+    output: Other
+    module: nn.Module
+    context: Other | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Conv:
     """A convolution with its batch norm folded in, then activation, mask and pooling.
 
@@ -246,6 +264,7 @@ def same(value: Any) -> Any:
 
 Step: TypeAlias = (
     Gate
+    | GateRows
     | Conv
     | Linear
     | Add
@@ -284,6 +303,9 @@ def sources_of(step: Step) -> tuple[Value | Other, ...]:
             return tuple(held((step.arguments, dict(step.keywords))))
         case Gate(context=Other() as context):
             return step.source, context
+        case GateRows():
+            shared = () if step.context is None else (step.context,)
+            return step.source, step.features, *shared
         case _:
             return (step.source,)
 

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import gates, losses, runtime
 from ftwt.graph.rows import Rows, rows_between
+from ftwt.slicing import cut
 
 
 def torch_macs(network, *inputs) -> int:
@@ -251,6 +252,24 @@ def test_a_samples_macs_are_those_of_all_its_rows(apart, gate):
         assert torch.allclose(together.relaxed_macs, together.macs.double())
         losses.GateBCE()(together).backward()
         assert all(one.grad is not None for one in model.gate_parameters())
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("backend", ["native", "torch", "channels-last"])
+def test_samples_of_several_rows_are_masked_when_skipping(apart, backend):
+    torch.manual_seed(3)
+    pairs = torch.randn(3, 3, 8, 8), torch.randn(3, 3, 8, 8)
+    example = tuple(one[:1] for one in pairs)
+    model = ftwt.attach(Pairs(apart), ftwt.Pruning(), example=example).eval()
+    trace = model.trace(*pairs)
+    assert not all(site.mask.all() for site in trace.sites.values())
+    fast = runtime.skip(model, backend=backend)
+    assert torch.allclose(fast(*pairs), trace.output, atol=1e-5)
+    audit = fast.audit(*pairs)
+    assert torch.equal(audit.counted_macs, trace.macs)
+    assert set(audit.differing) <= set(audit.dense)
+    with pytest.raises(ftwt.FtwtError, match="'encode' works on several rows for each sample"):
+        cut(model, {name: site.mask[0] for name, site in trace.sites.items()})
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.booleans())

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from ftwt.gates.forms import AffineForm, form_of
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import summarize
-from ftwt.runtime.backends.steps import counted
-from ftwt.runtime.program import Gate
+from ftwt.runtime.backends.steps import counted, masked
+from ftwt.runtime.program import Gate, GateRows
 from ftwt.runtime.state import Rows, State
 
 
@@ -38,6 +38,16 @@ def decide(step: Gate, state: State, *, dense: bool = False) -> None:
             context = () if step.context is None else (state.values[step.context],)
             logits = counted(step, state, lambda: module(x, *context))
     state.masks[step.site] = mask_of(logits, state.thresholds.get(step.site, 0.0))
+
+
+def decide_rows(step: GateRows, state: State) -> None:
+    """Note the mask of a site's rows, and apply it."""
+    values = state.values
+    context = () if step.context is None else (values[step.context],)
+    logits = counted(step, state, lambda: step.module(values[step.source], *context))
+    mask = mask_of(logits, state.thresholds.get(step.site, 0.0))
+    state.masks[step.site] = mask
+    values[step.output] = masked(values[step.features], mask)
 
 
 def mask_of(logits: Tensor, threshold: float) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
-from ftwt.runtime.backends.gates import decide
-from ftwt.runtime.program import Conv, Gate, Linear, Step
+from ftwt.runtime.backends.gates import decide, decide_rows
+from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Step
 from ftwt.runtime.state import Rows, State
 
 
@@ -17,6 +17,8 @@ def run_step(step: Step, state: State) -> None:
     match step:
         case Gate():
             decide(step, state)
+        case GateRows():
+            decide_rows(step, state)
         case Conv():
             state.values[step.output] = _convolved(step, state)
         case Linear():

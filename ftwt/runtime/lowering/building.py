@@ -6,18 +6,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.model import Gated
 from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import SiteGate
 from ftwt.graph import operations
-from ftwt.graph.live import All, OfSite, sites_in
+from ftwt.graph.live import All, Live, OfSite, sites_in
 from ftwt.graph.probing import PROBE_BATCH
 from ftwt.graph.sites import Candidate
 from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering.each import works_on_each
 from ftwt.runtime.lowering.lives import simplified
-from ftwt.runtime.program import Call, Constant, Gate, Method, Other, Step, Value, same
+from ftwt.runtime.program import Call, Constant, Gate, GateRows, Method, Other, Step, Value, same
 
 
 class Building:
@@ -65,6 +66,28 @@ class Building:
             assert isinstance(gate, SiteGate)
             self.steps.append(Gate(candidate.name, source, *gate_of(gate), self.context))
 
+    def decide_rows(self, candidate: Candidate, source: Other) -> None:
+        """Mask a site of which each sample has several rows, now that its convolution has run.
+
+        Nothing later relies on such a mask: whose its rows are, only the network knows.
+        """
+        what = "skip" if self.gates else "cut"
+        gate = self.model.get_submodule(f"gates.{candidate.key}")
+        assert isinstance(gate, SiteGate)
+        features = self.made[candidate.output]
+        if not self.gates or gate.follows or not isinstance(features, Other):
+            raise FtwtError(
+                f"{what}: {candidate.name!r} works on several rows for each sample, such as "
+                "windows or pairs of images; leave it out with attach(where=...)"
+            )
+        module, _ = gate_of(gate)
+        masked = Other(f"{candidate.output.name}_masked")
+        name = f"gate of {candidate.name}"
+        self.steps.append(
+            GateRows(name, candidate.name, source, features, masked, module, self.context)
+        )
+        self.made[candidate.output] = masked
+
     def share(self, inputs: Sequence[Value | Other]) -> None:
         """Call what the gates share, if they do, with the network's inputs."""
         shared = shared_of(self.model.gates)
@@ -103,12 +126,19 @@ class Building:
         assert shape is not None
         if node in self.site_of and not masked:
             return Value(node.name, tuple(shape[1:]), All(shape[1]))
-        live = simplified(self.anatomy.liveness.channels(node))
-        if not sites_in(live) <= self._decided:
-            # It is changed in place later, and has the channels of then; now it has fewer.
-            site = self.site_of.get(node)
-            live = All(shape[1]) if site is None else OfSite(site, shape[1])
-        return Value(node.name, tuple(shape[1:]), live)
+        return Value(node.name, tuple(shape[1:]), self.live(node, shape[1], 1))
+
+    def live(self, node: fx.Node, channels: int, dim: int) -> Live:
+        """The live channels of a node's tensor along a dimension, by masks that are decided.
+
+        Others are of sites whose rows are not samples, or come when it is changed in place later:
+        it then has the channels of then, and now it has fewer.
+        """
+        found = simplified(self.anatomy.liveness.channels(node, dim))
+        if sites_in(found) <= self._decided:
+            return found
+        site = self.site_of.get(node) if dim == 1 else None
+        return All(channels) if site is None else OfSite(site, channels)
 
     def batch_shape(self, node: fx.Node) -> torch.Size | None:
         """The shape of a tensor that holds a batch of something, else None."""

@@ -8,7 +8,6 @@ from typing import TypeVar
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
 from ftwt.graph import calls, operations
 from ftwt.graph.live import All, OfSite
 from ftwt.graph.sites import Candidate
@@ -16,7 +15,7 @@ from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.each import activates
 from ftwt.runtime.lowering.elementary import known
-from ftwt.runtime.program import Activation, Call, Conv, Mask, Value
+from ftwt.runtime.program import Activation, Call, Conv, Mask, Other, Value
 
 T = TypeVar("T")
 
@@ -29,12 +28,12 @@ def convolution(building: Building, candidate: Candidate) -> None:
     site = building.site_of.get(candidate.output)
     conv = recognise.convolution(node, building.module(node), building.read)
     if not isinstance(value, Value):
-        if site is not None:
-            raise FtwtError(
-                f"skip: the input of {candidate.name!r} does not have the batch as its first "
-                "dimension; leave it out with attach(where=...)"
-            )
         building.as_is(node)
+        if site is not None and isinstance(value, Other):
+            for one in _until(node, candidate.output):
+                building.as_is(one)
+                building.fused.add(one)
+            building.decide_rows(candidate, value)
         return
     if site is not None:
         building.decide(candidate, value)

@@ -8,7 +8,6 @@ from ftwt.graph import calls, operations
 from ftwt.graph.operations import Kind, Role
 from ftwt.runtime.lowering import moves, recognise
 from ftwt.runtime.lowering.building import Building
-from ftwt.runtime.lowering.lives import simplified
 from ftwt.runtime.lowering.moves import Moved
 from ftwt.runtime.lowering.pools import pooling
 from ftwt.runtime.program import (
@@ -121,7 +120,7 @@ def _linear(building: Building, node: fx.Node, module: nn.Module | None) -> bool
     if len(shape) == 2 and value.shape != (found[0].shape[1],) and value is building.made[source]:
         return False
     weight, bias = found
-    inputs = simplified(building.anatomy.liveness.channels(source, -1))
+    inputs = building.live(source, weight.shape[1], -1)
     name = building.names.get(node, node.name)
     return building.add(node, Linear(name, value, inputs, building.value(node), weight, bias))
 
