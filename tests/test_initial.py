@@ -38,6 +38,14 @@ def test_state_dicts_are_told_by_content(network, ending, zipped, tmp_path):
         ftwt.load(file)
 
 
+def test_weights_that_are_not_finite_are_refused(network, tmp_path):
+    weights = dict(network.state_dict())
+    weights["fc.weight"] = torch.full_like(weights["fc.weight"], torch.nan)
+    torch.save(weights, tmp_path / "start.pt")
+    with pytest.raises(FtwtError, match=r"fc\.weight in .*start\.pt has values that are no finite"):
+        starting_weights(tmp_path / "start.pt", "cifar10-resnet8")
+
+
 def test_safetensors_are_told_by_content(network, tmp_path):
     safetensors.torch.save_file(network.state_dict(), tmp_path / "start.pth")
     found = starting_weights(tmp_path / "start.pth", "cifar10-resnet8")

@@ -152,6 +152,8 @@ def _put(state: State, kept: dict[str, Any]) -> None:
     device = next(state.model.parameters()).device
     state.metrics = Metrics(**kept["tally"])
     state.metrics.sums = {name: one.to(device) for name, one in state.metrics.sums.items()}
+    if any(one.shape for one in state.metrics.sums.values()):
+        raise ValueError("an epoch's sums are no numbers")
     own = {name: one.shape for name, one in state.validated.state_dict().items()}
     if {name: one.shape for name, one in kept["best_weights"].items()} not in ({}, own):
         raise ValueError("the best weights are of another network")

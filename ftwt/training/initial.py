@@ -35,14 +35,20 @@ def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
         network: a name of `ftwt.networks`.
 
     Raises:
-        FtwtError: there are none, or the file is damaged or holds something else.
+        FtwtError: there are none, or the file is damaged, holds something else or weights that are
+            not finite.
     """
     if str(init) == TORCHVISION:
         return _from_torchvision(network)
     file = storage.model_file(Path(init))
-    if storage.is_pickled(file):
-        return _from_state_dict(file)
-    return storage.read(file)[0]
+    weights = _from_state_dict(file) if storage.is_pickled(file) else storage.read(file)[0]
+    wrong = next((name for name, one in weights.items() if not one.isfinite().all()), None)
+    if wrong is not None:
+        raise FtwtError(
+            f"train: {wrong} in {file} has values that are no finite numbers; the file is damaged, "
+            "or its training went wrong: give other weights"
+        )
+    return weights
 
 
 def check_classes(
