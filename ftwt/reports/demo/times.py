@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt import gates, runtime
+from ftwt.export.engines import Run
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.reports.timing.engines import Run, deployed
+from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.measure import interleave, latency
 from ftwt.reports.timing.subjects import bound
 

@@ -228,7 +228,7 @@ def _made(step: Step) -> Live:
             return All(step.weight.shape[0])
         case program.Conv(site=str(site)):
             return OfSite(site, step.weight.shape[0])
-        case program.Gate() | program.Call():
+        case program.Gate() | program.GateRows() | program.Call():
             raise AssertionError("makes no value of a segment")
         case _:
             return step.output.live
