@@ -91,6 +91,8 @@ class Liveness:
         if isinstance(value, _Value):
             if value.labels is None and dim % len(shape) == 1:
                 return value.live
+            if shape[0] != PROBE_BATCH:
+                return All(shape[dim])
             where = _labels(value, shape)
             index = labels.channel_index(where, value.live.width, dim)
             if index is not None:
@@ -188,7 +190,7 @@ class Liveness:
         dim, keep = calls.reduced_dimension(node)
         if value is None or shape is None or dim is None or dim % len(shape) == 0:
             return None
-        if shape[dim] > _MOST_PARTS:
+        if shape[dim] > _MOST_PARTS or shape[0] != PROBE_BATCH:
             return None
         parts = []
         for part in _labels(value, shape).unbind(dim):

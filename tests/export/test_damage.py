@@ -53,7 +53,7 @@ def changed(content, **fields):
     """A file whose head says something else, with the right checksum."""
     head = structs.File.from_buffer_copy(content)
     for name, value in fields.items():
-        setattr(head, name, value)
+        setattr(head, name, structs.Shape(*value) if isinstance(value, tuple) else value)
     return sealed(bytes(head) + content[ctypes.sizeof(head) :])
 
 
@@ -71,9 +71,9 @@ def changed(content, **fields):
     ({"knots": 1 << 16}, "a place lies outside"),
     ({"limits": 1}, "head contradicts itself"),
     ({"weight": 0.0}, "head contradicts itself"),
-    ({"input": structs.Shape(3, 8, 9)}, "steps contradict"),
-    ({"input": structs.Shape(1 << 24, 1 << 24, 1 << 24)}, "head contradicts itself"),
-    ({"output": structs.Shape(0, 1, 1)}, "head contradicts itself"),
+    ({"input": (3, 8, 9)}, "steps contradict"),
+    ({"input": (1 << 24, 1 << 24, 1 << 24)}, "head contradicts itself"),
+    ({"output": (0, 1, 1)}, "head contradicts itself"),
 ], ids=str)  # fmt: skip
 def test_heads_that_lie(files, harness, tmp_path, fields, text):
     path = tmp_path / "file"
