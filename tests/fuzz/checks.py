@@ -16,9 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import gates, runtime, slicing
 from ftwt.runtime import native
+from tests.fuzz.nets import Answer
 from tests.fuzz.spec import Spec
 
 TOLERANCE = 2e-4
+
+torch.export.register_dataclass(Answer)
 
 
 class Broken(AssertionError):
@@ -43,12 +46,13 @@ class Subject:
         return ftwt.escalation.with_gate(self.open, gates.Fixed(masks))
 
     def random_masks(self, batch: int, model: ftwt.Gated) -> dict[str, Tensor]:
-        """A mask for each site and image."""
+        """A mask for each site and image, or for each of an image's rows."""
+        with torch.no_grad():
+            sites = model.trace(*self.spec.images(batch=batch), targets=False).sites
         generator = torch.Generator().manual_seed(self.spec.seed + 2)
         return {
-            gate.site.name: torch.rand(batch, gate.site.out_channels, generator=generator)
-            < self.spec.keep
-            for gate in model.gates.values()
+            name: torch.rand(site.mask.shape, generator=generator) < self.spec.keep
+            for name, site in sites.items()
         }
 
 
