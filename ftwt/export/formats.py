@@ -90,7 +90,8 @@ def export(
             network does.
 
     Example:
-        >>> ftwt.export(model, "model.onnx", format="onnx").check                 # doctest: +SKIP
+        >>> ftwt.export(model.eval(), "model.pt2", format="torch").format
+        'torch'
     """
     if format not in FORMATS:
         raise FtwtError(f"export: format={format!r} is unknown; use one of {', '.join(FORMATS)}")

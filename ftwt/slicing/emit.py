@@ -203,14 +203,17 @@ class _Emitter:
         wanted = (*first.channels, *more) if united else wanted
         if united and second.node is None and not self.pieces.strict:
             self.pieces.note(step.output, first)
-        elif not (united and self.fold) or set(first.channels) == set(second.channels):
+        elif (
+            first.node is None
+            or second.node is None
+            or not (united and self.fold)
+            or set(first.channels) == set(second.channels)
+        ):
             sides = [self.pieces.at(side, wanted) for side in step.sources]
             self.pieces.keep(
                 step.output, wanted, lambda: self.writer.function(operator.add, *sides)
             )
         else:
-            assert first.node is not None
-            assert second.node is not None
             places = [wanted.index(channel) for channel in second.channels]
             united_add = UnionAdd(places, len(more), len(step.output.shape) + 1)
             united_add.inplace = self._is_own(one)

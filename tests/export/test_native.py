@@ -160,6 +160,6 @@ def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):  # noqa: F811
     opened = Opened(Path(said["path"]) / "model.ftwt")
     assert opened.sizes.classes == b"a"
     assert opened.sizes.mean
-    again = ftwt_command("export", tmp_path)
+    again = ftwt_command("export", tmp_path, "--format", "native")
     assert (again.status, again.err.count("\n")) == (2, 1)
     assert "exists; give a new path" in again.err

@@ -117,6 +117,8 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
     NEED(s->pool >= POOL_NONE && s->pool <= POOL_MEAN_STD);
     NEED(s->normalize >= NORM_NONE && s->normalize <= NORM_LAYER);
     NEED(s->rank >= 0 && s->rank <= MOST_CHANNELS);
+    if (s->kind == STEP_TABLE || s->kind == STEP_GATE || s->kind == STEP_FOLLOW)
+        NEED(s->output < 0);
     if (s->kind == STEP_TABLE) return s->weight && s->rank > 0 && p->set[s->made].kind == SET_MADE;
     if (s->kind == STEP_GATE) {
         NEED(s->weight && s->bias && s->rows && p->set[s->made].kind == SET_MADE);
