@@ -164,9 +164,10 @@ def _earlier(file: Path) -> list[str]:
 
 
 def _program(path: Path) -> tuple[str, ...]:
-    """How this program was called: by its name, or as a package."""
+    """How this program was called: by its name, or as a package, with those that it lies in."""
     if path.name == "__main__.py":
-        return ("python", "-m", path.parent.name)
+        spec = sys.modules["__main__"].__spec__
+        return ("python", "-m", path.parent.name if spec is None else spec.parent or spec.name)
     return (path.name,)
 
 
