@@ -23,7 +23,8 @@ enum { SLACK = 256 };
 enum { LINE = 64 };
 
 const char *ftwt_sets_known(void) {
-    static char names[64];
+    /* Written anew by each call; several threads may ask. */
+    static _Thread_local char names[64];
     char *end = names;
     for (int i = 0; i < KNOWN; i++)
         if (known[i]->supported()) {
