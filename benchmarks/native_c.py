@@ -86,7 +86,7 @@ def _program(model: Gated, batches: list[Tensor]) -> Iterator[Callable[[Tensor],
     library = Path(binding.__file__).parent
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ftwt.export(model, folder / "native")
+        ftwt.export(model, folder / "native", format="native")
         torch.cat(batches).numpy().tofile(folder / "images")
         source, program = Path(__file__).with_suffix(".c"), folder / "program"
         # The library takes its threads from the OpenMP runtime that is there, so it has to be.

@@ -33,7 +33,6 @@ _PANELS = {
     "Train and test": (
         recipes.recipes, training.train, training.evaluate, widen.widen, sweep.sweep, slim.slim,
     ),
-    "Take away": (export.export,),
     "Look before": (networks.macs, networks.sites, estimate.estimate, bench.bench),
     "Use elsewhere": (export.export,),
     "The paper": (paper.paper,),

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.export.engines import NEAR
-from ftwt.export.exporting import first_line, tensors_of
+from ftwt.export.exporting import tensors_of
 from ftwt.export.subject import Subject
 
 

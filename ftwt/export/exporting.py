@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 
 EXTRA = "pip install 'ftwt[engines]'"
 # The newest that the exporter of every supported torch writes.
@@ -73,9 +73,3 @@ def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) ->
 def names(stem: str, count: int) -> list[str]:
     """Names of inputs or outputs: the stem, with a number if there are several."""
     return [stem] if count == 1 else [f"{stem}{place}" for place in range(count)]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -62,7 +62,7 @@ def export(
     model: nn.Module | Path | str,
     path: Path | str | None = None,
     *,
-    format: str = "native",
+    format: str = "onnx",
     reduction: float | None = None,
     round_to: int = 1,
     example: Tensor | Sequence[Tensor] | None = None,

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.export.compare import compared
 from ftwt.export.engines import ENGINES
 from ftwt.export.exported import Exported
-from ftwt.export.exporting import EXTRA, first_line, onnx_of
+from ftwt.export.exporting import EXTRA, onnx_of
 from ftwt.export.subject import Subject
 from ftwt.io.files import write_atomically
 

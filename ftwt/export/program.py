@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch.export import Dim
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.export.compare import compared
 from ftwt.export.exported import Exported
-from ftwt.export.exporting import first_line
 from ftwt.export.subject import Subject
 from ftwt.io.files import write_atomically
 

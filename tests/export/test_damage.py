@@ -23,7 +23,7 @@ def files(tmp_path_factory):
     made = {}
     for name, model in (("gated", gated(width=4)), ("escalating", escalating(width=4))):
         path = tmp_path_factory.mktemp("files") / name
-        ftwt.export(model, path)
+        ftwt.export(model, path, format="native")
         made[name] = (path / "model.ftwt").read_bytes()
     return made
 

@@ -70,7 +70,7 @@ def test_at_a_reduction(written):
 @pytest.mark.parametrize("weight", [0.6, 1.0])
 def test_earlier_answers_count_with_their_weight(tmp_path, weight):
     model = escalating(weight=weight)
-    ftwt.export(model, tmp_path / "out")
+    ftwt.export(model, tmp_path / "out", format="native")
     same(Opened(tmp_path / "out" / "model.ftwt"), model, images(20))
 
 
@@ -80,7 +80,7 @@ def test_earlier_answers_count_with_their_weight(tmp_path, weight):
 ], ids=repr)  # fmt: skip
 def test_gates(tmp_path, gate):
     model = gated(gate)
-    ftwt.export(model, tmp_path / "out")
+    ftwt.export(model, tmp_path / "out", format="native")
     same(Opened(tmp_path / "out" / "model.ftwt"), model, images(5))
 
 
@@ -135,18 +135,18 @@ def test_what_cannot_be_written_is_named(tmp_path):
     }
     for text, make in cases.items():
         with pytest.raises(FtwtError, match=text):
-            ftwt.export(make(), path)
+            ftwt.export(make(), path, format="native")
     own = escalating().with_policy(ftwt.escalation.Policy((torch.sum, torch.sum), (0.5, 0.5)))
     with pytest.raises(FtwtError, match="does not have the signal"):
-        ftwt.export(own, path)
+        ftwt.export(own, path, format="native")
     with pytest.raises(FtwtError, match="format='tflite' is unknown; use one of native"):
         ftwt.export(gated(), path, format="tflite")
     assert not list(tmp_path.iterdir())
     path.mkdir()
     with pytest.raises(FtwtError, match="exists; give a new path"):
-        ftwt.export(gated(), path)
+        ftwt.export(gated(), path, format="native")
     with pytest.raises(FtwtError, match="no path; give one"):
-        ftwt.export(gated())
+        ftwt.export(gated(), format="native")
 
 
 def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):  # noqa: F811

@@ -44,7 +44,8 @@ def skipping_of(model: nn.Module) -> Skipping | SkippingEscalation:
         )
     if not native.available():
         raise FtwtError(f"export: the native format needs the native library: {native.missing()}")
-    return skip(model)
+    # As the file's programs: without Winograd's algorithm, whose rounding is another.
+    return skip(model, backend="native-direct")
 
 
 def settings_of(skipping: Skipping | SkippingEscalation) -> tuple[Setting, ...]:
