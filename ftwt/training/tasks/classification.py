@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ftwt.io.registry import register
 from ftwt.losses import CrossEntropy, Objective, PixelCrossEntropy
 from ftwt.losses.classification import right_answers, which_right
-from ftwt.training.tasks import batches
-from ftwt.training.tasks.located import Where, check_where, located
+from ftwt.training.tasks.batches import OfTensors
+from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import Means
 
 _TOP = 5
@@ -19,7 +19,7 @@ _TOP = 5
 
 @register
 @dataclass(frozen=True)
-class Classification:
+class Classification(OfTensors):
     """One class for each image: logits (B, classes), labels (B,).
 
     Metrics are "accuracy" and, of more than five classes, "top5": the share of images whose class
@@ -38,21 +38,6 @@ class Classification:
 
     score = "accuracy"
     larger_is_better = True
-
-    def __post_init__(self) -> None:
-        check_where("Classification", self.logits)
-
-    def pair(self, batch: Any, called: str) -> tuple[Tensor, Tensor]:
-        """Images and labels."""
-        return batches.tensors(batch, called)
-
-    def ask(self, network: nn.Module, inputs: Any, wanted: Any) -> Any:
-        """What the network returns."""
-        return network(inputs)
-
-    def answer(self, output: Any) -> Any:
-        """The logits."""
-        return located("Classification", output, self.logits)
 
     def loss(self) -> Objective:
         """Cross entropy."""

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ftwt.io.registry import register
 from ftwt.losses import MeanSquaredError, Objective
 from ftwt.losses.mean_squared_error import need_numbers
-from ftwt.training.tasks import batches
-from ftwt.training.tasks.located import Where, check_where, located
+from ftwt.training.tasks.batches import OfTensors
+from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import Means
 
 
 @register
 @dataclass(frozen=True)
-class Regression:
+class Regression(OfTensors):
     """Numbers for each input, one or a map of them: output and labels of one shape (B, ...).
 
     Metrics are "mean_squared_error", which says what is better, and "mean_absolute_error", both
@@ -29,21 +29,6 @@ class Regression:
 
     score = "mean_squared_error"
     larger_is_better = False
-
-    def __post_init__(self) -> None:
-        check_where("Regression", self.logits)
-
-    def pair(self, batch: Any, called: str) -> tuple[Tensor, Tensor]:
-        """Images and numbers."""
-        return batches.tensors(batch, called)
-
-    def ask(self, network: nn.Module, inputs: Any, wanted: Any) -> Any:
-        """What the network returns."""
-        return network(inputs)
-
-    def answer(self, output: Any) -> Any:
-        """The numbers."""
-        return located("Regression", output, self.logits)
 
     def loss(self) -> Objective:
         """Mean squared error."""

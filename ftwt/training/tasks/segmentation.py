@@ -5,20 +5,20 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.io.registry import register
 from ftwt.losses import Objective, PixelCrossEntropy
 from ftwt.losses.classification import VOID, need_maps, right_answers
-from ftwt.training.tasks import batches
-from ftwt.training.tasks.located import Where, check_where, located
+from ftwt.training.tasks.batches import OfTensors
+from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import Both, Library, Means, torchmetrics
 
 
 @register
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(OfTensors):
     """One class for each position: logits (B, classes, H, W), labels (B, H, W).
 
     Metrics are "mean_iou", the mean over classes of intersection over union, counted over all
@@ -41,21 +41,9 @@ class Segmentation:
     larger_is_better = True
 
     def __post_init__(self) -> None:
-        check_where("Segmentation", self.logits)
+        super().__post_init__()
         if type(self.classes) is not int or self.classes < 2:
             raise FtwtError(f"Segmentation: classes={self.classes!r}; give 2 or more")
-
-    def pair(self, batch: Any, called: str) -> tuple[Tensor, Tensor]:
-        """Images and maps of labels."""
-        return batches.tensors(batch, called)
-
-    def ask(self, network: nn.Module, inputs: Any, wanted: Any) -> Any:
-        """What the network returns."""
-        return network(inputs)
-
-    def answer(self, output: Any) -> Any:
-        """The maps of logits."""
-        return located("Segmentation", output, self.logits)
 
     def loss(self) -> Objective:
         """Cross entropy of each position."""
