@@ -17,16 +17,17 @@ from ftwt.slicing.numbering import alive, check_round_to, spread
 
 
 def closed(
-    model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], round_to: int = 1
+    model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], round_to: int | None = 1
 ) -> dict[str, Bool[Tensor, "C"]]:
     """Return `kept` with the filters added that a cut into one convolution a site needs.
 
     Every site keeps a filter and a live input. A depthwise convolution keeps the filters of its
     live inputs, as its gate reads these, and the inputs of its filters; any other grouped
     convolution, whose groups would come out uneven, is left whole. Sites whose outputs meet in a
-    sum keep the same filters, and each a multiple of `round_to` or all.
+    sum keep the same filters, and each a multiple of `round_to` or all, unless that is None.
     """
-    check_round_to("narrow", round_to)
+    if round_to is not None:
+        check_round_to("narrow", round_to)
     found = {name: row[0].clone() for name, row in check_masks(model, kept).items()}
     program = lower(model, model.anatomy, gates=False, fold=False)
     while True:
@@ -41,9 +42,10 @@ def closed(
             return found
 
 
-def _meeting(program: Program, live: Evaluator, round_to: int) -> dict[str, Tensor]:
+def _meeting(program: Program, live: Evaluator, round_to: int | None) -> dict[str, Tensor]:
     """By site, the filters that have to stay because of what its output meets."""
-    if any(isinstance(step, Call) and step.changes for step in program.steps):
+    in_place = any(isinstance(step, Call) and step.changes for step in program.steps)
+    if round_to is None or in_place:
         return {}
     kept = alive(program, live)
     spread(program, kept, round_to)

@@ -24,7 +24,9 @@ from ftwt.slicing.closure import closed
 from ftwt.slicing.cut import build
 
 
-def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], *, round_to: int = 1) -> Gated:
+def narrow(
+    model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], *, round_to: int | None = 1
+) -> Gated:
     """Return an ordinary, smaller network with gates, without the filters that `kept` leaves out.
 
     It answers what `model` does wherever `model` runs none of the filters left out, and has sites,
@@ -36,7 +38,8 @@ def narrow(model: Gated, kept: Mapping[str, Bool[Tensor, "C"]], *, round_to: int
     Args:
         model: a gated network, not narrowed before.
         kept: by site, the filters to keep (C_out,).
-        round_to: keep more filters until each site has a multiple of this, or all of them.
+        round_to: keep more filters until each site has a multiple of this, or all of them. None
+            keeps no filter for a sum's sake; see `ftwt.slicing.cut`.
 
     Raises:
         FtwtError: `round_to` is below 1, a mask is missing or of the wrong width; gates that are

@@ -93,8 +93,12 @@ def slim(
     return Slim(small, removal, agreement(model, small, loader, limit=limit, task=task))
 
 
-def without_never(model: Gated, seen: Activity, *, round_to: int = 1) -> tuple[Gated, Removal]:
+def without_never(
+    model: Gated, seen: Activity, *, round_to: int | None = 1
+) -> tuple[Gated, Removal]:
     """Remove from a gated network what never ran while `seen` was measured.
+
+    `round_to` as for `ftwt.slicing.narrow`: None removes all of it, also what a sum still needs.
 
     Raises:
         FtwtError: the network cannot be cut, as `ftwt.slicing.narrow` says.

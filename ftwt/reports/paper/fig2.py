@@ -61,7 +61,7 @@ def measure(study: Study) -> Core:
     layers = tuple(layer_filters(site) for site in seen.sites)
     removal = None
     with suppress(FtwtError):
-        _, removal = without_never(model, seen)
+        _, removal = without_never(model, seen, round_to=None)
     return Core(run.name, short(run.network), seen.images, layers, seen, removal)
 
 
