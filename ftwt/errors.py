@@ -1,4 +1,4 @@
-"""The one exception that ftwt raises for bad input."""
+"""The one exception that ftwt raises for bad input, and others' messages in one line."""
 
 
 class FtwtError(Exception):
@@ -9,3 +9,14 @@ class FtwtError(Exception):
     """
 
     exit_status = 2
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's type and all that it says, at most 200 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -12,7 +12,7 @@ from torch import nn
 import ftwt
 from ftwt import backbones, data, gates, losses, targets, training
 from ftwt.io import registry, specs
-from ftwt.training import Choices, Phase, Recipe, advice, recipe, runs
+from ftwt.training import Choices, Phase, Recipe, hints, recipe, runs
 from ftwt.training.recipes import source
 from ftwt.training.recipes.files import _shortened
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
@@ -248,13 +248,13 @@ def test_any_optimizer_of_torch_by_its_name_or_class():
 
 
 def test_warnings_of_a_trainings_own_numbers():
-    assert list(advice.before(10)) == []
-    assert "has 9 steps" in next(advice.before(9))
+    assert list(hints.before(10)) == []
+    assert "has 9 steps" in next(hints.before(9))
     made = recipe("torchvision:resnet18", Choices())
 
     def found(accuracy, reduction, made=made):
         last = {"reduction_paper": reduction}
-        return list(advice.after(made, {"best_validation_accuracy": accuracy,
+        return list(hints.after(made, {"best_validation_accuracy": accuracy,
                                         "last_validation": last}, 10))  # fmt: skip
 
     assert found(0.5, 0.2) == []

@@ -94,7 +94,7 @@ def test_an_unknown_name_lists_the_nearest():
     with pytest.raises(ftwt.FtwtError) as caught:
         recipe("cifar10-resnet65", Choices())
     assert "did you mean cifar10-resnet56 or " in str(caught.value)
-    assert len(str(caught.value)) < 240
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("name", KINDS)

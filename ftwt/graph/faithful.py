@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.graph import kept
 from ftwt.graph.code import compile_graph
 from ftwt.graph.kept import Kept
@@ -104,10 +104,9 @@ def check(
             except FtwtError:
                 raise
             except Exception as error:
-                line = str(error).strip().splitlines() or [type(error).__name__]
                 raise FtwtError(
-                    f"attach: {name} runs, but not as traced by torch.fx ({line[0]}); give the "
-                    "module at fault as leaves=(Module,)"
+                    f"attach: {name} runs, but not as traced by torch.fx ({first_line(error)}); "
+                    "give the module at fault as leaves=(Module,)"
                 ) from error
             found = _difference(first, second, _used(graph) if frozen else None)
             if found is None:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, in_one_line
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import rebuilding, registry
@@ -119,10 +119,9 @@ def load(
         raise
     except Exception as error:
         # A description that fits no network shows anywhere while that is built and traced.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FtwtError(
-            f"load: the model that {file} describes cannot be built ({reason}); save it again, or "
-            "give the network that it was made from"
+            f"load: the model that {file} describes cannot be built ({in_one_line(error)}); "
+            "save it again, or give the network that it was made from"
         ) from error
     held = {**weights, **{name: weights[one] for name, one in copies.items()}}
     load_weights(model, held, source=str(file))

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, in_one_line
 from ftwt.io.files import write_atomically
 from ftwt.io.reading import Anything, misfit, parsed
 from ftwt.training.distributed import gathered, on_main, world
@@ -130,10 +130,9 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
         raise
     except Exception as error:
         # torch raises many types for states that do not fit.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise FtwtError(
-            f"train: the state in {out} does not fit its run ({reason}); start again in a new "
-            "folder"
+            f"train: the state in {out} does not fit its run ({in_one_line(error)}); start again "
+            "in a new folder"
         ) from error
 
 

@@ -17,8 +17,8 @@ def before(steps: int) -> Iterator[str]:
     """What the number of an epoch's steps warns of."""
     if steps < _FEW:
         yield (
-            f"an epoch has {steps} steps, few for schedules and batch norms; give more images, or "
-            "a recipe with a smaller batch"
+            f"an epoch has {steps} step{'s' * (steps != 1)}, few for schedules and batch norms; "
+            "give more images, or a recipe with a smaller batch"
         )
 
 

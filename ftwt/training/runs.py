@@ -19,10 +19,10 @@ from torch import nn
 
 from ftwt.data import Dataset
 from ftwt.data.streams import stream
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
-from ftwt.training import advice, checkpoint, records
+from ftwt.training import checkpoint, hints, records
 from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.folders import check_free, claimed, remove_partials, status
@@ -118,7 +118,7 @@ def train_run(
             {"recipe": name, "data": dataset.name},
         )  # fmt: skip
         folder = _Folder(out, record, card, about, callbacks, recipe)
-        folder.warn(advice.before(len(prepared.train)))
+        folder.warn(hints.before(len(prepared.train)))
         on_main(lambda: folder.begin(prepared.dense))
         try:
             with needing_others(), listening(twice=world().size == 1) as asked:
@@ -215,7 +215,7 @@ class _Folder:
         return error
 
     def finish(self, model: nn.Module) -> None:
-        self.warn(advice.after(self.recipe, self.record, self.card.num_classes))
+        self.warn(hints.after(self.recipe, self.record, self.card.num_classes))
         self.record["status"] = "finished"
         self.record.pop("error", None)
         with self._writing():
@@ -249,7 +249,7 @@ def check_device(device: torch.device | str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise FtwtError(
             f"train: device {str(device)!r} cannot be used ({reason}); give cpu, or cuda on a "
             "machine with a GPU"

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ftwt.errors import first_line
 from ftwt.export.engines import ENGINES, NEAR, Run
-from ftwt.export.exporting import EXTRA, first_line, onnx_of
+from ftwt.export.exporting import EXTRA, onnx_of
 
 
 def deployed(network: nn.Module, batch: Tensor) -> tuple[dict[str, Run], dict[str, str]]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ftwt import gates, runtime
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
 from ftwt.export.engines import ENGINES, Run
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.model import Escalating
@@ -60,8 +60,7 @@ def dense(network: nn.Module, model: Gated, batch: Tensor) -> Subjects:
         runs[COMPILED] = compiled
     except Exception as error:
         # No C++ compiler, or one that torch cannot use: many types of error, all with a reason.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        missing[COMPILED] = f"torch.compile does not work here: {lines[0]}"
+        missing[COMPILED] = f"torch.compile does not work here: {first_line(error)}"
     _deploy("dense", folded, batch, runs, missing)
     _kernels(ALONE, plain, batch, runs, missing)
     return Subjects(runs, missing)

@@ -115,7 +115,7 @@ def find(name: str) -> Entry:
     guess = f"did you mean {' or '.join(near)}? " if near else ""
     raise FtwtError(
         f"recipe: {name!r} is unknown; {guess}`ftwt recipes` lists all {len(CATALOGUE)}; "
-        "my_recipe.py, torchvision:NAME, timm:NAME and my_module:factory are taken too"
+        "file.py, torchvision:NAME, timm:NAME, module:factory work"
     )
 
 
