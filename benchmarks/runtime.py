@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from benchmarks import overhead
 from benchmarks.reading import read_object
+from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "runtime"
@@ -194,11 +195,11 @@ def _described(machine: dict[str, Any]) -> str:
 
 
 def _speedups(found: Found, cases: Sequence[Case]) -> str:
-    lines = [
-        "| network | batch | MAC reduction, % | MAC ratio | best dense | speed-up, native "
-        "| speed-up, planned | kernels alone | skipping adds | share of the bound | others, % |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "network", "batch", "MAC reduction, %", "MAC ratio", "best dense", "speed-up, native",
+        "speed-up, planned", "kernels alone", "skipping adds", "share of the bound", "others, %",
+    )  # fmt: skip
+    rows = []
     for case in cases:
         if case.name not in found:
             continue
@@ -206,15 +207,14 @@ def _speedups(found: Found, cases: Sequence[Case]) -> str:
         speed = {row["name"]: row["speedup"] for row in record["rows"]}
         # Where torch ran the cut network, its time is no bound of other kernels.
         share = record["share_of_bound"] if "best_bound" in record else None
-        cells = [
+        rows.append((
             case.network, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
             f"{record['mac_ratio']:.2f}", record["best_dense"].removeprefix("dense, "),
             _number(speed.get("skip, native")), _number(speed.get("skip, planned")),
             _number(record.get("engine_alone")), _number(record.get("skipping_adds")),
             _number(share), _others(record),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        ))  # fmt: skip
+    return of_text(heads, rows).markdown()
 
 
 def _number(value: float | None) -> str:
@@ -226,28 +226,25 @@ def _others(record: dict[str, Any]) -> str:
 
 
 def _milliseconds(found: Found, names: list[str]) -> str:
-    lines = [f"| network | batch | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    rows = []
     for case in CASES:
         if case.name in found:
             times = {row["name"]: f"{row['ms']:.2f}" for row in found[case.name]["rows"]}
-            cells = [case.network, str(case.batch), *(times.get(name, "-") for name in names)]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append((case.network, str(case.batch), *(times.get(name, "-") for name in names)))
+    return of_text(("network", "batch", *names), rows).markdown()
 
 
 def _steps(steps: Found) -> str:
-    lines = [
-        "| network | dense, ms | gated, ms | ratio | quartiles | goal |",
-        "|---|---|---|---|---|---|",
-    ]
-    for record in steps.values():
-        cells = [
+    heads = ("network", "dense, ms", "gated, ms", "ratio", "quartiles", "goal")
+    rows = [
+        (
             record["network"], f"{record['dense_ms']:.0f}", f"{record['gated_ms']:.0f}",
             f"{record['ratio']:.2f}", f"{record['low']:.2f} - {record['high']:.2f}",
             f"at most {record['goal']:.2f}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        )
+        for record in steps.values()
+    ]  # fmt: skip
+    return of_text(heads, rows).markdown()
 
 
 def main() -> None:

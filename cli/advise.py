@@ -84,26 +84,26 @@ def _name_of(path: Path) -> str:
 
 def _tables(network: str, found: "Advice", *, trained: bool) -> Any:
     from rich.console import Group
-    from rich.table import Table
+
+    from ftwt.tables import Column, Table, fixed
 
     weights = "" if trained else ", random weights"
     title = f"{network}{weights}, {found.images} images, {found.dense_macs:,} MACs"
-    ways = Table(
-        "way", "MAC reduction, exact", "accuracy before training", "ms, one image", "run by", "",
-        title=title,
-    )  # fmt: skip
-    for way in found.ways:
-        ways.add_row(
-            way.name,
-            *("-" if one is None else percent(one) for one in (way.reduction_exact, way.accuracy)),
-            "-" if way.ms is None else f"{way.ms:.2f}",
-            way.by,
-            way.note,
-        )
-    settings = Table(
-        "mass", "without the gates' cost", "with it", title="What perfect gates would save"
+    ways = (
+        Column("name", "way"),
+        Column("reduction_exact", "MAC reduction, exact", percent),
+        Column("accuracy", "accuracy before training", percent),
+        Column("ms", "ms, one image", fixed(2)),
+        Column("by", "run by"),
+        Column("note", ""),
     )
-    for one in found.settings:
-        saved = percent(one.reduction_exact), percent(one.reduction_with_gates)
-        settings.add_row(f"{one.mass:g}", *saved)
-    return Group(ways, settings, *found.notes)
+    settings = (
+        Column("mass", "mass", "{:g}".format),
+        Column("reduction_exact", "without the gates' cost", percent),
+        Column("reduction_with_gates", "with it", percent),
+    )
+    return Group(
+        Table(ways, found.ways).rich(title),
+        Table(settings, found.settings).rich("What perfect gates would save"),
+        *found.notes,
+    )

@@ -146,18 +146,19 @@ def _images(data: str | None, size: int, count: int) -> "Tensor":
 
 def _text(value: dict[str, Any], *, layers: bool) -> Any:
     from rich.console import Group
-    from rich.table import Table
+
+    from ftwt.tables import of_text
 
     untrained = "" if value["fraction"] is None else ", untrained gates set to save MACs"
     title = f"{value['network']}{untrained}, {value['image_size']} pixels, batch {value['batch']}"
-    table = Table("", "ms", "quartiles", "speed-up over the best dense", title=title)
     waits = "latency" in value["rows"][0]
-    for name in ("mean", "99 % within") if waits else ():
-        table.add_column(name)
+    heads = ["", "ms", "quartiles", "speed-up over the best dense"]
+    heads += ["mean", "99 % within"] if waits else []
+    rows = []
     for row in value["rows"]:
         quartiles = f"{row['low']:.2f} - {row['high']:.2f}"
         over = [f"{row['latency'][name]:.2f}" for name in ("mean", "p99")] if waits else []
-        table.add_row(row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}", *over)
+        rows.append((row["name"], f"{row['ms']:.2f}", quartiles, f"{row['speedup']:.2f}", *over))
     reasons: dict[str, list[str]] = {}
     for name, why in value["missing"].items():
         reasons.setdefault(why, []).append(name)
@@ -187,21 +188,22 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
     machine = value["machine"]
     versions = ", ".join(f"{name} {text}" for name, text in machine["versions"].items())
     notes += [f"{machine['cpu']}, {machine['threads']} threads, {versions}"]
-    return Group(table, *notes, *([_layers(value)] if layers else []))
+    return Group(of_text(heads, rows).rich(title), *notes, *([_layers(value)] if layers else []))
 
 
 def _layers(value: dict[str, Any]) -> Any:
-    from rich.table import Table
+    from ftwt.tables import Column, Table, count, fixed
 
-    heads = ("step", "kind", "back end", "ms", "MACs of an image", "GMAC/s", "of the peak")
     title = "skip, planned: each step when it was measured"
     if value["peak_gmacs"] is not None:
         title += f"; peak {value['peak_gmacs']:.0f} GMAC/s"
-    table = Table(*heads, title=title)
-    for row in value["layers"]:
-        ms = "" if row["ms"] is None else f"{row['ms']:.3f}"
-        macs = "" if row["macs"] is None else f"{row['macs']:,.0f}"
-        rate = "" if row["gmacs"] is None else f"{row['gmacs']:.1f}"
-        share = "" if row["share_of_peak"] is None else percent(row["share_of_peak"])
-        table.add_row(row["step"], row["kind"], row["backend"], ms, macs, rate, share)
-    return table
+    columns = (
+        Column("step", "step"),
+        Column("kind", "kind"),
+        Column("backend", "back end"),
+        Column("ms", "ms", fixed(3)),
+        Column("macs", "MACs of an image", count),
+        Column("gmacs", "GMAC/s", fixed(1)),
+        Column("share_of_peak", "of the peak", percent),
+    )
+    return Table(columns, value["layers"]).rich(title)

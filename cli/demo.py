@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Json
-from .output import errors, percent, report
+from .output import errors, report, results_columns
 from .output import show as show_table
 
 if TYPE_CHECKING:
@@ -65,32 +65,38 @@ def _free(name: str) -> Path:
 
 def _print_curve(quiet: bool) -> Callable[["Curve"], None]:
     def show(curve: "Curve") -> None:
-        from rich.table import Table
+        from ftwt.tables import Column, Table
 
-        table = Table("oracle, mass", "accuracy", "MAC reduction, exact", "paper's convention")
-        for row in curve.rows:
-            cells = (row.accuracy, row.reduction_exact, row.reduction_paper)
-            table.add_row(f"{row.mass:g}", *map(percent, cells))
-        show_table(errors, table)
+        columns = (Column("mass", "oracle, mass", "{:g}".format), *results_columns())
+        show_table(errors, Table(columns, curve.rows).rich())
 
     return (lambda curve: None) if quiet else show
 
 
 def _tables(result: dict[str, Any]) -> Iterator[Any]:
-    from rich.table import Table
+    from ftwt.tables import Column, Table, count, fixed
 
-    table = Table("", "accuracy", "MAC reduction, exact", "paper's convention", "training, s")
-    seconds = (f"{result[name]:.0f}" for name in ("dense_seconds", "gated_seconds"))
-    table.add_row("dense", percent(result["dense_accuracy"]), "", "", next(seconds))
-    reductions = percent(result["reduction_exact"]), percent(result["reduction_paper"])
-    table.add_row("gated", percent(result["accuracy"]), *reductions, next(seconds))
-    for one in result["shared"]["budgets"]:
-        cells = percent(one["accuracy"]), percent(one["reduction_exact"])
-        table.add_row("budget for each image", *cells, "", "")
-    yield table
-    times = Table("network", "run by", "ms, one image")
-    for one in result["milliseconds"]:
-        times.add_row(one["network"], one["by"], f"{one['ms']:.2f}")
-    yield times
+    unknown = {"reduction_exact": None, "reduction_paper": None, "seconds": None}
+    networks = [
+        {
+            **unknown,
+            "network": "dense",
+            "accuracy": result["dense_accuracy"],
+            "seconds": result["dense_seconds"],
+        },
+        {**result, "network": "gated", "seconds": result["gated_seconds"]},
+    ]
+    networks += [
+        {**unknown, **one, "network": "budget for each image"}
+        for one in result["shared"]["budgets"]
+    ]
+    columns = (
+        Column("network", ""),
+        *results_columns(),
+        Column("seconds", "training, s", count),
+    )
+    yield Table(columns, networks).rich()
+    times = (Column("network", "network"), Column("by", "run by"))
+    yield Table((*times, Column("ms", "ms, one image", fixed(2))), result["milliseconds"]).rich()
     yield f"gates: {result['dynamism']['verdict']}"
     yield f"budget for each image: {result['shared']['dynamism']['verdict']}"

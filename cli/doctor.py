@@ -27,15 +27,14 @@ def doctor(threads: Threads = None, as_json: Json = False) -> None:
 
 def _tables(found: "Health") -> Any:
     from rich.console import Group
-    from rich.table import Table
 
-    facts = Table("", "here", title="This installation")
-    for name, value in found.facts.items():
-        facts.add_row(name, value)
-    for package, version in found.packages.items():
-        facts.add_row(package, version or "not installed, not needed")
-    checks = Table("check", "", "found", title="Checks")
-    for check in found.checks:
-        checks.add_row(check.name, "right" if check.passed else "wrong", check.found)
+    from ftwt.tables import of_text
+
+    packages = {name: one or "not installed, not needed" for name, one in found.packages.items()}
+    facts = of_text(("", "here"), {**found.facts, **packages}.items())
+    checks = of_text(
+        ("check", "", "found"),
+        ((one.name, "right" if one.passed else "wrong", one.found) for one in found.checks),
+    )
     mends = [f"{check.name}: {check.mend}" for check in found.checks if not check.passed]
-    return Group(facts, checks, *mends)
+    return Group(facts.rich("This installation"), checks.rich("Checks"), *mends)

@@ -74,7 +74,7 @@ def estimate(
 
 
 def _table(network: str, found: "Estimate") -> Any:
-    from rich.table import Table
+    from ftwt.tables import of_text
 
     title = (
         f"{network}, {found.images} images, plain network {percent(found.dense_accuracy)} right; "
@@ -83,7 +83,7 @@ def _table(network: str, found: "Estimate") -> Any:
     sequential = any(row.applied for row in found.rows)
     heads = ["keeps", "exact", "with gates", "paper's convention"]
     heads += ["exact, masks applied", "accuracy"] if sequential else []
-    table = Table(*heads, title=title)
+    rows = []
     for row in found.rows:
         cells = [
             budget_name(row.rule),
@@ -93,8 +93,8 @@ def _table(network: str, found: "Estimate") -> Any:
         ]
         if row.applied:
             cells += [percent(row.applied.reduction_exact), percent(row.applied.accuracy)]
-        table.add_row(*cells)
-    return table
+        rows.append(cells)
+    return of_text(heads, rows).rich(title)
 
 
 def budget_name(rule: "Target") -> str:

@@ -1,6 +1,6 @@
 """`ftwt macs` and `ftwt sites`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,23 +46,24 @@ def macs(network: Network, size: Size = None, as_json: Json = False) -> None:
 def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
     """Sites of a network, and why other convolutions are left out."""
     from rich.console import Group
-    from rich.table import Table
 
     from ftwt import networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
     from ftwt.io.user_code import known_network
+    from ftwt.tables import of_text
 
     network = known_network(network)
     example = networks.example(network, size=size)
     model = attach(networks.build(network), Pruning(), example=example)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": one.name, "site": one.left_out is None, "left_out": one.left_out}
         for one in model.anatomy.candidates
     ]
-    table = Table("convolution", "site", "why not")
-    for one in model.anatomy.candidates:
-        table.add_row(one.name, "no" if one.left_out else "yes", one.left_out or "")
+    table = of_text(
+        ("convolution", "site", "why not"),
+        [(row["name"], "yes" if row["site"] else "no", row["left_out"] or "") for row in rows],
+    )
     found = model.explain()
     value = {
         "network": network,
@@ -73,4 +74,4 @@ def sites(network: Network, size: Size = None, as_json: Json = False) -> None:
         "uncounted": list(found.uncounted),
         "divisions": list(found.divisions),
     }
-    report(value, Group(table, *found.notes), as_json=as_json)
+    report(value, Group(table.rich(), *found.notes), as_json=as_json)

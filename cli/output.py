@@ -5,12 +5,15 @@ import re
 import shlex
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from ftwt.tables import Column
 
 errors = Console(stderr=True)
 # What keeps a number and its unit on one line; textwrap breaks at it as little as a reader would.
@@ -75,6 +78,17 @@ def quoted(command: Sequence[object]) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a percentage."""
     return f"{100 * fraction:.2f} %"
+
+
+def results_columns() -> "tuple[Column, ...]":
+    """Accuracy and both reductions, as tables of commands have them."""
+    from ftwt.tables import Column
+
+    return (
+        Column("accuracy", "accuracy", percent),
+        Column("reduction_exact", "MAC reduction, exact", percent),
+        Column("reduction_paper", "paper's convention", percent),
+    )
 
 
 def duration(seconds: float) -> str:

@@ -41,8 +41,8 @@ def recipes(
 
 def _list(*, as_json: bool) -> None:
     from rich.console import Group
-    from rich.table import Table
 
+    from ftwt.tables import of_text
     from ftwt.training import CATALOGUE
 
     rows = [
@@ -63,11 +63,12 @@ def _list(*, as_json: bool) -> None:
         cifar = data.startswith("cifar")
         kinds: tuple[str, ...] = ("cifar10", "cifar100") if cifar else (data,)
         groups.setdefault((kinds, variant, entry.variant), {})[network] = None
-    table = Table("recipe", "networks", "dynamic training", show_lines=True)
+    kinds_of_training = []
     for (sources, variant, about), networks in groups.items():
         name = "NETWORK" if len(networks) > 1 else next(iter(networks))
         names = "\n".join(f"{one}-{name}{variant}" for one in sources)
-        table.add_row(names, " ".join(networks), about)
+        kinds_of_training.append((names, " ".join(networks), about))
+    table = of_text(("recipe", "networks", "dynamic training"), kinds_of_training).rich(lines=True)
     masses = [
         f"  {name}: {entry.published[0]} decoupled, {entry.published[1]} joint"
         for name, entry in CATALOGUE.items()
@@ -83,15 +84,13 @@ def _list(*, as_json: bool) -> None:
 
 
 def _show(name: str, *, dense: bool, as_json: bool) -> None:
-    from rich.table import Table
-
     from ftwt.io import specs
+    from ftwt.tables import of_text
     from ftwt.training import Choices, recipe
 
     made = recipe(name, Choices(), dense=dense)
-    table = Table("", "value", title=f"{name}, {'dense' if dense else 'dynamic'}", show_lines=True)
-    for label, value in _facts(made):
-        table.add_row(label, value)
+    title = f"{name}, {'dense' if dense else 'dynamic'}"
+    table = of_text(("", "value"), _facts(made)).rich(title, lines=True)
     report({"name": name, "recipe": specs.to_json(made)}, table, as_json=as_json)
 
 

@@ -43,19 +43,21 @@ def slim(
 
 def _table(run: Path, found: "Slim") -> Any:
     from rich.console import Group
-    from rich.table import Table
+
+    from ftwt.tables import of_text
 
     removal, same = found.removal, found.agreement
-    table = Table("", "whole", "left", "left, %", title=f"{run} without filters that never run")
-    for what, whole, left in (
+    counts = (
         ("filters of the sites", removal.filters, removal.filters_left),
         ("parameters, without gates", removal.parameters, removal.parameters_left),
         ("MACs with every filter running", removal.macs, removal.macs_left),
-    ):
-        table.add_row(what, f"{whole:,}", f"{left:,}", percent(left / whole))
+    )
+    rows = [(what, f"{all_:,}", f"{left:,}", percent(left / all_)) for what, all_, left in counts]
     assert same.same_class is not None
     return Group(
-        table,
+        of_text(("", "whole", "left", "left, %"), rows).rich(
+            f"{run} without filters that never run"
+        ),
         f"over these {same.images:,} training images: the same class for {same.same_class:,.10g}, "
         f"outputs within {same.largest_difference:.1e} of the largest",
     )

@@ -65,9 +65,9 @@ def sweep(
 
 
 def _table(record: dict[str, Any]) -> Any:
-    from rich.table import Table
+    from ftwt.tables import of_text
 
-    table = Table("mass", "runs", "accuracy", "MAC reduction, exact", "paper's convention")
+    rows = []
     for row in record["rows"]:
         cells = []
         for name in ("accuracy", "reduction_exact", "reduction_paper"):
@@ -75,5 +75,6 @@ def _table(record: dict[str, Any]) -> Any:
             cells.append(
                 percent(row[name]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
             )
-        table.add_row(f"{row['mass']:g}", str(row["runs"]), *cells)
-    return table
+        rows.append((f"{row['mass']:g}", str(row["runs"]), *cells))
+    heads = ("mass", "runs", "accuracy", "MAC reduction, exact", "paper's convention")
+    return of_text(heads, rows).rich()

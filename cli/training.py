@@ -9,7 +9,7 @@ import typer
 
 from . import events
 from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own
-from .output import duration, errors, percent, report
+from .output import duration, errors, percent, report, results_columns
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe
@@ -306,37 +306,36 @@ def evaluate(
 
 def _evaluation_table(result: dict[str, Any]) -> Any:
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table("", "value", title=f"{result['images']} test images of {result['data']}")
-    dense = result["dense_accuracy"]
-    table.add_row("accuracy", percent(result["accuracy"]))
-    table.add_row("accuracy of the dense start", percent(dense) if dense is not None else "unknown")
-    if result["all_on_accuracy"] is not None:
-        table.add_row("accuracy with every filter on", percent(result["all_on_accuracy"]))
-    table.add_row("MACs, plain network", f"{result['dense_macs']:,}")
-    if whole := result.get("dense_macs_before_slim"):
-        table.add_row("the same before ftwt slim", f"{whole:,}")
-    table.add_row("MACs, mean over images", f"{result['macs']:,.0f}")
-    table.add_row("MAC reduction, exact", percent(result["reduction_exact"]))
-    if whole:
-        table.add_row("the same before ftwt slim", percent(1 - result["macs"] / whole))
-    table.add_row("MAC reduction, paper's convention", percent(result["reduction_paper"]))
-    shown: list[Any] = [table]
+    from ftwt.tables import Column, Table, of_text
+
+    dense, every = result["dense_accuracy"], result["all_on_accuracy"]
+    whole = result.get("dense_macs_before_slim")
+    rows = [("accuracy", percent(result["accuracy"]))]
+    rows += [("accuracy of the dense start", "unknown" if dense is None else percent(dense))]
+    rows += [] if every is None else [("accuracy with every filter on", percent(every))]
+    rows += [("MACs, plain network", f"{result['dense_macs']:,}")]
+    rows += [("the same before ftwt slim", f"{whole:,}")] if whole else []
+    rows += [("MACs, mean over images", f"{result['macs']:,.0f}")]
+    rows += [("MAC reduction, exact", percent(result["reduction_exact"]))]
+    rows += [("the same before ftwt slim", percent(1 - result["macs"] / whole))] if whole else []
+    rows += [("MAC reduction, paper's convention", percent(result["reduction_paper"]))]
+    title = f"{result['images']} test images of {result['data']}"
+    shown: list[Any] = [of_text(("", "value"), rows).rich(title)]
     if "curve" in result:
-        curve = Table("asked", "accuracy", "MAC reduction, exact", "paper's convention")
-        for row in result["curve"]:
-            curve.add_row(f"{row['asked']:g}", *(percent(row[name]) for name in list(row)[1:]))
-        shown.append(curve)
+        columns = (Column("asked", "asked", "{:g}".format), *results_columns())
+        shown.append(Table(columns, result["curve"]).rich())
     if "dynamism" in result:
         shown += [_diagnosis_table(result["dynamism"]), result["dynamism"]["verdict"]]
     return Group(*shown)
 
 
 def _diagnosis_table(found: dict[str, Any]) -> Any:
-    from rich.table import Table
+    from ftwt.tables import Column, Table, count
 
-    table = Table("decided by", "accuracy", "MACs, mean over images")
-    for row in found["rows"]:
-        table.add_row(row["decided_by"], percent(row["accuracy"]), f"{row['macs']:,.0f}")
-    return table
+    columns = (
+        Column("decided_by", "decided by"),
+        Column("accuracy", "accuracy", percent),
+        Column("macs", "MACs, mean over images", count),
+    )
+    return Table(columns, found["rows"]).rich()

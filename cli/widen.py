@@ -65,13 +65,12 @@ def widen(
 
 
 def _table(record: dict[str, Any]) -> Any:
-    from rich.table import Table
+    from ftwt.tables import of_text
 
-    table = Table("asked", "before", "after", "MAC reduction, exact", title="validation accuracy")
+    rows = []
     for row in record["budgets"]:
-        after = row["after"]
-        table.add_row(
-            percent(row["reduction"]), percent(row["before"]["accuracy"]),
-            percent(after["accuracy"]), percent(after["reduction_exact"]),
-        )  # fmt: skip
-    return table
+        before, after = row["before"], row["after"]
+        values = (row["reduction"], before["accuracy"], after["accuracy"], after["reduction_exact"])
+        rows.append([percent(value) for value in values])
+    heads = ("asked", "before", "after", "MAC reduction, exact")
+    return of_text(heads, rows).rich("validation accuracy")

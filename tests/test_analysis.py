@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ftwt
-from ftwt import FtwtError, analysis, gates, targets
+from ftwt import FtwtError, analysis, gates, tables, targets
 from ftwt.reports import page
 from ftwt.reports.analysis.heatmaps import cosine, iou_at_half_maximum
 from tests import small
@@ -204,7 +204,7 @@ def test_report_is_self_contained(tmp_path, model, network, batches, seen):
 def test_page_escapes_everything():
     evil = '"><script>alert(1)</script>'
     picture = page.Picture(b"", "image/png", 10, evil, evil)
-    table = page.Table((evil,), ((evil,),), evil)
+    table = tables.of_text((evil,), ((evil,),), evil)
     section = page.Section(evil, evil, (table, picture))
     html = page.render(page.Page(evil, evil, (section,), ((evil, evil),)))
     assert "<script" not in html
@@ -213,14 +213,14 @@ def test_page_escapes_everything():
 
 def test_page_refuses_ragged_tables_and_folders(tmp_path):
     with pytest.raises(FtwtError, match="1 cells"):
-        page.Table(("a", "b"), (("1",),))
+        tables.of_text(("a", "b"), (("1",),))
     with pytest.raises(FtwtError, match="is a folder"):
         page.write(tmp_path, page.Page("t", "i", ()))
 
 
 def test_cells_of_numbers_and_of_few_characters_stay_on_one_line():
     long = "words that may be broken"
-    table = page.Table(("how", "name", "share"), (("r = 0.85", long, "1,000.5"),))
+    table = tables.of_text(("how", "name", "share"), (("r = 0.85", long, "1,000.5"),))
     html = page.render(page.Page("t", "i", (page.Section("s", "", (table,)),)))
     cells = f'<td class="short">r = 0.85</td><td>{long}</td><td class="number">1,000.5</td>'
     assert cells in html

@@ -14,6 +14,7 @@ ROOT = Path(ftwt.__file__).parent
 # except that slicing emits what the runtime's programs say.
 ROWS = (
     ("errors",),
+    ("tables",),
     ("graph",),
     ("gates", "targets", "losses"),
     ("macs",),

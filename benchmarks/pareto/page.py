@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pareto.arms import ARMS
+from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "pareto.md"
@@ -62,21 +63,24 @@ def _best(records: Records, group: tuple[str, int, float | None]) -> str | None:
 
 def table(found: list[dict[str, Any]]) -> str:
     """The rows as a table in Markdown."""
-    lines = [
-        "| network | asked, % | arm | seed | accuracy, % | drop, points "
-        "| reduction exact, % | ms |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found:
-        asked = "" if row["asked"] is None else f"{100 * row['asked']:g}"
-        drop = "" if row["drop"] is None else f"{100 * row['drop']:.2f}"
-        arm = f"**{row['arm']}**" if row["recommended"] else row["arm"]
-        ms = "" if row["ms"] is None else f"{row['ms']:.2f}"
-        lines.append(
-            f"| {row['network'].partition('-')[2]} | {asked} | {arm} | {row['seed']} "
-            f"| {100 * row['accuracy']:.2f} | {drop} | {100 * row['reduction_exact']:.1f} | {ms} |"
+    heads = (
+        "network", "asked, %", "arm", "seed", "accuracy, %", "drop, points",
+        "reduction exact, %", "ms",
+    )  # fmt: skip
+    rows = [
+        (
+            row["network"].partition("-")[2],
+            "" if row["asked"] is None else f"{100 * row['asked']:g}",
+            f"**{row['arm']}**" if row["recommended"] else row["arm"],
+            str(row["seed"]),
+            f"{100 * row['accuracy']:.2f}",
+            "" if row["drop"] is None else f"{100 * row['drop']:.2f}",
+            f"{100 * row['reduction_exact']:.1f}",
+            "" if row["ms"] is None else f"{row['ms']:.2f}",
         )
-    return "\n".join(lines)
+        for row in found
+    ]
+    return of_text(heads, rows).markdown()
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,11 @@ GOALS = (
 
 def goals(found: list[dict[str, Any]]) -> str:
     """Each goal beside what the recommended arm reached, mean over seeds."""
-    lines = [
-        "| network | reduction, % | recommended | drop, points | goal | over the best fixed masks "
-        "| goal |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "network", "reduction, %", "recommended", "drop, points", "goal",
+        "over the best fixed masks", "goal",
+    )  # fmt: skip
+    rows = []
     for goal in GOALS:
         here = [
             row for row in found if (row["network"], row["asked"]) == (goal.network, goal.asked)
@@ -112,13 +116,13 @@ def goals(found: list[dict[str, Any]]) -> str:
         drops = [100 * row["drop"] for row in best if row["drop"] is not None]
         fixed = [_mean(here, arm) for arm in FIXED if any(row["arm"] == arm for row in here)]
         gain = _mean(here, best[0]["arm"]) - max(fixed) if best and fixed else None
-        lines.append(
-            f"| {goal.network.partition('-')[2]} | {100 * goal.asked:g} "
-            f"| {best[0]['arm'] if best else 'not measured'} "
-            f"| {_points(statistics.mean(drops) if drops else None)} | {_at('most', goal.drop)} "
-            f"| {_points(gain)} | {_at('least', goal.gain)} |"
-        )
-    return "\n".join(lines)
+        rows.append((
+            goal.network.partition("-")[2], f"{100 * goal.asked:g}",
+            best[0]["arm"] if best else "not measured",
+            _points(statistics.mean(drops) if drops else None), _at("most", goal.drop),
+            _points(gain), _at("least", goal.gain),
+        ))  # fmt: skip
+    return of_text(heads, rows).markdown()
 
 
 # Arms whose masks are the same for every image.

@@ -15,14 +15,13 @@ Imports errors, graph and what a gate is.
 from ftwt.macs.grid import GridCounts, count_grid
 from ftwt.macs.layers import dense_macs, plan
 from ftwt.macs.plan import Layer, Plan
-from ftwt.macs.table import Row, Table, table
+from ftwt.macs.table import LayerRow, table
 
 __all__ = [
     "GridCounts",
     "Layer",
+    "LayerRow",
     "Plan",
-    "Row",
-    "Table",
     "count_grid",
     "dense_macs",
     "plan",

@@ -1,15 +1,12 @@
 """Cost by layer, for a reader."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool
 from torch import Tensor
 
 from ftwt.macs.plan import Plan
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+from ftwt.tables import Column, Table, count, percent
 
 
 @runtime_checkable
@@ -42,7 +39,7 @@ class Seen(Protocol):
         ...
 
 
-class Row(NamedTuple):
+class LayerRow(NamedTuple):
     """One layer of a table: MACs for one sample, mean over the samples of a trace."""
 
     name: str
@@ -56,48 +53,22 @@ class Row(NamedTuple):
     active: float | None
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cost by layer. Without a trace only the dense network's and the gates' are known."""
-
-    rows: tuple[Row, ...]
-
-    def rich(self, title: str | None = None) -> "RichTable":
-        """The table for rich to print."""
-        from rich.table import Table as RichTable
-
-        traced = any(row.macs is not None for row in self.rows)
-        heads = ["layer", "kind", "in", "out", "dense MACs", "gate MACs"]
-        heads += ["exact MACs", "paper MACs", "active"] if traced else []
-        table = RichTable(title=title, show_footer=True)
-        totals = ["all", "", "", "", f"{sum(row.dense_macs for row in self.rows):,}"]
-        totals += [f"{sum(row.gate_macs for row in self.rows):,}"]
-        if traced:
-            totals += [f"{sum(row.macs or 0 for row in self.rows):,.0f}"]
-            totals += [f"{sum(row.paper_macs or 0 for row in self.rows):,.0f}", ""]
-        for head, total in zip(heads, totals, strict=True):
-            left = head in ("layer", "kind")
-            table.add_column(head, total, justify="left" if left else "right")
-        for row in self.rows:
-            cells = [row.name, row.kind, str(row.in_channels), str(row.out_channels)]
-            cells += [f"{row.dense_macs:,}", f"{row.gate_macs:,}" if row.gate_macs else ""]
-            if traced:
-                cells += [f"{row.macs:,.0f}" if row.macs is not None else ""]
-                cells += [f"{row.paper_macs:,.0f}" if row.paper_macs is not None else ""]
-                cells += [f"{100 * row.active:.1f} %" if row.active is not None else ""]
-            table.add_row(*cells)
-        return table
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=140)
-        with console.capture() as capture:
-            console.print(self.rich())
-        return capture.get()
+_DENSE = (
+    Column("name", "layer"),
+    Column("kind", "kind"),
+    Column("in_channels", "in"),
+    Column("out_channels", "out"),
+    Column("dense_macs", "dense MACs", count),
+    Column("gate_macs", "gate MACs", count),
+)
+_TRACED = (
+    Column("macs", "exact MACs", count),
+    Column("paper_macs", "paper MACs", count),
+    Column("active", "active", percent(1, " %")),
+)
 
 
-def table(model: Priced, seen: Seen | None = None) -> Table:
+def table(model: Priced, seen: Seen | None = None) -> Table[LayerRow]:
     """Cost of a gated network by layer; with a trace also what its samples cost on average.
 
     Exact MACs of a layer include its gate.
@@ -117,7 +88,7 @@ def table(model: Priced, seen: Seen | None = None) -> Table:
             macs = macs + live_gates[layer.name]
         mask = masks.get(layer.name)
         rows.append(
-            Row(
+            LayerRow(
                 name=layer.name,
                 kind=layer.kind,
                 in_channels=layer.in_channels,
@@ -129,7 +100,14 @@ def table(model: Priced, seen: Seen | None = None) -> Table:
                 active=_mean(mask),
             )
         )
-    return Table(tuple(rows))
+    total = {
+        "name": "all",
+        "dense_macs": sum(row.dense_macs for row in rows),
+        "gate_macs": sum(row.gate_macs for row in rows),
+        "macs": sum(row.macs or 0 for row in rows),
+        "paper_macs": sum(row.paper_macs or 0 for row in rows),
+    }
+    return Table((*_DENSE, *(_TRACED if masks else ())), tuple(rows), total=total)
 
 
 def _mean(values: Tensor | None) -> float | None:

@@ -20,7 +20,6 @@ else:  # `import ftwt` must not load matplotlib
 # Okabe and Ito's palette, which people with any colour vision can tell apart.
 BLUE, SKY, ORANGE, VERMILION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
 INK, GREY, PALE = "#1F2933", "#7B8794", "#DDE2E8"
-MINUS = "\N{MINUS SIGN}"
 # Of a plot that need not be wider: at 66 % of it, on a phone, text is still readable.
 WIDTH_INCHES = 5.2
 # Two legend entries of so many characters fit side by side.

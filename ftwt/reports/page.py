@@ -1,46 +1,20 @@
 """One self-contained HTML page: text, tables and pictures, nothing loaded from elsewhere."""
 
 import base64
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import make_folder, write_atomically
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
+from ftwt.tables import Table
 
-# A cell without a value.
-NOTHING = "\N{EN DASH}"
 _PIXELS_PER_INCH = 96
 # A picture grows and shrinks between these shares of its size; where there is less room, its box
 # scrolls, so that text stays readable.
 _SMALLEST, _LARGEST = 0.66, 1.25
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns and rows of text; a column of numbers is set flush right."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise FtwtError(
-                    f"Table: a row has {len(row)} cells ({', '.join(row)}), but there are "
-                    f"{len(self.columns)} columns ({', '.join(self.columns)}); give one cell a "
-                    "column"
-                )
-
-    def numeric(self) -> list[bool]:
-        """By column, whether all cells are numbers or NOTHING, with one number at least."""
-        number = re.compile(rf"[-+{drawing.MINUS}]?[\d.,]+")
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.columns)
-        filled = ([cell for cell in cells if cell != NOTHING] for cells in columns)
-        return [bool(cells) and all(map(number.fullmatch, cells)) for cells in filled]
 
 
 @dataclass(frozen=True)
@@ -81,7 +55,7 @@ class Section:
 
     heading: str
     text: str = ""
-    content: tuple[Table | Picture | Commands, ...] = ()
+    content: tuple[Table[Any] | Picture | Commands, ...] = ()
 
 
 @dataclass(frozen=True)

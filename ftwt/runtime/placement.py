@@ -10,15 +10,16 @@ from typing import Any, TypeVar
 from ftwt.errors import FtwtError
 from ftwt.io.reading import misfit_of_fields
 from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Program, Step, output_of
+from ftwt.tables import Column, Table, count, fixed
 
 _FORMAT = 1
-_Value = TypeVar("_Value", bound="Row | Placed | Placement")
+_Value = TypeVar("_Value", bound="PlacedStep | Placed | Placement")
 # Batches this many times larger or smaller than a measured one are placed as it was.
 _NEAR = 4
 
 
 @dataclass(frozen=True)
-class Row:
+class PlacedStep:
     """One step: what it is, where it runs, and what that took when it was measured.
 
     `ms` is for the whole batch, `macs` the mean of an image. None where nothing was measured.
@@ -42,7 +43,7 @@ class Placed:
 
     batch: int
     shapes: tuple[tuple[int, ...], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PlacedStep, ...]
     totals: Mapping[str, float] = field(default_factory=dict)
     threads: int | None = None
     chosen: str = ""
@@ -55,17 +56,16 @@ class Placed:
             lines += ["not measured: skip(model, calibrate=images) chooses by measurement"]
         for name, ms in sorted(self.totals.items(), key=lambda pair: pair[1]):
             lines += [f"{name}: {ms:.3f} ms" + (", chosen" if name == self.chosen else "")]
-        steps = [("step", "kind", "back end", "ms", "MACs")]
-        steps += [
-            (row.step, row.kind, row.backend, _number(row.ms, ".3f"), _number(row.macs, ",.0f"))
-            for row in self.rows
-        ]
-        widths = [max(len(row[place]) for row in steps) for place in range(5)]
-        for row in steps:
-            left = (text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True))
-            right = (text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True))
-            lines += ["  ".join([*left, *right]).rstrip()]
-        return "\n".join(lines)
+        return "\n".join([*lines, str(Table(_COLUMNS, self.rows))])
+
+
+_COLUMNS = (
+    Column("step", "step"),
+    Column("kind", "kind"),
+    Column("backend", "back end"),
+    Column("ms", "ms", fixed(3)),
+    Column("macs", "MACs", count),
+)
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,6 @@ class Placement:
         return min(near, key=lambda pair: pair[0])[1] if near else None
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
 def fingerprint(program: Program) -> str:
     """What tells one network's steps from another's; weights do not matter."""
     rows = [
@@ -128,10 +124,10 @@ def fingerprint(program: Program) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def rows_of(program: Program, backends: Sequence[str]) -> tuple[Row, ...]:
+def rows_of(program: Program, backends: Sequence[str]) -> tuple[PlacedStep, ...]:
     """Rows of which nothing is measured yet."""
     return tuple(
-        Row(label(step), kind_of(step), backend)
+        PlacedStep(label(step), kind_of(step), backend)
         for step, backend in zip(program.steps, backends, strict=True)
     )
 
@@ -162,7 +158,7 @@ def _placed(value: Mapping[str, Any]) -> Placed:
         batch=value["batch"],
         shapes=tuple(tuple(shape) for shape in value["shapes"]),
         threads=value.get("threads"),
-        rows=tuple(_checked(Row(**row)) for row in value["rows"]),
+        rows=tuple(_checked(PlacedStep(**row)) for row in value["rows"]),
         totals=dict(value["totals"]),
         chosen=value.get("chosen", ""),
     )

@@ -29,7 +29,7 @@ class SettingShare:
     share: float
 
 
-class Row(NamedTuple):
+class DecidedBy(NamedTuple):
     """A line of a table: who decides, accuracy, mean exact MACs."""
 
     decided_by: str
@@ -82,18 +82,20 @@ class Dynamism:
         return self.loss(control) > max(_MATTERS, _DEVIATIONS * control.deviation)
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[DecidedBy, ...]:
         """The network itself and what it is compared with, for a table."""
         controls = (
             ("another image", self.shuffled),
             ("another image of about the same cost", self.shuffled_at_cost),
             ("nothing: one set of masks for all, not trained for it", self.static),
         )
-        rows = [Row("the image", self.accuracy, self.macs)]
-        rows += [Row(label, one.accuracy, one.macs) for label, one in controls if one is not None]
+        rows = [DecidedBy("the image", self.accuracy, self.macs)]
+        rows += [
+            DecidedBy(label, one.accuracy, one.macs) for label, one in controls if one is not None
+        ]
         for place, one in enumerate(self.settings):
             label = f"nothing: setting {place} alone, which answers {100 * one.share:.0f} %"
-            rows.append(Row(label, one.accuracy, one.macs))
+            rows.append(DecidedBy(label, one.accuracy, one.macs))
         return tuple(rows)
 
     def to_json(self) -> dict[str, Any]:

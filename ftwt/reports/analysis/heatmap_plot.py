@@ -9,6 +9,7 @@ from ftwt.errors import FtwtError
 from ftwt.reports import drawing
 from ftwt.reports.analysis.heatmaps import Heatmaps, upsample
 from ftwt.reports.drawing import Axes, Figure
+from ftwt.tables import MINUS
 
 _TILE_INCHES = 1.45
 
@@ -48,7 +49,7 @@ def heatmap_grid(maps: Heatmaps, pixels: Shaped[Tensor, "B 3 H W"]) -> Figure:
             saved = 100 * maps.reduction_exact[row]
             ran = round(maps.kept_share[row] * maps.filters)
             grid[row, 2].set_xlabel(
-                f"{ran} filters\nlayer MACs {drawing.MINUS}{saved:.0f} %\n"
+                f"{ran} filters\nlayer MACs {MINUS}{saved:.0f} %\n"
                 f"cosine {maps.cosine[row]:.2f}, IoU {maps.iou_at_half_maximum[row]:.2f}",
                 fontsize=9,
             )

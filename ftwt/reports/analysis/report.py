@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -15,8 +16,10 @@ from ftwt.reports.analysis.heatmap_plot import heatmap_grid
 from ftwt.reports.analysis.heatmaps import Heatmaps
 from ftwt.reports.analysis.layer_plots import activity_by_layer, macs_by_layer
 from ftwt.reports.analysis.tradeoff_plot import tradeoff
+from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Figure
-from ftwt.reports.page import Page, Section, Table
+from ftwt.reports.page import Page, Section
+from ftwt.tables import MINUS, NOTHING, Column, Table, count, of_text
 from ftwt.training.activity import Activity
 
 
@@ -128,7 +131,7 @@ def write_report(
         ),
         *_diagnosed(findings.dynamism),
         *after,
-        Section("How this was made", content=(Table(("what", "value"), tuple(made.items())),)),
+        Section("How this was made", content=(of_text(("what", "value"), made.items()),)),
     ]
     path = folder / "index.html"
     large = highlights(findings) if numbers is None else numbers
@@ -136,36 +139,35 @@ def write_report(
     return path
 
 
-def results_table(findings: Findings) -> Table:
+def results_table(findings: Findings) -> Table[Any]:
     """The plain and the gated network side by side."""
     activity = findings.activity
+    plain = {
+        "network": "plain",
+        "accuracy": findings.dense_accuracy,
+        "reduction_exact": None,
+        "reduction_paper": None,
+        "macs": activity.dense_macs,
+        "seconds": findings.dense_seconds,
+    }
+    gated = {
+        "network": "gated",
+        "accuracy": activity.accuracy,
+        "reduction_exact": activity.reduction_exact,
+        "reduction_paper": activity.reduction_paper,
+        "macs": activity.mean_macs,
+        "seconds": findings.gated_seconds,
+    }
     return Table(
         (
-            "network",
-            "accuracy (%)",
-            "MAC reduction, exact (%)",
-            "MAC reduction, paper's count (%)",
-            "MACs per image",
-            "training (s)",
+            Column("network", "network"),
+            ACCURACY,
+            EXACT,
+            PAPER,
+            Column("macs", "MACs per image", count),
+            Column("seconds", "training (s)", count),
         ),
-        (
-            (
-                "plain",
-                f"{100 * findings.dense_accuracy:.2f}",
-                page.NOTHING,
-                page.NOTHING,
-                f"{activity.dense_macs:,}",
-                _seconds(findings.dense_seconds),
-            ),
-            (
-                "gated",
-                f"{100 * activity.accuracy:.2f}",
-                f"{100 * activity.reduction_exact:.1f}",
-                f"{100 * activity.reduction_paper:.1f}",
-                f"{activity.mean_macs:,.0f}",
-                _seconds(findings.gated_seconds),
-            ),
-        ),
+        (plain, gated),
         f"On {activity.images:,} test images, each looked at once. MACs are "
         "multiply-accumulates. Exact counts all that has to run, gates included; the paper's "
         "count leaves out gates and layers without a gate, and is here to "
@@ -173,19 +175,10 @@ def results_table(findings: Findings) -> Table:
     )
 
 
-def oracle_table(curve: Curve) -> Table:
+def oracle_table(curve: Curve) -> Table[Any]:
     """A perfect gate at each mass."""
-    rows = (
-        (
-            f"{row.mass:g}",
-            f"{100 * row.accuracy:.2f}",
-            f"{100 * row.reduction_exact:.1f}",
-            f"{100 * row.reduction_paper:.1f}",
-        )
-        for row in curve.rows
-    )
-    names = ("accuracy (%)", "MAC reduction, exact (%)", "MAC reduction, paper's count (%)")
-    return Table(("heatmap mass r", *names), tuple(rows), "A perfect gate, without training.")
+    columns = (Column("mass", "heatmap mass r", "{:g}".format), ACCURACY, EXACT, PAPER)
+    return Table(columns, curve.rows, "A perfect gate, without training.")
 
 
 def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
@@ -195,7 +188,7 @@ def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
     return (
         (f"{100 * activity.accuracy:.1f} %", "accuracy with gates"),
         (
-            f"{change:+.1f}".replace("-", drawing.MINUS),
+            f"{change:+.1f}".replace("-", MINUS),
             "percentage points against the plain network",
         ),
         (f"{100 * activity.reduction_exact:.0f} %", "fewer MACs, exact, gates counted"),
@@ -210,16 +203,18 @@ def _diagnosed(found: Dynamism | None) -> tuple[Section, ...]:
     return (Section("Is it dynamic?", found.verdict, (dynamism_table(found),)),)
 
 
-def dynamism_table(found: Dynamism) -> Table:
+def dynamism_table(found: Dynamism) -> Table[Any]:
     """Accuracy and cost with the network's own decisions, and with others."""
-    rows = ((row.decided_by, f"{100 * row.accuracy:.2f}", f"{row.macs:,.0f}") for row in found.rows)
     right, wrong = (
-        page.NOTHING if one is None else f"{one:,.0f}"
-        for one in (found.macs_right, found.macs_wrong)
+        NOTHING if one is None else count(one) for one in (found.macs_right, found.macs_wrong)
     )
     return Table(
-        ("decided by", "accuracy (%)", "MACs per image"),
-        tuple(rows),
+        (
+            Column("decided_by", "decided by"),
+            ACCURACY,
+            Column("macs", "MACs per image", count),
+        ),
+        found.rows,
         f"On {found.images:,} test images. MACs of an image deviate by "
         f"{found.deviation_macs:,.0f}; images that are answered rightly cost {right}, wrongly "
         f"{wrong}.",
@@ -234,10 +229,6 @@ def plot(folder: Path, name: str, figure: Figure, caption: str, alt: str) -> pag
 
 def _plot(folder: Path, name: str, figure: Figure, caption: str) -> page.Picture:
     return plot(folder, name, figure, caption, _ALT[name])
-
-
-def _seconds(seconds: float | None) -> str:
-    return page.NOTHING if seconds is None else f"{seconds:,.0f}"
 
 
 _ALT = {

@@ -7,12 +7,12 @@ from pathlib import Path
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from ftwt.reports import drawing
 from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.report import dynamism_table, plot
 from ftwt.reports.demo.figures import Point, budget_strip, mask_strips
 from ftwt.reports.demo.times import DENSE, GATES, Time
-from ftwt.reports.page import Commands, Section, Table
+from ftwt.reports.page import Commands, Section
+from ftwt.tables import MINUS, Column, Table, fixed
 
 INTRO = """A convolutional network computes every filter of every layer for every image. ftwt \
 lets the image decide. Here a small ResNet learned ten kinds of shapes, which ftwt draws itself. \
@@ -86,20 +86,19 @@ def highlights(story: Story) -> tuple[tuple[str, str], ...]:
     )
     return (
         (f"{100 * saved:.0f} %", "fewer MACs with gates, all that ran counted"),
-        (change.replace("-", drawing.MINUS), "points of accuracy against the plain network"),
+        (change.replace("-", MINUS), "points of accuracy against the plain network"),
         (f"{own:.2f} ms", "an image with gates on this machine"),
         (f"{dense:.2f} ms", "the plain network, by the fastest engine that is installed"),
     )
 
 
-def times_table(times: Sequence[Time]) -> Table:
+def times_table(times: Sequence[Time]) -> Table[Time]:
     """A row for each form, the fastest of each network first."""
     order = list(dict.fromkeys(one.network for one in times))
     ranked = sorted(times, key=lambda one: (order.index(one.network), one.ms))
-    rows = tuple((one.network, one.by, f"{one.ms:.2f}") for one in ranked)
     return Table(
-        ("network", "run by", "ms"),
-        rows,
+        (Column("network", "network"), Column("by", "run by"), Column("ms", "ms", fixed(2))),
+        ranked,
         "One image at a time, mean over images, all forms in turn. Cut: one set of as many filters "
         "for all images, removed beforehand, what static pruning would give.",
     )

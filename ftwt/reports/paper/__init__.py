@@ -7,7 +7,7 @@ A table or figure is one file here that ends in an `Item`, and one line in `ftwt
 """
 
 from ftwt.reports.paper.claim import claim
-from ftwt.reports.paper.item import Column, Drawing, Item, Listing
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.items import ITEMS, items
 from ftwt.reports.paper.make import make
 from ftwt.reports.paper.runs import Run, read_runs
@@ -18,11 +18,9 @@ from ftwt.reports.paper.write import write_page
 __all__ = [
     "ITEMS",
     "SCALES",
-    "Column",
     "Drawing",
     "Family",
     "Item",
-    "Listing",
     "Run",
     "Scale",
     "Study",

@@ -6,12 +6,14 @@ from typing import Any
 from ftwt.errors import FtwtError
 from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
+from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper import published
-from ftwt.reports.paper.item import EXACT, PAPER, Column, Drawing, Item, Listing, percent, points
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.published import Point
 from ftwt.reports.paper.runs import Run
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, percent, points
 from ftwt.targets import HeatmapMass
 
 # Below so many times the accuracy of guessing, a network has learned little.
@@ -113,9 +115,9 @@ def _gated(study: Study, run: Run) -> Rival:
     return Rival(name, run.name, True, seen.accuracy, gap, *cuts)
 
 
-def show(found: Gaps) -> tuple[Listing | Drawing, ...]:
+def show(found: Gaps) -> tuple[Table[Any] | Drawing, ...]:
     """The figure, a table of what was measured, and one of what was published."""
-    measured = Listing(
+    measured = Table(
         (
             Column("network", "network"),
             Column("name", "pruned how"),
@@ -143,7 +145,7 @@ def show(found: Gaps) -> tuple[Listing | Drawing, ...]:
     ]
     if not rows:
         return figure, measured
-    theirs = Listing(
+    theirs = Table(
         (
             Column("network", "beside the measured"),
             Column("method", "method"),

@@ -11,8 +11,9 @@ from ftwt.reports.analysis.core import BINS, LayerFilters, layer_filters
 from ftwt.reports.analysis.layer_plots import activity_by_layer
 from ftwt.reports.analysis.removal import Removal, without_never
 from ftwt.reports.drawing import Axes, Figure
-from ftwt.reports.paper.item import Column, Drawing, Item, Listing, count, percent
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, count, percent
 from ftwt.targets import HeatmapMass
 from ftwt.training.activity import Activity, activity
 
@@ -65,7 +66,7 @@ def measure(study: Study) -> Core:
     return Core(run.name, short(run.network), seen.images, layers, seen, removal)
 
 
-def show(found: Core) -> tuple[Listing | Drawing, ...]:
+def show(found: Core) -> tuple[Table[Any] | Drawing, ...]:
     """Two figures by layer, and a table."""
     shares = {site.name: site.mean_share for site in found.seen.sites}
     rows = [
@@ -79,7 +80,7 @@ def show(found: Core) -> tuple[Listing | Drawing, ...]:
         }
         for layer in found.layers
     ]
-    table = Listing(
+    table = Table(
         (
             Column("layer", "layer"),
             Column("filters", "filters", count),
@@ -106,7 +107,7 @@ def show(found: Core) -> tuple[Listing | Drawing, ...]:
     return core, between, table, *_removed(found)
 
 
-def _removed(found: Core) -> tuple[Listing, ...]:
+def _removed(found: Core) -> tuple[Table[Any], ...]:
     """What is left of the plain network without the filters that never ran."""
     if found.removal is None:
         return ()
@@ -134,7 +135,7 @@ def _removed(found: Core) -> tuple[Listing, ...]:
         "Measured: the network without its gates, whole and as `ftwt slim` would leave it without "
         "the filters that ran for none of these test images. Images of other kinds may need them."
     )
-    return (Listing(columns, rows, text, "removed"),)
+    return (Table(columns, rows, text, "removed"),)
 
 
 def _figure(found: Core) -> Figure:

@@ -16,8 +16,9 @@ from ftwt.reports.analysis.similarity import Similarity, heatmap_similarity
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper.fig2 import train
 from ftwt.reports.paper.images import in_memory
-from ftwt.reports.paper.item import Column, Drawing, Item, Listing, fixed, percent
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, fixed, percent
 from ftwt.training.activity import Activity
 from ftwt.training.inspection import check_site
 
@@ -92,7 +93,7 @@ def _places(study: Study) -> tuple[int, ...]:
     return wanted or tuple(sorted(order[:count].tolist()))
 
 
-def show(found: Maps) -> tuple[Listing | Drawing, ...]:
+def show(found: Maps) -> tuple[Table[Any] | Drawing, ...]:
     """The grid, the similarity by layer, and its table."""
     grid = Drawing(
         heatmap_grid(found.maps, found.pixels),
@@ -108,7 +109,7 @@ def show(found: Maps) -> tuple[Listing | Drawing, ...]:
         "Similarity of the two heatmaps by layer",
         suffix="similarity",
     )
-    table = Listing(
+    table = Table(
         (
             Column("site", "layer"),
             Column("kept_share", "filters that ran (%)", percent(1)),

@@ -8,21 +8,13 @@ from ftwt.data import Images
 from ftwt.reports import drawing
 from ftwt.reports.analysis.outcomes import Share, outcomes
 from ftwt.reports.analysis.shifts import SHIFTS, shifted
+from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper.fig2 import train
 from ftwt.reports.paper.images import in_memory, some
-from ftwt.reports.paper.item import (
-    ACCURACY,
-    EXACT,
-    PAPER,
-    Column,
-    Drawing,
-    Item,
-    Listing,
-    count,
-    percent,
-)
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import MINUS, Column, Table, count, percent
 from ftwt.training.evaluation import evaluate
 
 # Axes of MAC reduction span that many points at least, so that small changes look small.
@@ -91,7 +83,7 @@ def measure(study: Study) -> Harder:
     )  # fmt: skip
 
 
-def show(found: Harder) -> tuple[Listing | Drawing, ...]:
+def show(found: Harder) -> tuple[Table[Any] | Drawing, ...]:
     """Three figures and their tables."""
     by_shift = Drawing(
         _shifts(found.shifts),
@@ -100,7 +92,7 @@ def show(found: Harder) -> tuple[Listing | Drawing, ...]:
         "counted.",
         "Accuracy and MAC reduction over the strength of five shifts",
     )
-    table = Listing(
+    table = Table(
         (
             Column("shift", "shift"),
             Column("rank", "strength", count),
@@ -118,9 +110,9 @@ def show(found: Harder) -> tuple[Listing | Drawing, ...]:
     said = (
         "one of the two never varies"
         if found.correlation is None
-        else f"{found.correlation:+.2f}".replace("-", drawing.MINUS)
+        else f"{found.correlation:+.2f}".replace("-", MINUS)
     )
-    parts: list[Listing | Drawing] = []
+    parts: list[Table[Any] | Drawing] = []
     for shares, what, suffix, text in (
         (found.by_class, "class", "class", "Test images as they are, by true class."),
         (found.by_confidence, "confidence", "confidence",
@@ -130,7 +122,7 @@ def show(found: Harder) -> tuple[Listing | Drawing, ...]:
         name = f"by {what}"
         parts += [
             Drawing(_shares(shares, what), text, f"MAC reduction and accuracy {name}", suffix),
-            Listing(
+            Table(
                 (Column("name", what), Column("images", "images", count), ACCURACY, EXACT, PAPER),
                 [share.to_json() for share in shares],
                 f"Measured, {name}.",

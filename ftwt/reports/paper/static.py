@@ -13,10 +13,12 @@ from ftwt.gated.pruning import Pruning
 from ftwt.gates import Oracle
 from ftwt.reports import drawing
 from ftwt.reports.analysis.equal_cost import oracle_top_k, static_uniform
+from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
-from ftwt.reports.paper.item import ACCURACY, EXACT, PAPER, Column, Drawing, Item, Listing, count
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import Run
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, count
 from ftwt.targets import HeatmapMass, Target, TopK
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
@@ -126,7 +128,7 @@ def _row(way: str, how: str, seen: Activity | Evaluation, run: str | None) -> Pr
     return Pruned(way, run is not None, how, run, seen.accuracy, macs, *cuts)
 
 
-def show(found: Ways) -> tuple[Listing | Drawing, ...]:
+def show(found: Ways) -> tuple[Table[Any] | Drawing, ...]:
     """The figure and both tables."""
     columns = (
         Column("way", "pruned by"),
@@ -138,7 +140,7 @@ def show(found: Ways) -> tuple[Listing | Drawing, ...]:
     )
     plain = f"The plain {found.network} reaches {100 * found.accuracy:.2f} %."
     listings = [
-        Listing((*columns, *own), [asdict(row) for row in rows], f"{text} {plain}", suffix)
+        Table((*columns, *own), [asdict(row) for row in rows], f"{text} {plain}", suffix)
         for rows, own, text, suffix in (
             ([row for row in found.rows if row.trained], (Column("run", "run"),), _TRAINED, ""),
             ([row for row in found.rows if not row.trained], (), _UNTRAINED, "untrained"),

@@ -7,8 +7,9 @@ from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
-from ftwt.reports.paper.item import Column, Drawing, Item, Listing, count, fixed
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, count, fixed
 from ftwt.targets import HeatmapMass
 
 
@@ -63,10 +64,10 @@ def measure(study: Study) -> Hours:
     return Hours(tuple(costs))
 
 
-def show(found: Hours) -> tuple[Listing | Drawing, ...]:
+def show(found: Hours) -> tuple[Table[Any] | Drawing, ...]:
     """Tables of measured and of published hours, and bars of the measured ones."""
     rows = [asdict(cost) for cost in found.costs]
-    measured = Listing(
+    measured = Table(
         (
             Column("network", "network"),
             Column("data", "data"),
@@ -82,7 +83,7 @@ def show(found: Hours) -> tuple[Listing | Drawing, ...]:
         "Measured: wall-clock hours of all trainings of a network, as their records say; a "
         "machine that does other work meanwhile makes them longer.",
     )
-    theirs = Listing(
+    theirs = Table(
         (
             Column("network", "network"),
             Column("data", "data"),

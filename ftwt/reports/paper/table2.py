@@ -9,9 +9,10 @@ from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
-from ftwt.reports.paper.item import Column, Drawing, Item, Listing, count, percent
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import Run
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import MINUS, Column, Table, count, percent
 from ftwt.targets import HeatmapMass
 
 
@@ -127,9 +128,9 @@ _COLUMNS = (
 )
 
 
-def show(found: Seeds) -> tuple[Listing | Drawing, ...]:
+def show(found: Seeds) -> tuple[Table[Any] | Drawing, ...]:
     """The measured table, the published one, and a figure."""
-    measured = Listing(
+    measured = Table(
         (
             Column("network", "network"),
             Column("how", "pruned how"),
@@ -140,10 +141,10 @@ def show(found: Seeds) -> tuple[Listing | Drawing, ...]:
         [_row(group) for group in found.groups],
         "Measured on test images. Runs of a row differ in the seed of gates, order and "
         "augmentation; all start from the same plain network. Deviations are sample standard "
-        f"deviations (n {drawing.MINUS} 1).",
+        f"deviations (n {MINUS} 1).",
     )
     keys = ("network", "accuracy_mean", "accuracy_std", "reduction_mean", "reduction_std")
-    theirs = Listing(
+    theirs = Table(
         (
             Column("network", "network"),
             Column("accuracy_mean", "published accuracy, mean (%)", percent(2)),

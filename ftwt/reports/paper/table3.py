@@ -9,11 +9,13 @@ from typing import Any
 from ftwt.errors import FtwtError
 from ftwt.gated.pruning import Coupling, Pruning
 from ftwt.reports import drawing
+from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
-from ftwt.reports.paper.item import EXACT, PAPER, Column, Drawing, Item, Listing, percent, points
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import Run
 from ftwt.reports.paper.study import Study, short
+from ftwt.tables import Column, Table, percent, points
 from ftwt.targets import HeatmapMass
 
 
@@ -119,14 +121,14 @@ def interpolate(line: Sequence[tuple[float, float]], at: float) -> float | None:
     return None
 
 
-def show(found: Couplings) -> tuple[Listing | Drawing, ...]:
+def show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
     """The figure, the measured table and the published one."""
     rows = []
     for one in found.runs:
         beside = one.decoupled_accuracy
         gap = None if beside is None else one.accuracy - beside
         rows.append(asdict(one) | {"difference": gap})
-    measured = Listing(
+    measured = Table(
         (
             Column("network", "network"),
             Column("coupling", "coupling"),
@@ -144,7 +146,7 @@ def show(found: Couplings) -> tuple[Listing | Drawing, ...]:
         "linearly at the joint run's exact reduction; it is left out where no two masses span it.",
     )
     keys = ("network", "data", "joint", "decoupled", "reduction")
-    theirs = Listing(
+    theirs = Table(
         (
             Column("network", "network"),
             Column("data", "data"),

@@ -9,8 +9,9 @@ from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically
 from ftwt.io.reading import read_json
 from ftwt.reports import drawing, page
-from ftwt.reports.paper.item import Drawing, Found, Item, Listing
+from ftwt.reports.paper.item import Drawing, Found, Item
 from ftwt.reports.paper.items import ITEMS
+from ftwt.tables import Table, of_text
 
 _Value = TypeVar("_Value")
 
@@ -56,15 +57,14 @@ def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, 
     content = []
     for part in item.show(found):
         name = f"{item.name}-{part.suffix}" if part.suffix else item.name
-        if isinstance(part, Listing):
+        if isinstance(part, Table):
             write_atomically(folder / f"{name}.csv", part.csv().encode())
-            table = part.table()
             content.append(
                 {
                     "csv": f"{name}.csv",
-                    "columns": table.columns,
-                    "rows": table.rows,
-                    "caption": table.caption,
+                    "columns": part.labels,
+                    "rows": part.cells(),
+                    "caption": part.caption,
                 }
             )
         else:
@@ -107,7 +107,7 @@ def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
     if not found:
         raise FtwtError(f"write_page: {folder} holds no item; make one with ftwt paper NAME")
     sections = [_section(folder, value) for value in found]
-    how = page.Section("How this was made", content=(page.Table(("what", "value"), rows),))
+    how = page.Section("How this was made", content=(of_text(("what", "value"), rows),))
     path = folder / "index.html"
     page.write(path, page.Page(_TITLE, _INTRO, (*sections, how)))
     return path
@@ -128,10 +128,9 @@ def _section(folder: Path, value: Mapping[str, Any]) -> page.Section:
     return page.Section(own["heading"], own["text"], content)
 
 
-def _part(folder: Path, one: Mapping[str, Any]) -> page.Table | page.Picture:
+def _part(folder: Path, one: Mapping[str, Any]) -> Table[Any] | page.Picture:
     if "csv" in one:
-        rows = tuple(tuple(row) for row in one["rows"])
-        return page.Table(tuple(one["columns"]), rows, one["caption"])
+        return of_text(one["columns"], one["rows"], one["caption"])
     files = [folder / f"{one['picture']}.{kind}" for kind in ("svg", "png")]
     # A name, not a path: the page holds what lies in its folder.
     lacking = [file for file in files if file.parent != folder or not file.is_file()]
