@@ -21,7 +21,7 @@ MUTATIONS = 400
 def files(tmp_path_factory):
     """The bytes of small networks."""
     made = {}
-    for name, model in (("gated", gated(width=4)), ("escalating", escalating(width=4))):
+    for name, model in (("gated", gated()), ("escalating", escalating())):
         path = tmp_path_factory.mktemp("files") / name
         ftwt.export(model, path, format="native")
         made[name] = (path / "model.ftwt").read_bytes()

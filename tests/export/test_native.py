@@ -51,6 +51,15 @@ def test_c_answers_and_counts_as_python_does(written):
     )
 
 
+def test_c_multiplies_as_seldom_as_python(tmp_path):
+    model = gated()
+    ftwt.export(model, tmp_path / "out", format="native")
+    answers, _ = Opened(tmp_path / "out" / "model.ftwt").run(images(1))
+    assert torch.equal(answers.flatten(1), skip(model, backend="native")(images(1)))
+    # The rounding tells Winograd's algorithm from direct convolution.
+    assert not torch.equal(answers.flatten(1), skip(model, backend="native-direct")(images(1)))
+
+
 def test_at_a_reduction(written):
     model, file = written
     opened = Opened(file)
@@ -120,15 +129,15 @@ def test_wrong_shapes_are_refused(written):
 
 
 def attached(*layers):
-    network = nn.Sequential(*plain()[:9], *layers)
+    network = nn.Sequential(*plain()[:11], *layers)
     return ftwt.attach(network, ftwt.Pruning(), example=images(1)).eval()
 
 
 def test_what_cannot_be_written_is_named(tmp_path):
     path = tmp_path / "out"
     cases = {
-        r"no operation for '_9' \(GELU\)": lambda: attached(nn.GELU()),
-        r"'_9' \(Softmax\)": lambda: attached(nn.Softmax(1)),
+        r"no operation for '_11' \(GELU\)": lambda: attached(nn.GELU()),
+        r"'_11' \(Softmax\)": lambda: attached(nn.Softmax(1)),
         "has no gates; attach some": plain,
         "float32 on the CPU": lambda: gated().double(),
         "training mode": lambda: gated().train(),

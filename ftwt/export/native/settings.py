@@ -44,8 +44,7 @@ def skipping_of(model: nn.Module) -> Skipping | SkippingEscalation:
         )
     if not native.available():
         raise FtwtError(f"export: the native format needs the native library: {native.missing()}")
-    # As the file's programs: without Winograd's algorithm, whose rounding is another.
-    return skip(model, backend="native-direct")
+    return skip(model, backend="native")
 
 
 def settings_of(skipping: Skipping | SkippingEscalation) -> tuple[Setting, ...]:
@@ -84,7 +83,7 @@ def _setting(skipping: Skipping) -> Setting:
                 f"({_described(step)}); give the network another one, or export it as format='onnx'"
             )
     limits = Thresholds(skipping.model)()
-    translation = Translation(program.steps, [source], [result], 1, winograd=False)
+    translation = Translation(program.steps, [source], [result], 1, winograd=True)
     return Setting(
         translation,
         tuple(limits.get(getattr(step, "site", None) or "", 0.0) for step in translation.steps),

@@ -11,7 +11,12 @@ void ftwt_extents(const ftwt_program *program, const ftwt_step *step, int64_t fl
     const int64_t outputs = program->set[step->made].width;
     int64_t weight = 0, bias = 0, rows = 0, weight2 = 0, bias2 = 0;
     switch (step->kind) {
-    case STEP_CONV: weight = outputs * step->row, bias = outputs; break;
+    case STEP_CONV:
+        weight = outputs * step->row, bias = outputs;
+        /* Of a file not yet an address, but not null where there is a place. */
+        if (step->weight2)
+            weight2 = outputs * 18 * (program->value[step->source[0]].channels / step->groups);
+        break;
     case STEP_LINEAR:
         weight = program->set[step->reads].width * padded(outputs), bias = padded(outputs);
         break;
