@@ -1,7 +1,7 @@
 """What of the zoo can be exported, and how fast it is then: docs/exports.md and its record.
 
-    python -m benchmarks.exports run --files DIR            # export every network, keep two files
-    python -m benchmarks.exports run --files DIR --names NAME ...   # these, the others stay
+    python -m benchmarks.exports run --files DIR            # networks that the record lacks
+    python -m benchmarks.exports run --files DIR --names NAME ...   # these again, the others stay
     python -m benchmarks.exports time --files DIR           # whole and cut, in ONNX Runtime
     python -m benchmarks.exports write                      # the page from the record
 
@@ -67,8 +67,8 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     if RECORD.exists():
         rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
-    known = rows if options.task == "time" else dict.fromkeys(order)
-    for name in options.names or [name for name in order if name in known]:
+    left = [name for name in order if (name in rows) == (options.task == "time")]
+    for name in options.names or left:
         if options.task == "run":
             rows[name] = exported(name, options.files)
         else:
@@ -103,7 +103,7 @@ def exported(name: str, files: Path) -> dict[str, Any]:
         network = networks.build(name).eval()
         row["side"] = zoo.smallest(network)
         images = torch.randn(1, 3, row["side"], row["side"])
-        for form in ("onnx", "torch"):
+        for form in ("onnx", "torch", "native"):
             model = ftwt.attach(network, ftwt.Pruning(), example=images).eval()
             row[f"masks_{form}"] = _tried(
                 partial(ftwt.export, model, Path(scratch) / form, format=form)

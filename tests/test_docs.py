@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ftwt
-from benchmarks import estimate, objectives, overhead, readme, results, runtime, zoo
+from benchmarks import estimate, native_c, objectives, overhead, readme, results, runtime, zoo
 from benchmarks.pareto import page as pareto_page
 from benchmarks.pareto import record as pareto_record
 from tests.laws.zoo import names
@@ -117,6 +117,19 @@ def test_the_page_of_arms_at_equal_cost_is_made_from_its_records():
     for one in records:
         assert one["images"] == 10_000
         assert one["macs"] == pytest.approx((1 - one["reduction_exact"]) * one["dense_macs"])
+
+
+@pytest.mark.parametrize("page", native_c.PARTS, ids=name_of)
+def test_times_and_sizes_of_programs_in_c_are_made_from_their_records(page):
+    records = native_c.records()
+    assert set(records) == set(native_c.NETWORKS)
+    assert page.read_text() == native_c.page(page, records)
+
+
+def test_the_program_in_c_is_not_slower_than_python():
+    for record in native_c.records().values():
+        assert not record["missing"]
+        assert record["program_over_python"] >= 1
 
 
 def test_the_page_of_objectives_is_made_from_its_record():

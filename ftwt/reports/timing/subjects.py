@@ -135,7 +135,9 @@ def layers(skipping: Subjects, batch: int, peak: float | None) -> list[dict[str,
     return rows
 
 
-def bound(model: Gated, images: Float[Tensor, "B C H W"]) -> tuple[nn.Module, int]:
+def bound(
+    model: Gated, images: Float[Tensor, "B C H W"], *, round_to: int | None = None
+) -> tuple[nn.Module, int]:
     """The plain network cut to the masks of the most ordinary image, and that image's MACs.
 
     Ordinary is the one whose MACs are nearest to the mean. It has as many channels in each layer,
@@ -146,8 +148,8 @@ def bound(model: Gated, images: Float[Tensor, "B C H W"]) -> tuple[nn.Module, in
     macs = trace.macs.double()
     typical = int((macs - macs.mean()).abs().argmin())
     masks = {name: mask[typical] for name, mask in trace.masks.items()}
-    # Exactly these channels: numbered anew through sums, layers would keep more of them.
-    return cut(model, nested(model, masks), round_to=None), int(trace.macs[typical])
+    # By default exactly these: numbered anew through sums, layers would keep more of them.
+    return cut(model, nested(model, masks), round_to=round_to), int(trace.macs[typical])
 
 
 def nested(model: Gated, masks: Mapping[str, Bool[Tensor, "C"]]) -> dict[str, Bool[Tensor, "C"]]:
