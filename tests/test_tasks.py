@@ -1,6 +1,6 @@
 """Tasks: each measure and training reads outputs and batches as a task says, or refuses by name."""
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
@@ -28,6 +28,17 @@ class Answer:
 Pair = namedtuple("Pair", "logits hidden")
 
 
+@dataclass
+class Both(dict):
+    """As some libraries have it, a dictionary whose entries are fields."""
+
+    logits: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+
+    def __post_init__(self):
+        self.update(logits=self.logits, hidden=self.hidden)
+
+
 class Net(nn.Module):
     """Wraps what it answers; `wrap` gets vectors and maps."""
 
@@ -52,6 +63,7 @@ WRAPPED = {
     "dict": (lambda v, m: {"out": v, "aux": m}, "out"),
     "named tuple": (lambda v, m: Pair(v, m), "logits"),
     "dataclass": (Answer, "logits"),
+    "dictionary with fields": (Both, "logits"),
     "auxiliary loss": (lambda v, m: [m.sum(), v], lambda out: out[-1]),
 }
 IMAGES = torch.randn(24, 3, 6, 6, generator=torch.Generator().manual_seed(3))
@@ -96,6 +108,22 @@ def test_a_wrapped_network_measures_as_the_bare_one(measure, output):
     bare = MEASURES[measure](attached(lambda v, m: v), tasks.Classification())
     wrapped = MEASURES[measure](attached(wrap), tasks.Classification(logits=where))
     assert repr(wrapped) == repr(bare)
+
+
+class Named(dict):
+    """A dictionary whose entries are read as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [Both, Answer, Pair, lambda v, m: Named(out=v, aux=m), lambda v, m: OrderedDict(out=v, aux=m)],
+)
+def test_answers_are_of_the_networks_own_type(wrap):
+    model = attached(wrap)
+    for network in (model, ftwt.runtime.skip(model)):
+        assert type(network(IMAGES)) is type(wrap(IMAGES, IMAGES))
 
 
 @pytest.mark.parametrize("output", ["tuple", "dataclass"])

@@ -9,10 +9,9 @@ say.
 
 import inspect
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from operator import add, attrgetter, iadd, imul, index, isub, itruediv, mul, sub, truediv
 from typing import Any
 
@@ -169,10 +168,16 @@ class Tracer(fx.Tracer):
         return node
 
     def create_arg(self, a: Any) -> Any:
-        """Keep an ordered dictionary what it is; torch.fx would make a plain one of it."""
-        if type(a) is OrderedDict:
-            pairs = self.create_arg(list(a.items()))
-            return self.create_node("call_function", OrderedDict, (pairs,), {})
+        """Keep a dictionary of another type what it is; torch.fx would make a plain one of it."""
+        kind = type(a)
+        if isinstance(a, dict) and kind is not dict:
+            # Such as Hugging Face's outputs, which are both.
+            if is_dataclass(a):
+                named = {one.name: self.create_arg(getattr(a, one.name)) for one in fields(a)}
+                return self.create_node("call_function", kind, (), named)
+            if _is_made_of_pairs(a):
+                pairs = self.create_arg(list(a.items()))
+                return self.create_node("call_function", kind, (pairs,), {})
         return super().create_arg(a)
 
     def _reads_elements(self, node: fx.Node) -> bool:
@@ -329,6 +334,15 @@ class Tracer(fx.Tracer):
     def _is_in_place(self, value: Valued, held: Tensor) -> bool:
         """Whether a value is a buffer that was changed in place, as `self.calls += 1` does."""
         return value.node.target in _IN_PLACE and self.value(value) is held
+
+
+def _is_made_of_pairs(dictionary: dict[Any, Any]) -> bool:
+    """Whether its type makes one of the same keys."""
+    try:
+        return list(type(dictionary)(list(dictionary.items()))) == list(dictionary)
+    except Exception:
+        # Whatever its constructor does with something else.
+        return False
 
 
 def _storages(value: Any) -> list[Any]:
