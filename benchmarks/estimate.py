@@ -117,7 +117,7 @@ def solving(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
     dataset = data.load(name)
     rows = []
     for run in runs:
-        found = named.gated(str(run), dataset)
+        found = named.load_gated(str(run), dataset)
         images = named.validation(dataset, found.mean, found.std, limit=limit)
         for reduction in (0.3, 0.5, 0.7):
             for per_layer in (False, True):
@@ -146,11 +146,11 @@ def curve(
     tested = {one: _tested(one) for one in [run, *others]}
     wanted = sorted(value["reduction_exact"] for value in tested.values())
     images = named.validation(dataset, card.mean, card.std, limit=limit)
-    dial = ftwt.calibrate(model, images, reductions=wanted)
+    calibrated = ftwt.calibrate(model, images, reductions=wanted)
     batches = named.served(dataset.test, card.mean, card.std, limit=test)
     rows = []
     for one in sorted(tested, key=lambda one: float(tested[one]["reduction_exact"])):
-        here = evaluate(dial.at(reduction=tested[one]["reduction_exact"]), batches)
+        here = evaluate(calibrated.at(reduction=tested[one]["reduction_exact"]), batches)
         other = evaluate(storage.load(one)[0], batches)
         rows.append(
             {

@@ -19,7 +19,7 @@ from ftwt import backbones, data, losses
 from ftwt.data.augment import Augment
 from ftwt.training.phases import Phase
 from ftwt.training.records import versions
-from ftwt.training.step import Step
+from ftwt.training.step import TrainingStep
 
 RECORD = Path(__file__).parent / "records" / "loader.json"
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
@@ -91,7 +91,7 @@ def training(amp: str | None, images: torch.Tensor, labels: torch.Tensor) -> Cal
     model = backbones.resnet20().to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)
     objective = losses.Objective.of(losses.CrossEntropy())
-    step = Step(model, objective, phase=Phase("dense", 1), amp=amp)  # type: ignore[arg-type]
+    step = TrainingStep(model, objective, phase=Phase("dense", 1), amp=amp)  # type: ignore[arg-type]
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
 
     def once() -> None:

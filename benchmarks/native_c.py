@@ -30,7 +30,7 @@ from ftwt import gates, tables
 from ftwt.data import shapes
 from ftwt.export.native.folder import NETWORK
 from ftwt.gated.model import Gated
-from ftwt.reports.timing.calibration import calibrate
+from ftwt.reports.timing.calibration import randomize_gates
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import interleave, paired_speedup
@@ -164,7 +164,7 @@ def _model(name: str) -> tuple[Gated, Tensor]:
     network = ftwt.networks.build(f"cifar10-{name}")
     model = ftwt.attach(network, ftwt.Pruning(_GATES), example=torch.zeros(1, 3, 32, 32)).eval()
     images = _images(_CALIBRATION + _IMAGES)
-    calibrate(model, images[:_CALIBRATION], _FRACTION)
+    randomize_gates(model, images[:_CALIBRATION], _FRACTION)
     return model, images[_CALIBRATION:]
 
 
@@ -174,7 +174,7 @@ def _plain(model: Gated, images: Tensor) -> dict[str, torch.nn.Module]:
 
 
 def _images(count: int) -> Tensor:
-    pixels = shapes.render(count, 0, size=32).pixels.float() / 255
+    pixels = shapes.render_shapes(count, 0, size=32).pixels.float() / 255
     std, mean = torch.std_mean(pixels, (0, 2, 3), keepdim=True)
     return (pixels - mean) / std
 

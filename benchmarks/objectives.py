@@ -24,7 +24,7 @@ from benchmarks.reading import read_object
 from ftwt import analysis, data
 from ftwt.gated.model import Gated
 from ftwt.io import storage
-from ftwt.training import Choices, evaluate, recipe, runs
+from ftwt.training import Overrides, evaluate, recipe, runs
 from ftwt.training.records import versions
 
 ROOT = Path(__file__).parent.parent
@@ -103,7 +103,7 @@ def _one(
     init: Path,
     folder: Path,
 ) -> dict[str, Any]:
-    choices = Choices(
+    overrides = Overrides(
         mass=setting.mass, epochs=EPOCHS, seed=setting.seed, **OBJECTIVES[setting.objective]
     )
     begun = time.monotonic()
@@ -112,7 +112,7 @@ def _one(
     else:
         resume = (folder / "run.json").is_file()
         model, _ = runs.train_run(
-            recipe(RECIPE, choices), dataset, folder, name=RECIPE, init=init, resume=resume
+            recipe(RECIPE, overrides), dataset, folder, name=RECIPE, init=init, resume=resume
         )
     assert isinstance(model, Gated)
     seen = analysis.activity(model, test)

@@ -64,7 +64,7 @@ def bench(
 
     from ftwt.gated.model import Gated
     from ftwt.reports.timing import bench as run
-    from ftwt.reports.timing import calibrate, to_reduction
+    from ftwt.reports.timing import randomize_gates, randomize_to_reduction
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -83,10 +83,10 @@ def bench(
     if not trained:
         assert isinstance(model, Gated)
         if reduction is not None:
-            fraction = to_reduction(model, calibration, reduction)
+            fraction = randomize_to_reduction(model, calibration, reduction)
         else:
             fraction = 0.5 if fraction is None else fraction
-            calibrate(model, calibration, fraction)
+            randomize_gates(model, calibration, fraction)
     value = run(plain, model, images, batch=batch, rounds=repeats)
     value = {"network": network, "image_size": size, "fraction": fraction, **value}
     report(value, _text(value, layers=layers), as_json=as_json)
@@ -134,7 +134,7 @@ def _images(data: str | None, size: int, count: int) -> "Tensor":
     from ftwt.errors import FtwtError
 
     if data is None:
-        pixels = shapes.render(count, 0, size=size).pixels.float() / 255
+        pixels = shapes.render_shapes(count, 0, size=size).pixels.float() / 255
         std, mean = torch.std_mean(pixels, (0, 2, 3), keepdim=True)
         return (pixels - mean) / std
     chosen = datasets.load(data, size=size, only="test")

@@ -45,7 +45,7 @@ def demo(
             errors.print(text, style="bold")
 
         show = whole.Show(line=line, curve=_print_curve(as_json), training=training)
-        result = whole.run(out or _free("demo"), show, seed=seed, epochs=epochs, limit=limit)
+        result = whole.run_demo(out or _free("demo"), show, seed=seed, epochs=epochs, limit=limit)
     report(result, Group(*_tables(result)), as_json=as_json)
     if not as_json:
         typer.echo("next, on your own images:")

@@ -99,7 +99,7 @@ def paper(
             out, dataset, size, given, starts, seed=seed, layer=layer,
             places=tuple(image) if image else None, callbacks=callbacks,
         )  # fmt: skip
-        pool = executors.named(executor) if executor is not None else nullcontext()
+        pool = executors.executor_named(executor) if executor is not None else nullcontext()
         with pool as trains:
             found = make(study, wanted, made=_made(), say=say, executor=trains)
     page = out / "index.html"
@@ -121,14 +121,14 @@ def _scale(
     from ftwt.errors import FtwtError
     from ftwt.reports import paper
     from ftwt.targets import HeatmapMass
-    from ftwt.training import Choices
+    from ftwt.training import Overrides
     from ftwt.training import recipe as make_recipe
 
     chosen = paper.scale(name, data)
     changes: dict[str, Any] = {}
     if recipe is not None:
         # An unknown name is told with those that are near.
-        changes |= {"recipe": recipe, "network": make_recipe(recipe, Choices()).network}
+        changes |= {"recipe": recipe, "network": make_recipe(recipe, Overrides()).network}
     if mass is not None:
         try:
             changes["masses"] = tuple(float(one) for one in mass.split(","))

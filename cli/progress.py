@@ -19,7 +19,7 @@ from .output import errors, percent, show
 if TYPE_CHECKING:
     from ftwt.training.epoch import StepEvent
     from ftwt.training.loop import Epoch
-    from ftwt.training.metrics import Means
+    from ftwt.training.metrics import EpochMeans
     from ftwt.training.runs import Callbacks
 
 # Reading the losses waits for the device: not at every step.
@@ -66,7 +66,7 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
         yield Callbacks(step=step, epoch=epoch, note=note)
 
 
-def now(means: "Means") -> list[str]:
+def now(means: "EpochMeans") -> list[str]:
     """Running means of an epoch in words."""
     parts = [f"{name} {value:.3f}" for name, value in means.losses.items()]
     if means.accuracy is not None:

@@ -86,9 +86,9 @@ def _list(*, as_json: bool) -> None:
 def _show(name: str, *, dense: bool, as_json: bool) -> None:
     from ftwt.io import specs
     from ftwt.tables import of_text
-    from ftwt.training import Choices, recipe
+    from ftwt.training import Overrides, recipe
 
-    made = recipe(name, Choices(), dense=dense)
+    made = recipe(name, Overrides(), dense=dense)
     title = f"{name}, {'dense' if dense else 'dynamic'}"
     table = of_text(("", "value"), _facts(made)).rich(title, lines=True)
     report({"name": name, "recipe": specs.to_json(made)}, table, as_json=as_json)

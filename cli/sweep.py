@@ -43,15 +43,15 @@ def sweep(
     from ftwt.budget.sweep import Sweep, run_sweep, summed_up
     from ftwt.reports import drawing
     from ftwt.reports.budget_plot import sweep_plot
-    from ftwt.training import Choices
+    from ftwt.training import Overrides
 
     from .numbers import numbers
 
     drawing.require()
     use_threads(threads)
-    choices = Choices(coupling=coupling, normalize=normalize, epochs=epochs)
+    overrides = Overrides(coupling=coupling, normalize=normalize, epochs=epochs)
     record = run_sweep(
-        Sweep(recipe, data, init, choices, limit, image_size),
+        Sweep(recipe, data, init, overrides, limit, image_size),
         out,
         numbers(mass, "--mass"),
         seeds=seeds,
@@ -60,7 +60,7 @@ def sweep(
         done=lambda job: errors.print(f"finished {job.out}"),
     )
     rows = summed_up(out)
-    drawing.save(sweep_plot(rows, record["dense_accuracy"], title=recipe), out, "tradeoff")
+    drawing.save_figure(sweep_plot(rows, record["dense_accuracy"], title=recipe), out, "tradeoff")
     report(record, _table(record), as_json=as_json)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """What gates are, and what they learn; fields are those of `training.Choices`."""
+    """What gates are, and what they learn; fields are those of `training.Overrides`."""
 
     panel: ClassVar = "Gates"
 
@@ -186,7 +186,7 @@ def _recipe(
     name: str, gates: Gates, budget: Budget, optimisation: Optimisation, *, dense: bool
 ) -> "Recipe":
     """The recipe with what was chosen instead of its own."""
-    from ftwt.training import Choices
+    from ftwt.training import Overrides
     from ftwt.training import recipe as make
 
     chosen = {one.name: getattr(gates, one.name) for one in fields(gates)}
@@ -194,8 +194,8 @@ def _recipe(
         raise typer.BadParameter(
             "--mass, --coupling, --normalize, --distill and --target-source are for gated training"
         )
-    choices = Choices(budget.mass, epochs=optimisation.epochs, seed=optimisation.seed, **chosen)
-    made = make(name, choices, dense=dense)
+    overrides = Overrides(budget.mass, epochs=optimisation.epochs, seed=optimisation.seed, **chosen)
+    made = make(name, overrides, dense=dense)
     if made.escalation is not None and (
         budget.per_layer or budget.mass is not None or gates != Gates()
     ):

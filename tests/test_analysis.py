@@ -206,7 +206,7 @@ def test_page_escapes_everything():
     picture = page.Picture(b"", "image/png", 10, evil, evil)
     table = tables.of_text((evil,), ((evil,),), evil)
     section = page.Section(evil, evil, (table, picture))
-    html = page.render(page.Page(evil, evil, (section,), ((evil, evil),)))
+    html = page.render_page(page.Page(evil, evil, (section,), ((evil, evil),)))
     assert "<script" not in html
     assert dict(outline(html).attributes)["alt"] == evil
 
@@ -215,20 +215,20 @@ def test_page_refuses_ragged_tables_and_folders(tmp_path):
     with pytest.raises(FtwtError, match="1 cells"):
         tables.of_text(("a", "b"), (("1",),))
     with pytest.raises(FtwtError, match="is a folder"):
-        page.write(tmp_path, page.Page("t", "i", ()))
+        page.write_html(tmp_path, page.Page("t", "i", ()))
 
 
 def test_cells_of_numbers_and_of_few_characters_stay_on_one_line():
     long = "words that may be broken"
     table = tables.of_text(("how", "name", "share"), (("r = 0.85", long, "1,000.5"),))
-    html = page.render(page.Page("t", "i", (page.Section("s", "", (table,)),)))
+    html = page.render_page(page.Page("t", "i", (page.Section("s", "", (table,)),)))
     cells = f'<td class="short">r = 0.85</td><td>{long}</td><td class="number">1,000.5</td>'
     assert cells in html
 
 
 @given(st.floats(-50, 50), st.floats(0, 50), st.floats(0, 50))
 def test_small_changes_are_drawn_small(low, span, least):
-    first, last = analysis.drawing.spread((low, low + span), least)
+    first, last = analysis.drawing.widened((low, low + span), least)
     assert first <= low
     assert last >= low + span
     assert last - first == pytest.approx(max(span, least), abs=1e-9)

@@ -53,7 +53,7 @@ def test_similarity_of_nothing_left_out(network, batches):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def images():
-    return data.shapes.render(12, 5)
+    return data.shapes.render_shapes(12, 5)
 
 
 @pytest.mark.parametrize("shift", analysis.SHIFTS, ids=lambda shift: shift.name)

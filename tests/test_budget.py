@@ -11,7 +11,7 @@ from torch import nn
 
 import ftwt
 from ftwt import FtwtError, gates, targets
-from ftwt.gated.dial import Knot, thresholds_at
+from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.io import storage
 from tests import small
 
@@ -106,20 +106,20 @@ def test_a_budget_that_silent_filters_meet_keeps_all_mass(network, batches):
 
 def test_calibration_meets_each_reduction_and_thresholds_rise(model, batches):
     wanted = (0.2, 0.4, 0.6)
-    dial = ftwt.calibrate(model, batches, reductions=wanted)
-    assert model.knots == ()
-    assert set(model.thresholds.values()) == {0.0} == set(dial.thresholds.values())
-    for reduction, knot in zip(wanted, dial.knots, strict=True):
-        at = dial.at(reduction=reduction)
+    calibrated = ftwt.calibrate(model, batches, reductions=wanted)
+    assert model.operating_points == ()
+    assert set(model.thresholds.values()) == {0.0} == set(calibrated.thresholds.values())
+    for reduction, point in zip(wanted, calibrated.operating_points, strict=True):
+        at = calibrated.at(reduction=reduction)
         found = ftwt.training.evaluate(at, batches)
         assert found.reduction_exact == pytest.approx(reduction, abs=0.01)
-        assert found.reduction_exact == knot.measured
-        assert at.thresholds == knot.thresholds
-    many = [dial.at(reduction=0.2 + 0.4 * step / 20) for step in range(21)]
+        assert found.reduction_exact == point.measured
+        assert at.thresholds == point.thresholds
+    many = [calibrated.at(reduction=0.2 + 0.4 * step / 20) for step in range(21)]
     for lower, higher in pairwise(many):
         assert all(lower.thresholds[name] < higher.thresholds[name] for name in model.sites)
-    again = ftwt.calibrate(dial, batches, reductions=wanted)
-    assert again.knots == dial.knots
+    again = ftwt.calibrate(calibrated, batches, reductions=wanted)
+    assert again.operating_points == calibrated.operating_points
 
 
 def test_a_lone_reduction_is_set_at_once(model, batches):
@@ -134,8 +134,8 @@ def test_reduction_rises_with_the_setting_where_logits_do_not_move(network, batc
     torch.manual_seed(3)
     for name, parameter in model.gates.named_parameters():
         nn.init.normal_(parameter) if "bias" in name else nn.init.zeros_(parameter)
-    dial = ftwt.calibrate(model, batches, reductions=(0.2, 0.5, 0.8))
-    settings = [dial.at(reduction=0.2 + 0.6 * step / 12) for step in range(13)]
+    calibrated = ftwt.calibrate(model, batches, reductions=(0.2, 0.5, 0.8))
+    settings = [calibrated.at(reduction=0.2 + 0.6 * step / 12) for step in range(13)]
     found = [ftwt.training.evaluate(one, batches).reduction_exact for one in settings]
     assert found == sorted(found)
     assert found[0] < found[-1]
@@ -166,16 +166,16 @@ def test_settings_share_weights_and_leave_the_model_alone(model, batches):
 
 def test_the_runtime_takes_each_setting(model, batches):
     images, _ = batches[0]
-    dial = ftwt.calibrate(model, batches, reductions=(0.3, 0.6))
-    fast = ftwt.runtime.skip(dial)
+    calibrated = ftwt.calibrate(model, batches, reductions=(0.3, 0.6))
+    fast = ftwt.runtime.skip(calibrated)
     for reduction in (0.3, 0.6, 0.45, 0.3):
-        masked = dial.at(reduction=reduction)
+        masked = calibrated.at(reduction=reduction)
         with torch.no_grad():
             trace = masked.trace(images)
         moved = fast.at(reduction=reduction)
         assert torch.allclose(moved(images), trace.output, rtol=1e-4, atol=1e-5)
         assert torch.equal(moved.audit(images).counted_macs, trace.macs)
-    assert torch.allclose(fast(images), dial(images), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(fast(images), calibrated(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("source", ["dense", "teacher"])
@@ -194,17 +194,17 @@ def test_targets_of_the_plain_network_need_no_correction(network, batches, sourc
 
 
 def test_settings_are_saved_with_the_model(model, batches, tmp_path):
-    dial = ftwt.calibrate(model, batches, reductions=(0.3, 0.5))
-    now = dial.at(reduction=0.4)
+    calibrated = ftwt.calibrate(model, batches, reductions=(0.3, 0.5))
+    now = calibrated.at(reduction=0.4)
     card = ftwt.Card(network="cifar10-resnet8", num_classes=10)
     ftwt.save(now, tmp_path / "model.safetensors", card)
     again, _ = ftwt.load(tmp_path / "model.safetensors")
     assert isinstance(again, ftwt.Gated)
-    assert again.knots == now.knots
+    assert again.operating_points == now.operating_points
     assert again.thresholds == now.thresholds
     images, _ = batches[0]
     assert torch.equal(again(images), now(images))
-    other, same = again.at(reduction=0.5), dial.at(reduction=0.5)
+    other, same = again.at(reduction=0.5), calibrated.at(reduction=0.5)
     assert torch.equal(other(images), same(images))
 
 
@@ -212,14 +212,14 @@ def test_files_without_settings_load(model, tmp_path):
     """As files were before thresholds could move."""
     path = tmp_path / "model.safetensors"
     ftwt.save(model, path, ftwt.Card(network="cifar10-resnet8", num_classes=10))
-    weights, metadata = storage.read(path)
+    weights, metadata = storage.read_tensors(path)
 
     about = json.loads(metadata["ftwt"])
-    del about["thresholds"], about["knots"]
+    del about["thresholds"], about["operating_points"]
     safetensors.torch.save_file(weights, path, metadata={"ftwt": json.dumps(about)})
     again, _ = ftwt.load(path)
     assert set(again.thresholds.values()) == {0.0}
-    assert again.knots == ()
+    assert again.operating_points == ()
 
 
 def test_a_target_for_each_site(network, batches):
@@ -236,7 +236,7 @@ def test_a_target_for_each_site(network, batches):
 
     with torch.no_grad():
         masks = model.trace(images).masks
-        model.decided(look, images)
+        model.forward_with_masks(look, images)
     assert all(torch.equal(masks[name], seen[name]) for name in rules)
     with pytest.raises(FtwtError, match=r"no rule for the site 'layer1\.0\.conv1'"):
         attach(network, target=targets.PerSite({"conv1": targets.Active()}))
@@ -327,8 +327,8 @@ def test_what_cannot_be_solved_or_moved(network, model, batches):
         model.with_thresholds(dict.fromkeys(model.sites[1:], 0.0))
     with pytest.raises(FtwtError, match="'elsewhere' is no site"):
         model.with_thresholds({**model.thresholds, "elsewhere": 0.0})
-    knots = tuple(Knot(one, one, 0.5, {"a": one}) for one in (0.2, 0.4))
-    assert thresholds_at(knots, 0.3) == {"a": pytest.approx(0.3)}
+    points = tuple(OperatingPoint(one, one, 0.5, {"a": one}) for one in (0.2, 0.4))
+    assert thresholds_at(points, 0.3) == {"a": pytest.approx(0.3)}
     for outside in (0.1, 0.5, float("nan")):
         with pytest.raises(FtwtError, match=r"calibrated for reductions from 0\.2 to 0\.4"):
-            thresholds_at(knots, outside)
+            thresholds_at(points, outside)

@@ -24,14 +24,14 @@ def shapes():
 @pytest.fixture(scope="module")
 def dense(shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp("budget") / "dense"
-    made = training.recipe("shapes-resnet8", training.Choices(epochs=2), dense=True)
+    made = training.recipe("shapes-resnet8", training.Overrides(epochs=2), dense=True)
     runs.train_run(made, shapes, out)
     return out
 
 
 @pytest.fixture(scope="module", params=[None, 0.5], ids=["weights", "average"])
 def made(request):
-    recipe = training.recipe("shapes-resnet8", training.Choices(epochs=4))
+    recipe = training.recipe("shapes-resnet8", training.Overrides(epochs=4))
     return replace(recipe, settings=replace(recipe.settings, ema=request.param))
 
 

@@ -32,13 +32,13 @@ def test_the_data_set_is_as_documented(dataset):
 
 def test_a_seed_gives_the_same_bits_always():
     # Change this number only on purpose: published results were measured on these very images.
-    assert zlib.crc32(shapes.render(500, 0, 0).pixels.numpy().tobytes()) == 1568363059
+    assert zlib.crc32(shapes.render_shapes(500, 0, 0).pixels.numpy().tobytes()) == 1568363059
 
 
 @given(st.integers(0, 2**63), st.integers(1, 600), st.integers(1, 600))
 @settings(max_examples=5, deadline=None)
 def test_fewer_images_are_a_prefix_of_more(seed, one, other):
-    few, many = (shapes.render(count, seed, 0) for count in sorted((one, other)))
+    few, many = (shapes.render_shapes(count, seed, 0) for count in sorted((one, other)))
     assert torch.equal(few.pixels, many.pixels[: len(few)])
     assert torch.equal(few.labels, many.labels[: len(few)])
 
@@ -49,12 +49,12 @@ def test_no_image_comes_twice(dataset):
 
 
 def test_another_seed_gives_other_images():
-    zero, one = (shapes.render(10, seed, 0).pixels for seed in (0, 1))
+    zero, one = (shapes.render_shapes(10, seed, 0).pixels for seed in (0, 1))
     assert (zero != one).flatten(1).any(1).all()
 
 
 def test_size_is_that_of_the_drawing():
-    large = shapes.render(20, 0, 0, size=64)
+    large = shapes.render_shapes(20, 0, 0, size=64)
     assert large.pixels.shape == (20, 3, 64, 64)
 
 

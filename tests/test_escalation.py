@@ -52,8 +52,8 @@ def test_a_gated_network_alone_goes_on_to_every_filter(network):
 
 def test_settings_of_one_calibrated_network(network):
     gated = ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
-    dial = ftwt.calibrate(gated, labelled(20, 20), reductions=[0.2, 0.6])
-    model = ftwt.escalate(dial, [0.6, 0.3, network])
+    calibrated = ftwt.calibrate(gated, labelled(20, 20), reductions=[0.2, 0.6])
+    model = ftwt.escalate(calibrated, [0.6, 0.3, network])
     assert [len(set(one.thresholds.values())) for one in model.gated] == [1, 1, 1]
     assert model.gated[0].thresholds["conv1"] > model.gated[1].thresholds["conv1"]
 
@@ -61,15 +61,15 @@ def test_settings_of_one_calibrated_network(network):
 @pytest.mark.parametrize("reduction", [0.1, 0.25, 0.4, 0.55, 0.7])
 def test_calibration_meets_a_reduction_and_between(calibrated, reduction):
     seen = training.evaluate(calibrated.at(reduction=reduction), labelled(120, 40))
-    known = [knot.reduction for knot in calibrated.knots]
+    known = [point.reduction for point in calibrated.operating_points]
     assert seen.reduction_exact == pytest.approx(reduction, abs=0.01 if reduction in known else 0.2)
 
 
-def test_a_calibrated_knot_says_what_evaluation_says(calibrated):
-    for knot in calibrated.knots:
-        seen = training.evaluate(calibrated.at(reduction=knot.reduction), labelled(120, 40))
-        assert seen.reduction_exact == pytest.approx(knot.measured)
-        assert seen.accuracy == pytest.approx(knot.accuracy)
+def test_a_calibrated_operating_point_says_what_evaluation_says(calibrated):
+    for point in calibrated.operating_points:
+        seen = training.evaluate(calibrated.at(reduction=point.reduction), labelled(120, 40))
+        assert seen.reduction_exact == pytest.approx(point.measured)
+        assert seen.accuracy == pytest.approx(point.accuracy)
 
 
 def test_a_lone_reduction_is_set_at_once(model):
@@ -105,7 +105,10 @@ def test_saved_and_loaded_it_answers_the_same(calibrated, tmp_path):
     ftwt.save(calibrated, path, ftwt.Card("cifar10-resnet8", 10))
     again, _ = ftwt.load(path)
     assert isinstance(again, ftwt.Escalating)
-    assert (again.policy, again.knots) == (calibrated.policy, calibrated.knots)
+    assert (again.policy, again.operating_points) == (
+        calibrated.policy,
+        calibrated.operating_points,
+    )
     for one, other in ((again, calibrated), (m.at(reduction=0.3) for m in (again, calibrated))):
         assert torch.equal(one(images), other(images))
         assert torch.equal(one.trace(images).macs, other.trace(images).macs)
@@ -113,8 +116,8 @@ def test_saved_and_loaded_it_answers_the_same(calibrated, tmp_path):
 
 def test_shared_weights_are_written_once_and_shared_again(network, tmp_path):
     gated = ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
-    dial = ftwt.calibrate(gated, labelled(20, 20), reductions=[0.2, 0.6])
-    model = ftwt.escalate(dial, [0.6, 0.3, escalation.every_filter(dial)])
+    calibrated = ftwt.calibrate(gated, labelled(20, 20), reductions=[0.2, 0.6])
+    model = ftwt.escalate(calibrated, [0.6, 0.3, escalation.every_filter(calibrated)])
     ftwt.save(model, tmp_path / "all.safetensors", ftwt.Card("cifar10-resnet8", 10))
     ftwt.save(gated, tmp_path / "one.safetensors", ftwt.Card("cifar10-resnet8", 10))
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("all", "one")]

@@ -13,7 +13,7 @@ from hypothesis import given
 import ftwt
 from ftwt.budget import executors
 from ftwt.budget.sweep import Sweep, run_sweep
-from ftwt.training import Choices
+from ftwt.training import Overrides
 from tests.command_line import make_folder, make_weights
 
 
@@ -68,16 +68,16 @@ def made():
 
 
 def test_names_of_executors():
-    with executors.named(f"{__name__}:made") as pool:
+    with executors.executor_named(f"{__name__}:made") as pool:
         assert isinstance(pool, ThreadPoolExecutor)
-    with executors.named("local", 2) as pool:
+    with executors.executor_named("local", 2) as pool:
         assert isinstance(pool, ProcessPoolExecutor)
     for name, match in (
         ("slurm", "'slurm' is unknown; give local, dask:ADDRESS"),
         (f"{__name__}:Nothing", "has no 'Nothing'"),
         ("nowhere:pool", "there is no module 'nowhere'"),
     ):
-        with pytest.raises(ftwt.FtwtError, match=match), executors.named(name):
+        with pytest.raises(ftwt.FtwtError, match=match), executors.executor_named(name):
             pass
 
 
@@ -86,7 +86,7 @@ def test_no_scheduler_answers_is_one_line(monkeypatch):
     monkeypatch.setattr(executors, "_SECONDS", 0.3)
     with (
         pytest.raises(ftwt.FtwtError, match=r"no dask scheduler answers at tcp://127.0.0.1:9 "),
-        executors.named("dask:tcp://127.0.0.1:9"),
+        executors.executor_named("dask:tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -96,7 +96,7 @@ def sweep(tmp_path_factory):
     root = tmp_path_factory.mktemp("sweep")
     images = make_folder(root / "images", images=10)
     return Sweep("cifar10-resnet8-short", f"imagefolder:{images}", str(make_weights(root)),
-                 Choices(epochs=1))  # fmt: skip
+                 Overrides(epochs=1))  # fmt: skip
 
 
 def test_a_sweep_whose_worker_is_killed_ends_with_the_same_table(sweep, tmp_path):

@@ -13,7 +13,7 @@ import ftwt
 from ftwt import runtime
 from ftwt.reports import doctor
 from ftwt.reports.advice import advise
-from ftwt.reports.advice.found import Advice, Setting, Way
+from ftwt.reports.advice.found import Advice, OracleSetting, Way
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 from tests.small import labelled, resnet8
 
@@ -94,7 +94,7 @@ def found(**other) -> Advice:
     facts = {
         "images": 100, "asked": 0.5, "dense_macs": 1000, "gate_macs": 10, "dense_accuracy": 0.9,
         "depends": 0.5, "unsure": 0.1, "may_go_on": 0.2, "sure_accuracy": 0.99, "ways": ways,
-        "settings": (Setting(0.9, 0.5, 0.49),),
+        "settings": (OracleSetting(0.9, 0.5, 0.49),),
     }  # fmt: skip
     return Advice(**{**facts, **other})
 

@@ -1,6 +1,7 @@
 """The layout: what lies where, who may import whom, and which names are public."""
 
 import ast
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from pathlib import Path
@@ -96,3 +97,42 @@ def test_each_package_says_what_it_is_for(package):
     said = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))
     assert said is not None
     assert len(said.splitlines()) >= 3, "say what it is for and what it may import"
+
+
+# Verbs that are always said with what they are of: `ftwt.load` a model, `data.load` a data set;
+# `ftwt.register` a component, `runtime.register` a back end.
+SAID_WITH_THEIR_PACKAGE = {"load", "register"}
+# What each module of the paper's figures and tables is found by.
+PLUG_INS = {"ITEM"}
+
+
+def defined(path):
+    """Names of the types, functions and values that a file makes at its top."""
+    for node in ast.parse(path.read_text()).body:
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                yield name
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                yield name
+
+
+def test_no_public_name_stands_for_two_things():
+    where = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        for name in defined(path):
+            if not name.startswith("_"):
+                where.setdefault(name, set()).add(module_name(path))
+    twice = {name: sorted(modules) for name, modules in where.items() if len(modules) > 1}
+    assert set(twice) <= SAID_WITH_THEIR_PACKAGE | PLUG_INS, twice
+
+
+def test_packages_publish_no_name_for_two_things():
+    published = {}
+    for path in sorted(ROOT.rglob("__init__.py")):
+        package = importlib.import_module(module_name(path))
+        for name in getattr(package, "__all__", ()):
+            published.setdefault(name, {})[id(getattr(package, name))] = package.__name__
+    twice = {name: list(of.values()) for name, of in published.items() if len(of) > 1}
+    assert set(twice) <= SAID_WITH_THEIR_PACKAGE, twice

@@ -13,7 +13,7 @@ from ftwt import data
 from ftwt.data import ResizedCrop
 from ftwt.errors import FtwtError
 from ftwt.io import storage
-from ftwt.training import Choices, Interrupted, StepEvent, recipe
+from ftwt.training import Interrupted, Overrides, StepEvent, recipe
 from ftwt.training.metrics import Metrics
 from ftwt.training.runs import Callbacks, train_run
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
@@ -152,7 +152,7 @@ def losses_of(run) -> list[dict[str, float]]:
 def test_a_run_on_disk_with_dropout_goes_on_to_the_same_weights(small, tmp_path):
     """Stopped within an epoch: order, crops, flips and dropout go on as if nothing was."""
     dataset = data.load(f"imagenet:{small}", size=32, workers=1, only="train")
-    made = recipe("imagenet-mobilenet_v2", Choices(epochs=2), dense=True)
+    made = recipe("imagenet-mobilenet_v2", Overrides(epochs=2), dense=True)
     made = replace(made, batch_size=4)
     train_run(made, dataset, tmp_path / "whole")
 
@@ -168,7 +168,9 @@ def test_a_run_on_disk_with_dropout_goes_on_to_the_same_weights(small, tmp_path)
     assert any(isinstance(module, torch.nn.Dropout) for module in model.modules())
     # The weights that are kept may be of the epoch before; every later loss hangs on the rest.
     assert losses_of(tmp_path / "run") == losses_of(tmp_path / "whole")
-    one, two = (storage.read(tmp_path / run / "model.safetensors")[0] for run in ("run", "whole"))
+    one, two = (
+        storage.read_tensors(tmp_path / run / "model.safetensors")[0] for run in ("run", "whole")
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

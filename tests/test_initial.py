@@ -84,7 +84,7 @@ def test_a_run_starts_from_a_state_dict(network, tmp_path):
         RECIPE, dataset(), tmp_path / "run", init=tmp_path / "start.pth",
         callbacks=Callbacks(note=notes.append),
     )  # fmt: skip
-    dense, _ = storage.read(tmp_path / "run" / "dense.safetensors")
+    dense, _ = storage.read_tensors(tmp_path / "run" / "dense.safetensors")
     assert torch.equal(dense["fc.weight"], network.fc.weight)
     assert not [note for note in notes if "random weights" in note]
 
@@ -153,4 +153,4 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path, head):
     file.write_bytes(length.to_bytes(8, "little") + header.encode())
     assert file.read_bytes().startswith(head)
     assert not storage.is_pickled(file)
-    assert storage.read(file)[0] == {}
+    assert storage.read_tensors(file)[0] == {}

@@ -9,7 +9,7 @@ from ftwt import backbones, data, gates, losses, targets, training
 
 @pytest.fixture(scope="module")
 def split():
-    shapes = data.shapes.render(1400, 3, 0)
+    shapes = data.shapes.render_shapes(1400, 3, 0)
     train, held = shapes.select(torch.arange(1200)), shapes.select(torch.arange(1200, 1400))
     how = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     return data.Batches(train, 60, shuffle=True, **how), data.Batches(held, 200, **how)

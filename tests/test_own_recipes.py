@@ -12,7 +12,7 @@ from torch import nn
 import ftwt
 from ftwt import backbones, data, gates, losses, targets, training
 from ftwt.io import registry, specs
-from ftwt.training import Choices, Phase, Recipe, hints, recipe, runs
+from ftwt.training import Overrides, Phase, Recipe, hints, recipe, runs
 from ftwt.training.recipes import source
 from ftwt.training.recipes.files import _shortened
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
@@ -134,35 +134,35 @@ def test_what_is_wrong_with_a_file_is_one_line(text, tmp_path, forgotten):
     file = tmp_path / "my_recipe.py"
     file.write_text(text)
     with pytest.raises(ftwt.FtwtError, match=BAD[text]) as told:
-        recipe(str(file), Choices())
+        recipe(str(file), Overrides())
     assert "\n" not in str(told.value)
     assert "my_recipe" not in sys.modules or "recipe" in text or text == "x = 1"
     clash = tmp_path / "json.py"
     clash.write_text(text)
     for path, match in ((clash, "has the name of another module"), (tmp_path / "n.py", "does not")):
         with pytest.raises(ftwt.FtwtError, match=match):
-            recipe(str(path), Choices())
+            recipe(str(path), Overrides())
 
 
 def test_what_may_be_chosen_of_a_file(tmp_path, forgotten):
     file = str(written(tmp_path))
-    whole = recipe(file, Choices())
-    chosen = recipe(file, Choices(mass=0.5, epochs=6, seed=9))
+    whole = recipe(file, Overrides())
+    chosen = recipe(file, Overrides(mass=0.5, epochs=6, seed=9))
     assert chosen.pruning.target.mass == 0.5
     assert [phase.epochs for phase in chosen.settings.phases] == [4, 2]
     assert (whole.settings.seed, chosen.settings.seed) == (3, 9)
-    plain = recipe(file, Choices(), dense=True)
+    plain = recipe(file, Overrides(), dense=True)
     assert plain.pruning is None
     assert plain.objective.names == ("CrossEntropy",)
     assert [phase.epochs for phase in plain.settings.phases] == [3]
     for bad, match in (
-        (Choices(coupling="joint"), "are what .* says"),
-        (Choices(epochs=1), "fewer than the 2 phases"),
+        (Overrides(coupling="joint"), "are what .* says"),
+        (Overrides(epochs=1), "fewer than the 2 phases"),
     ):
         with pytest.raises(ftwt.FtwtError, match=match):
             recipe(file, bad)
     with pytest.raises(ftwt.FtwtError, match="no target with a mass"):
-        recipe(file, Choices(mass=0.5), dense=True)
+        recipe(file, Overrides(mass=0.5), dense=True)
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(4, 60))
@@ -194,7 +194,7 @@ def test_the_two_front_doors_train_the_same(tmp_path):
     model, record = runs.train_run(made, shapes, tmp_path / "run")
     assert model.sites == ("2",)
     assert record["status"] == "finished"
-    kept = ftwt.io.storage.read(tmp_path / "run" / "dense.safetensors")[0]
+    kept = ftwt.io.storage.read_tensors(tmp_path / "run" / "dense.safetensors")[0]
     assert torch.equal(kept["0.weight"], network[0].weight)
     with pytest.raises(ftwt.FtwtError, match="holds a network of your own"):
         ftwt.load(tmp_path / "run")
@@ -205,7 +205,7 @@ def test_the_two_front_doors_train_the_same(tmp_path):
 
 
 def test_a_general_recipe_for_networks_of_others():
-    made = recipe("torchvision:mobilenet_v3_small", Choices(mass=0.8))
+    made = recipe("torchvision:mobilenet_v3_small", Overrides(mass=0.8))
     assert made.network == "torchvision:mobilenet_v3_small"
     assert made.pruning.target.mass == 0.8
     assert [phase.train for phase in made.settings.phases] == ["gates", "all", "backbone"]
@@ -221,7 +221,7 @@ def test_a_general_recipe_for_networks_of_others():
         source("my_recipe.py")
     for name in ("torchvision:mobilenet_v9", "timm:nothing_at_all"):
         with pytest.raises(ftwt.FtwtError, match="is none of the"):
-            recipe(name, Choices())
+            recipe(name, Overrides())
 
 
 def test_any_optimizer_of_torch_by_its_name_or_class():
@@ -250,7 +250,7 @@ def test_any_optimizer_of_torch_by_its_name_or_class():
 def test_warnings_of_a_trainings_own_numbers():
     assert list(hints.before(10)) == []
     assert "has 9 steps" in next(hints.before(9))
-    made = recipe("torchvision:resnet18", Choices())
+    made = recipe("torchvision:resnet18", Overrides())
 
     def found(accuracy, reduction, made=made):
         last = {"reduction_paper": reduction}
@@ -260,7 +260,7 @@ def test_warnings_of_a_trainings_own_numbers():
     assert found(0.5, 0.2) == []
     assert "stayed at chance (0.110 for 10 classes)" in found(0.11, 0.2)[0]
     assert "no gate ever closed" in found(0.5, 0.0)[0]
-    assert found(0.5, 0.0, recipe("torchvision:resnet18", Choices(), dense=True)) == []
+    assert found(0.5, 0.0, recipe("torchvision:resnet18", Overrides(), dense=True)) == []
 
 
 def test_torchvisions_weights_get_a_new_classifier_for_other_classes(monkeypatch, tmp_path):
@@ -269,12 +269,12 @@ def test_torchvisions_weights_get_a_new_classifier_for_other_classes(monkeypatch
     trained = backbones.resnet8(1000).state_dict()
     monkeypatch.setattr(preparation, "starting_weights", lambda init, network: trained)
     shapes = data.load("shapes", limit=64, only="train")
-    plain = recipe("cifar10-resnet8-short", Choices(), dense=True)
+    plain = recipe("cifar10-resnet8-short", Overrides(), dense=True)
     model = preparation.prepare(plain, shapes, init="torchvision").model
     state = model.state_dict()
     assert state["fc.weight"].shape == (10, trained["fc.weight"].shape[1])
     assert all(torch.equal(state[name], trained[name]) for name in state if "fc." not in name)
-    gated = recipe("cifar10-resnet8-short", Choices())
+    gated = recipe("cifar10-resnet8-short", Overrides())
     for made, init in ((plain, "weights.pt"), (gated, "torchvision")):
         with pytest.raises(ftwt.FtwtError, match="knows 1000 classes"):
             preparation.prepare(made, shapes, init=init)

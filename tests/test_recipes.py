@@ -10,7 +10,16 @@ import torch
 import ftwt
 from ftwt import budget, losses, networks
 from ftwt.io import specs
-from ftwt.training import CATALOGUE, Choices, Cosine, Sgd, Steps, freeze_gates_halfway, recipe, runs
+from ftwt.training import (
+    CATALOGUE,
+    Cosine,
+    Overrides,
+    Sgd,
+    Steps,
+    freeze_gates_halfway,
+    recipe,
+    runs,
+)
 from ftwt.training import recipes as package
 from tests.command_line import ftwt_command, make_folder  # noqa: F401
 
@@ -42,17 +51,17 @@ def test_a_recipe_is_a_short_function(make):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_recipe_is_a_value_that_survives_json(name):
     for dense in (True, False):
-        made = recipe(name, Choices(coupling="joint", distill=True), dense=dense)
+        made = recipe(name, Overrides(coupling="joint", distill=True), dense=dense)
         assert specs.from_json(json.loads(json.dumps(specs.to_json(made)))) == made
         assert (made.pruning is None and made.escalation is None) == dense
 
 
 def test_the_papers_cifar_hyperparameters():
     steps = Steps((81 / 200, 122 / 200, 151 / 200))
-    dense = recipe("cifar10-resnet56", Choices(), dense=True)
+    dense = recipe("cifar10-resnet56", Overrides(), dense=True)
     assert dense.settings.backbone == Sgd(0.1, 0.9, 5e-4, schedule=steps)
     assert (dense.settings.phases[0].epochs, dense.batch_size) == (200, 128)
-    dynamic = recipe("cifar10-resnet56", Choices())
+    dynamic = recipe("cifar10-resnet56", Overrides())
     assert [(one.epochs, one.train) for one in dynamic.settings.phases] == [
         (100, "all"),
         (100, "backbone"),
@@ -60,17 +69,17 @@ def test_the_papers_cifar_hyperparameters():
     assert dynamic.settings.backbone == Sgd(0.01, 0.9, 5e-4, schedule=steps)
     gates = dynamic.settings.gates
     assert (gates.lr, gates.weight_decay) == (0.1, 0)
-    tuned = recipe("cifar100-resnet20-finetune", Choices())
+    tuned = recipe("cifar100-resnet20-finetune", Overrides())
     assert sum(one.epochs for one in tuned.settings.phases) == 50
     assert tuned.settings.backbone.lr == 1e-3
-    assert recipe("cifar10-mobilenet_v2", Choices(), dense=True).settings.backbone.schedule == (
+    assert recipe("cifar10-mobilenet_v2", Overrides(), dense=True).settings.backbone.schedule == (
         Cosine()
     )
 
 
 def test_masses_are_the_published_ones_unless_chosen():
     def mass(name, **choices):
-        return recipe(name, Choices(**choices)).pruning.target.mass
+        return recipe(name, Overrides(**choices)).pruning.target.mass
 
     assert mass("cifar10-resnet56") == 0.80
     assert mass("cifar10-resnet56", coupling="joint") == 0.88
@@ -83,7 +92,7 @@ def test_masses_are_the_published_ones_unless_chosen():
 
 
 def test_choices_reach_the_recipe():
-    made = recipe("cifar10-resnet20", Choices(distill=True, target_source="teacher", epochs=3))
+    made = recipe("cifar10-resnet20", Overrides(distill=True, target_source="teacher", epochs=3))
     names = [type(loss).__name__ for _, loss in made.objective.terms]
     assert names == ["CrossEntropy", "GateBCE", "Distillation"]
     assert made.pruning.target_source == "teacher"
@@ -92,7 +101,7 @@ def test_choices_reach_the_recipe():
 
 def test_an_unknown_name_lists_the_nearest():
     with pytest.raises(ftwt.FtwtError) as caught:
-        recipe("cifar10-resnet65", Choices())
+        recipe("cifar10-resnet65", Overrides())
     assert "did you mean cifar10-resnet56 or " in str(caught.value)
     assert len(str(caught.value)) < 200
 
@@ -110,7 +119,7 @@ def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_pat
     file.write_text(text)
     exec(compile(text, str(file), "exec"), {"__name__": "__main__"})
     [(given, named)] = calls
-    made = recipe(name, Choices(), dense=dense)
+    made = recipe(name, Overrides(), dense=dense)
     assert given[0] == made
     assert str(given[2]).startswith(f"runs/my-{name}")
     assert named["name"] == f"my-{name}"

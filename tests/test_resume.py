@@ -72,7 +72,7 @@ def wait_for(out: Path, process: subprocess.Popen[str], *, beyond: tuple[int, in
 
 
 def same_weights(one: Path, two: Path) -> bool:
-    first, second = (storage.read(run / "model.safetensors")[0] for run in (one, two))
+    first, second = (storage.read_tensors(run / "model.safetensors")[0] for run in (one, two))
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )

@@ -38,7 +38,7 @@ def mine():
 
             def run(state):
                 time.sleep(self.seconds)
-                dense.run_step(step, state)
+                dense.run_dense(step, state)
 
             return run
 

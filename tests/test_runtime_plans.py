@@ -7,7 +7,7 @@ import torch
 
 import ftwt
 from ftwt import gates, runtime
-from ftwt.gated.dial import Knot
+from ftwt.gated.operating_points import OperatingPoint
 from tests.runtime_cases import IMAGES, Upside, both, gated, noisy, small
 
 
@@ -79,8 +79,11 @@ def test_a_calibrated_model_is_turned_without_preparing_again(estimator):
     pruning = ftwt.Pruning(estimator=estimator)
     model = ftwt.attach(noisy(small()), pruning, example=IMAGES[:1]).eval()
     zero = dict.fromkeys(model.sites, 0.0)
-    knots = (Knot(0.0, 0.0, 1.0, zero), Knot(1.0, 1.0, 0.0, dict.fromkeys(model.sites, 0.4)))
-    model = model.with_thresholds(zero, knots)
+    points = (
+        OperatingPoint(0.0, 0.0, 1.0, zero),
+        OperatingPoint(1.0, 1.0, 0.0, dict.fromkeys(model.sites, 0.4)),
+    )
+    model = model.with_thresholds(zero, points)
     fast = runtime.skip(model)
     for reduction in (0.0, 0.5, 0.9):
         with torch.no_grad():

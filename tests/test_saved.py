@@ -63,7 +63,7 @@ def test_a_run_folder(name, tmp_path):
     assert torch.allclose(model(images), torch.tensor(then["output"]), atol=1e-4)
     if isinstance(model, ftwt.Gated):
         assert model.trace(images, targets=False).macs.tolist() == then["macs"]
-        assert [knot.reduction for knot in model.knots] == then["knots"]
+        assert [point.reduction for point in model.operating_points] == then["knots"]
         assert model.thresholds == then["thresholds"]
         assert model.pruning == written(then["repr"])
         assert isinstance(ftwt.load(run / "dense.safetensors")[0], nn.Module)

@@ -18,10 +18,10 @@ def run(tmp_path_factory):
     """A gated run on shapes in which some filters never run, and its dense start."""
     folder = tmp_path_factory.mktemp("slim")
     shapes = data.load("shapes", limit=400)
-    choices = training.Choices(mass=0.6, epochs=1)
+    choices = training.Overrides(mass=0.6, epochs=1)
     for dense in (True, False):
         runs.train_run(
-            training.recipe("shapes-resnet8", training.Choices(epochs=1) if dense else choices,
+            training.recipe("shapes-resnet8", training.Overrides(epochs=1) if dense else choices,
                             dense=dense),
             shapes, folder / ("dense" if dense else "gated"),
             init=None if dense else folder / "dense",

@@ -67,7 +67,7 @@ def test_mean_scores_are_means_over_images_whatever_the_batches():
     images = torch.cat([batch for batch, _ in labelled(6, 6)])
     found = mean_scores(model, labelled(6, 4), score="l2")
     features = {}
-    model.decided(lambda site, output: features.update({site: output}), images)
+    model.forward_with_masks(lambda site, output: features.update({site: output}), images)
     for site, output in features.items():
         wanted = targets.channel_scores(output, "l2").mean(0)
         torch.testing.assert_close(found[site].float(), wanted, rtol=1e-4, atol=1e-5)

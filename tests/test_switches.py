@@ -13,7 +13,7 @@ from ftwt import losses, training
 from ftwt.errors import FtwtError
 from ftwt.training import distributed, precision
 from ftwt.training.metrics import Metrics
-from ftwt.training.step import Step
+from ftwt.training.step import TrainingStep
 from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
 from tests.test_training import gated
 
@@ -134,9 +134,9 @@ def test_parameters_that_no_loss_reaches_are_found_without_a_trace():
     model = gated().train()
     before = {name: one.clone() for name, one in model.state_dict().items()}
     generator = torch.get_rng_state()
-    without = Step(model, OBJECTIVE, phase=training.Phase("gates", 1), amp=None)
+    without = TrainingStep(model, OBJECTIVE, phase=training.Phase("gates", 1), amp=None)
     assert distributed._unreached(without, images, labels) == len(model.gate_parameters())
-    both = Step(
+    both = TrainingStep(
         model, losses.CrossEntropy() + losses.GateBCE(), phase=training.Phase("gates", 1), amp=None
     )
     assert distributed._unreached(both, images, labels) == 0
@@ -235,7 +235,7 @@ def test_the_running_means_are_told_in_words():
     from ftwt_cli.progress import now
 
     model, metrics = gated(), Metrics()
-    step = Step(
+    step = TrainingStep(
         model, losses.CrossEntropy() + losses.GateBCE(), phase=training.Phase("gates", 1), amp=None
     )
     _, sums = step(torch.randn(4, 3, 32, 32), torch.arange(4))

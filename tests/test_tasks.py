@@ -92,7 +92,7 @@ MEASURES = {
         model, BATCHES, reduction=0.1, per_layer=True, task=task
     ),
     "calibrate": lambda model, task: (
-        ftwt.calibrate(model, BATCHES, reduction=0.01, task=task).knots
+        ftwt.calibrate(model, BATCHES, reduction=0.01, task=task).operating_points
     ),
     "slim": lambda model, task: ftwt.slim(model, BATCHES, task=task)[1:],
     "activity": lambda model, task: training.activity.activity(model, BATCHES, task=task),

@@ -13,7 +13,14 @@ import ftwt
 from ftwt import FtwtError, gates
 from ftwt.data import shapes
 from ftwt.graph.live import Evaluator
-from ftwt.reports.timing import bench, calibrate, engines, measure, subjects, to_reduction
+from ftwt.reports.timing import (
+    bench,
+    engines,
+    measure,
+    randomize_gates,
+    randomize_to_reduction,
+    subjects,
+)
 from ftwt.reports.timing.calibration import measured_reduction
 from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native
@@ -21,7 +28,7 @@ from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 
 def images(count: int) -> torch.Tensor:
-    return shapes.render(count, 3).pixels.float() / 128 - 1
+    return shapes.render_shapes(count, 3).pixels.float() / 128 - 1
 
 
 def untrained(name: str = "cifar10-resnet8", gate=gates.PooledLinear()):  # noqa: B008
@@ -34,7 +41,7 @@ def untrained(name: str = "cifar10-resnet8", gate=gates.PooledLinear()):  # noqa
 @pytest.mark.parametrize("gate", [gates.PooledLinear(), gates.Bottleneck(4)], ids=repr)
 def test_gates_keep_the_share_that_was_asked_of_images_not_seen(fraction, gate):
     _, model = untrained(gate=gate)
-    calibrate(model, images(256), fraction)
+    randomize_gates(model, images(256), fraction)
     with torch.no_grad():
         masks = model.trace(images(352)[256:], targets=False).masks
     share = torch.cat(list(masks.values()), 1).float()
@@ -48,7 +55,7 @@ def test_gates_keep_the_share_that_was_asked_of_images_not_seen(fraction, gate):
 
 def test_a_calibrated_deep_network_stays_finite_and_alive():
     _, model = untrained("cifar10-vgg16_bn")
-    calibrate(model, images(16), 0.5)
+    randomize_gates(model, images(16), 0.5)
     with torch.no_grad():
         output = model(images(24)[16:])
     assert output.isfinite().all()
@@ -58,7 +65,7 @@ def test_a_calibrated_deep_network_stays_finite_and_alive():
 @pytest.mark.parametrize("reduction", [0.3, 0.6])
 def test_a_reduction_is_met_gates_counted(reduction):
     _, model = untrained("cifar10-resnet20")
-    fraction = to_reduction(model, images(64), reduction)
+    fraction = randomize_to_reduction(model, images(64), reduction)
     assert 0 < fraction < 1
     assert measured_reduction(model, images(96)[64:]) == pytest.approx(reduction, abs=0.03)
 
@@ -66,19 +73,19 @@ def test_a_reduction_is_met_gates_counted(reduction):
 def test_what_cannot_be_calibrated_is_refused():
     _, model = untrained()
     with pytest.raises(FtwtError, match=r"fraction=0 is outside \(0, 1\]"):
-        calibrate(model, images(2), 0)
+        randomize_gates(model, images(2), 0)
     with pytest.raises(FtwtError, match=r"reduction=1\.5 is outside"):
-        to_reduction(model, images(2), 1.5)
+        randomize_to_reduction(model, images(2), 1.5)
     with pytest.raises(FtwtError, match="reduction of 0% is out of reach"):
-        to_reduction(untrained("cifar10-mobilenet_v1-x0.25")[1], images(8), 0.0)
+        randomize_to_reduction(untrained("cifar10-mobilenet_v1-x0.25")[1], images(8), 0.0)
     with pytest.raises(FtwtError, match="Random has no linear layer with a bias"):
-        calibrate(untrained(gate=gates.Random(0.5))[1], images(2), 0.5)
+        randomize_gates(untrained(gate=gates.Random(0.5))[1], images(2), 0.5)
 
 
 @pytest.mark.parametrize("name", ["cifar10-resnet20", "cifar10-mobilenet_v1-x0.25"])
 def test_the_bound_has_as_many_channels_in_each_layer(name):
     _, model = untrained(name)
-    calibrate(model.eval(), images(32), 0.5)
+    randomize_gates(model.eval(), images(32), 0.5)
     fresh = images(40)[32:]
     network, macs = subjects.bound(model, fresh)
     trace = model.trace(fresh, targets=False)
@@ -107,7 +114,7 @@ def test_the_bound_has_as_many_channels_in_each_layer(name):
 
 def test_depthwise_filters_of_the_bound_have_inputs():
     _, model = untrained("cifar10-mobilenet_v1-x0.25")
-    calibrate(model.eval(), images(32), 0.5)
+    randomize_gates(model.eval(), images(32), 0.5)
     trace = model.trace(images(1), targets=False)
     masks = subjects.nested(model, {name: mask[0] for name, mask in trace.masks.items()})
     rows = {name: mask[None] for name, mask in masks.items()}
@@ -245,7 +252,7 @@ def no_compiler(monkeypatch):
 @pytest.mark.usefixtures("no_compiler")
 def test_forms_of_one_network_agree():
     network, model = untrained()
-    calibrate(model.eval(), images(16), 0.5)
+    randomize_gates(model.eval(), images(16), 0.5)
     batch = images(20)[16:]
     dense = subjects.dense(network, model, batch)
     with torch.inference_mode():

@@ -9,7 +9,7 @@ import torch
 
 import ftwt
 from ftwt import FtwtError, budget, data, training
-from ftwt.gated.dial import Knot, thresholds_at
+from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.io import storage
 from ftwt.training import runs
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
@@ -27,7 +27,7 @@ def shapes():
 def run(shapes, tmp_path_factory):
     """A short gated run on shapes, with the plain network that it started from."""
     folder = tmp_path_factory.mktemp("widen")
-    choices = training.Choices(epochs=1)
+    choices = training.Overrides(epochs=1)
     for dense in (True, False):
         runs.train_run(
             training.recipe("shapes-resnet8", choices, dense=dense), shapes,
@@ -52,10 +52,10 @@ def test_gates_stay_and_thresholds_are_found_again(run, shapes, tmp_path):
         assert same == name.startswith("gates.") or "num_batches" in name, name
     assert [row["reduction"] for row in record["budgets"]] == list(GRID)
     again, _ = storage.load(tmp_path / "out")
-    assert again.knots == model.knots
-    for reduction, knot in zip(GRID, again.knots, strict=True):
-        assert knot.reduction == reduction
-        assert abs(knot.measured - reduction) < 0.02
+    assert again.operating_points == model.operating_points
+    for reduction, point in zip(GRID, again.operating_points, strict=True):
+        assert point.reduction == reduction
+        assert abs(point.measured - reduction) < 0.02
     written = json.loads((tmp_path / "out" / "run.json").read_text())
     assert written["budgets"] == record["budgets"]
     # Its dense start is told from the run's.
@@ -70,7 +70,7 @@ def test_a_run_that_was_not_calibrated_is_finished(run, shapes, tmp_path):
     del written["budgets"]
     (out / "run.json").write_text(json.dumps(written))
     model, again = widened(run, shapes, out)
-    assert model.knots == whole.knots
+    assert model.operating_points == whole.operating_points
     assert again["budgets"] == record["budgets"]
     del written["seed"]
     (out / "run.json").write_text(json.dumps(written))
@@ -78,16 +78,16 @@ def test_a_run_that_was_not_calibrated_is_finished(run, shapes, tmp_path):
         widened(run, shapes, out, lr=0.5)
 
 
-def knots(model):
+def points(model):
     return tuple(
-        Knot(reduction, reduction, 0.0, dict.fromkeys(model.sites, 10 * reduction))
+        OperatingPoint(reduction, reduction, 0.0, dict.fromkeys(model.sites, 10 * reduction))
         for reduction in (0.2, 0.4)
     )
 
 
 def test_batches_run_over_the_whole_range_and_validation_at_its_middle():
     model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
-    phase = training.Phase("several", 1, train="backbone", knots=knots(model))
+    phase = training.Phase("several", 1, train="backbone", operating_points=points(model))
     torch.manual_seed(0)
     drawn = [next(iter(phase.sampled(model).thresholds.values())) for _ in range(300)]
     between = [one for one in drawn if 2 < one < 4]
@@ -97,13 +97,15 @@ def test_batches_run_over_the_whole_range_and_validation_at_its_middle():
         assert 0.07 < drawn.count(pytest.approx(end)) / 300 < 0.19
     assert min(drawn) >= 2
     assert max(drawn) <= 4
-    assert phase.validated(model).thresholds == pytest.approx(thresholds_at(phase.knots, 0.3))
+    assert phase.validated(model).thresholds == pytest.approx(
+        thresholds_at(phase.operating_points, 0.3)
+    )
     # The model itself keeps its thresholds, and shares its weights with what was drawn.
     assert set(model.thresholds.values()) == {0.0}
     assert phase.sampled(model).fc.weight is model.fc.weight
 
 
-def test_a_phase_without_knots_draws_nothing():
+def test_a_phase_without_operating_points_draws_nothing():
     model = ftwt.backbones.resnet8()
     state = torch.get_rng_state()
     phase = training.Phase("all", 1)
@@ -113,7 +115,7 @@ def test_a_phase_without_knots_draws_nothing():
 
 def test_compiling_is_refused():
     model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
-    phase = training.Phase("several", 1, train="backbone", knots=knots(model))
+    phase = training.Phase("several", 1, train="backbone", operating_points=points(model))
     with pytest.raises(FtwtError, match="compile again for each reduction"):
         training.Settings((phase,), training.Sgd(0.1), compile=True)
 

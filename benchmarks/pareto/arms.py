@@ -99,7 +99,7 @@ def escalated(study: Study, reduction: float) -> Trained:
     run = f"escalated-{100 * reduction:g}"
     runs = {"first": run, "last": "dense"}
     model, record = budget.train_escalated(
-        best(study.network, study.choices), study.dataset,
+        best(study.network, study.overrides), study.dataset,
         study.folder(run).with_name(f"{study.folder(run).name}-start"),
         reduction=reduction, init=study.start,
         train=lambda stage, recipe, init: study.train(runs[stage], recipe, init),

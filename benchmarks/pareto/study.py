@@ -15,7 +15,7 @@ from ftwt.data import Dataset
 from ftwt.gated.pruning import Pruning
 from ftwt.io import storage
 from ftwt.macs import dense_macs
-from ftwt.training import Choices, OneCycle, Recipe, Sgd, freeze_gates_halfway, runs
+from ftwt.training import OneCycle, Overrides, Recipe, Sgd, freeze_gates_halfway, runs
 from ftwt.training.loop import BeforePhase
 from ftwt.training.recipes.best import best_dense
 
@@ -62,12 +62,12 @@ class Study:
 
     def recipe(self, pruning: Pruning | None = None) -> Recipe:
         """The recipe of every arm: SGD, one cycle, distillation from the start."""
-        return replace(best_dense(self.network, self.choices), pruning=pruning)
+        return replace(best_dense(self.network, self.overrides), pruning=pruning)
 
     @property
-    def choices(self) -> Choices:
+    def overrides(self) -> Overrides:
         """Epochs and seed."""
-        return Choices(epochs=self.epochs, seed=self.seed)
+        return Overrides(epochs=self.epochs, seed=self.seed)
 
     def with_gates(self, pruning: Pruning, sites: tuple[str, ...] | None = None) -> Recipe:
         """The same with gates, which learn at their own rate and are frozen halfway."""

@@ -8,9 +8,9 @@ from typing import overload
 from ftwt.budget import escalation
 from ftwt.budget.profile import check_images, check_loader, check_reduction
 from ftwt.errors import FtwtError
-from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.gates.interface import is_oracle
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.inspection import Loader, check_gated
@@ -74,8 +74,8 @@ def calibrate(
         reduction: a lone one, instead.
         drop: of an escalating network, instead: the most accuracy to lose against its last
             setting, a fraction.
-        task: what a gated network is for; a knot's `accuracy` is its score. Answers of an
-            escalating network are logits.
+        task: what a gated network is for; an operating point's `accuracy` is its score. Answers
+            of an escalating network are logits.
 
     Raises:
         FtwtError: a reduction that no threshold reaches (says the largest, and for gates which
@@ -106,22 +106,22 @@ def _calibrated(model: Gated, loader: Loader, reductions: Sequence[float], task:
             "calibrate: an oracle has no thresholds to move; train gates, or choose its mass by "
             "ftwt.solve"
         )
-    dial = _Shifts(model, loader, task)
-    check_images(dial.at(0.0).images, "calibrate")
-    most = dial.at(_FURTHEST).reduction_exact
+    shifts = _Shifts(model, loader, task)
+    check_images(shifts.at(0.0).images, "calibrate")
+    most = shifts.at(_FURTHEST).reduction_exact
     if reductions[-1] > most:
         raise FtwtError(_out_of_reach(model, reductions[-1], most))
-    knots = []
+    points = []
     lowest = -_FURTHEST
     for reduction in reductions:
         # From the last shift on, so that thresholds never fall as the reduction rises.
-        lowest = dial.search(reduction, lowest)
-        found = dial.at(lowest)
+        lowest = shifts.search(reduction, lowest)
+        found = shifts.at(lowest)
         thresholds = dict.fromkeys(model.sites, lowest)
         score = found.metrics[task.score]
-        knots.append(Knot(reduction, found.reduction_exact, score, thresholds))
-    now = knots[0].thresholds if len(knots) == 1 else model.thresholds
-    return model.with_thresholds(now, tuple(knots))
+        points.append(OperatingPoint(reduction, found.reduction_exact, score, thresholds))
+    now = points[0].thresholds if len(points) == 1 else model.thresholds
+    return model.with_thresholds(now, tuple(points))
 
 
 @dataclass

@@ -47,7 +47,7 @@ def reduction_curve(
     dataset = data.load(name, size=size, workers=workers)
     check_classes(str(run), card, dataset)
     mean, std = card.mean or dataset.mean, card.std or dataset.std
-    known = [knot.reduction for knot in model.knots]
+    known = [point.reduction for point in model.operating_points]
     if not (known and reductions and known[0] <= min(reductions) <= max(reductions) <= known[-1]):
         images = validation(dataset, mean, std, limit=_IMAGES)
         model = calibrate(model, images, reductions=reductions)

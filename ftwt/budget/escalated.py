@@ -80,11 +80,11 @@ def train_escalated(
     model = calibrate(
         model, named.validation(dataset, dataset.mean, dataset.std), reduction=reduction
     )
-    knot = model.knots[0]
+    point = model.operating_points[0]
     return model, {
         "stages": {"first": first_record, "last": last_record},
-        "budget": {"calibrated": asdict(knot)},
-        "best_validation_accuracy": knot.accuracy,
+        "budget": {"calibrated": asdict(point)},
+        "best_validation_accuracy": point.accuracy,
         "best_epoch": last_record["best_epoch"],
         "hours": first_record["hours"] + last_record["hours"],
     }

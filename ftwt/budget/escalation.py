@@ -12,17 +12,17 @@ from torch import Tensor
 
 from ftwt.budget.profile import check_images
 from ftwt.errors import FtwtError
-from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.cascade import put
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.policy import check_numbers
 from ftwt.gated.escalation.signals import Temperature, likeliest_temperature
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class RecordedAnswers:
     """What each of S settings answered for N images, as if every image had come that far."""
 
     sureness: Float[Tensor, "N S-1"]
@@ -72,12 +72,12 @@ def to_reductions(model: Escalating, loader: Loader, reductions: Sequence[float]
             f"calibrate: a reduction of {reductions[-1]:g} is out of reach, the largest is "
             f"{most:.3f}, where no image goes on; ask for less, or give a cheaper first setting"
         )
-    knots = [
-        _knot(model, seen, candidates[int((saved - reduction).abs().argmin())], reduction)
+    points = [
+        _point(model, seen, candidates[int((saved - reduction).abs().argmin())], reduction)
         for reduction in reductions
     ]
-    now = knots[0] if len(knots) == 1 else None
-    return _with(model, now, tuple(knots))
+    now = points[0] if len(points) == 1 else None
+    return _with(model, now, tuple(points))
 
 
 def to_drop(model: Escalating, loader: Loader, drop: float) -> Escalating:
@@ -115,8 +115,8 @@ def to_drop(model: Escalating, loader: Loader, drop: float) -> Escalating:
             f"calibrate: a drop of {drop:g} is out of reach, with both answers of every image "
             f"weighted the accuracy is {every:.4f}; allow more, or give escalate weight=1"
         )
-    knot = _knot(model, seen, found, None)
-    return _with(model, knot, (knot,))
+    point = _point(model, seen, found, None)
+    return _with(model, point, (point,))
 
 
 def with_temperatures(model: Escalating, loader: Loader) -> Escalating:
@@ -155,7 +155,7 @@ def with_temperatures(model: Escalating, loader: Loader) -> Escalating:
 
 def answers(
     model: Escalating, loader: Loader, called: str = "calibrate", limit: int | None = None
-) -> Answers:
+) -> RecordedAnswers:
     """Ask every setting for every image of a loader.
 
     Raises:
@@ -175,7 +175,7 @@ def answers(
                 f"{called}: on average setting {place} costs {before:,.0f} MACs on these images, "
                 f"the next one {after:,.0f}; give escalate settings in order of rising cost"
             )
-    return Answers(sureness, right, alone, macs.cumsum(1))
+    return RecordedAnswers(sureness, right, alone, macs.cumsum(1))
 
 
 def _check_kinds(model: Escalating) -> None:
@@ -221,13 +221,17 @@ def _right(output: Any, labels: Any) -> Float[Tensor, "B"]:
     return torch.full((len(labels),), math.nan, dtype=torch.float64)
 
 
-def _knot(model: Escalating, seen: Answers, threshold: float, asked: float | None) -> Knot:
+def _point(
+    model: Escalating, seen: RecordedAnswers, threshold: float, asked: float | None
+) -> OperatingPoint:
     macs, accuracy = seen.at(threshold)
     measured = 1 - macs / model.dense_macs
     thresholds = {str(place): threshold for place in range(len(model.thresholds))}
-    return Knot(measured if asked is None else asked, measured, accuracy, thresholds)
+    return OperatingPoint(measured if asked is None else asked, measured, accuracy, thresholds)
 
 
-def _with(model: Escalating, now: Knot | None, knots: tuple[Knot, ...]) -> Escalating:
+def _with(
+    model: Escalating, now: OperatingPoint | None, points: tuple[OperatingPoint, ...]
+) -> Escalating:
     thresholds = model.thresholds if now is None else tuple(now.thresholds.values())
-    return model.with_thresholds(thresholds, knots)
+    return model.with_thresholds(thresholds, points)

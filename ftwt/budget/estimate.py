@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ftwt.budget.families import Family, check_distinct, families
+from ftwt.budget.families import NestedRules, check_distinct, families
 from ftwt.gated.model import Gated
 from ftwt.io import specs
 from ftwt.macs import GridCounts, count_grid
@@ -149,7 +149,7 @@ def estimate(
         for images, labels in first(loader, limit, "estimate", task):
             images, labels = moved(images, device), moved(labels, device)
             noted = Strengths(groups)
-            output = model.decided(noted, images)
+            output = model.forward_with_masks(noted, images)
             meter.update(task.answer(output), labels)
             images_seen += len(labels)
             for summed, group, strengths in zip(sums, groups, noted.strengths, strict=True):
@@ -171,7 +171,7 @@ def estimate(
 class Strengths:
     """Notes, for each family, the strength of every channel of every site; masks nothing."""
 
-    def __init__(self, groups: Sequence[Family]) -> None:
+    def __init__(self, groups: Sequence[NestedRules]) -> None:
         self._groups = groups
         self.strengths: tuple[dict[str, Tensor], ...] = tuple({} for _ in groups)
 
@@ -243,7 +243,7 @@ class _Outcome:
             masks[site] = rule.keep(features)
             return masks[site]
 
-        output = model.decided(decide, images)
+        output = model.forward_with_masks(decide, images)
         plan = model.anatomy.plan
         self.meter.update(self.task.answer(output), labels)
         self.macs += int(torch.stack(list(plan.exact(masks).values())).sum())

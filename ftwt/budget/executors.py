@@ -46,7 +46,7 @@ class Here(Executor):
 
 
 @contextmanager
-def named(name: str = "local", jobs: int = 1) -> Iterator[Executor]:
+def executor_named(name: str = "local", jobs: int = 1) -> Iterator[Executor]:
     """The executor of a name, closed at the end.
 
     | name | computes |

@@ -14,7 +14,7 @@ from ftwt.targets.interface import rank
 
 
 @dataclass(frozen=True)
-class Family:
+class NestedRules:
     """Rules of which each keeps all that the one before keeps, on any features.
 
     `places` are the rules' places in the list that they were picked from.
@@ -54,14 +54,14 @@ class Family:
         return torch.zeros_like(kept).scatter(1, ranking.order, kept)
 
 
-def families(rules: Sequence[Target]) -> tuple[Family, ...]:
+def families(rules: Sequence[Target]) -> tuple[NestedRules, ...]:
     """Sort rules into families; a rule that is not known to nest is one by itself."""
     groups: dict[Target, list[tuple[float, int, Target]]] = {}
     for place, rule in enumerate(rules):
-        base, amount = split(rule)
+        base, amount = base_and_amount(rule)
         groups.setdefault(base, []).append((amount, place, rule))
     return tuple(
-        Family(
+        NestedRules(
             tuple(rule for _, _, rule in sorted(group, key=_amount)),
             tuple(place for _, place, _ in sorted(group, key=_amount)),
         )
@@ -69,7 +69,7 @@ def families(rules: Sequence[Target]) -> tuple[Family, ...]:
     )
 
 
-def split(rule: Target) -> tuple[Target, float]:
+def base_and_amount(rule: Target) -> tuple[Target, float]:
     """A rule as a base and how much it keeps: rules of one base nest as the amount rises."""
     return (rule.with_amount(1.0), rule.amount) if isinstance(rule, Adjustable) else (rule, 1.0)
 
@@ -96,7 +96,7 @@ def check_distinct(rules: Sequence[Target], called: str) -> None:
         )
     last: dict[Target, float] = {}
     for rule in rules:
-        base, amount = split(rule)
+        base, amount = base_and_amount(rule)
         before = last.get(base, 0.0)
         if before == amount:
             raise FtwtError(f"{called}: {_short(rule)} is given twice; give each once")

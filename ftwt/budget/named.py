@@ -16,10 +16,10 @@ from ftwt.gated.pruning import Pruning
 from ftwt.io import storage
 from ftwt.training.initial import starting_weights
 from ftwt.training.inspection import Loader, check_classes
-from ftwt.training.preparation import split
+from ftwt.training.preparation import training_split
 
 
-class Named(NamedTuple):
+class NamedModel(NamedTuple):
     """A gated network and the pixel statistics that it was trained with."""
 
     model: Gated
@@ -27,13 +27,13 @@ class Named(NamedTuple):
     std: tuple[float, ...]
 
 
-def gated(
+def load_gated(
     name: str,
     dataset: Dataset,
     *,
     init: Path | str | None = None,
     device: torch.device | str = "cpu",
-) -> Named:
+) -> NamedModel:
     """A network by name, with weights from `init`, or the run or saved model at a path.
 
     A plain network gets the paper's gates, untrained.
@@ -49,21 +49,23 @@ def gated(
         model, card = storage.load(path, device=device)
         check_classes(name, card, dataset)
         found = model if isinstance(model, Gated) else attach(model, Pruning(), example=example)
-        return Named(found.to(device).eval(), card.mean or dataset.mean, card.std or dataset.std)
+        return NamedModel(
+            found.to(device).eval(), card.mean or dataset.mean, card.std or dataset.std
+        )
     network = networks.build(name, num_classes=len(dataset.classes))
     if init is not None:
         weights = starting_weights(init, name)
         plain = {key: one for key, one in weights.items() if not key.startswith("gates.")}
         storage.load_weights(network, plain, source=str(init))
     found = attach(network, Pruning(), example=example).to(device)
-    return Named(found.eval(), dataset.mean, dataset.std)
+    return NamedModel(found.eval(), dataset.mean, dataset.std)
 
 
 def validation(
     dataset: Dataset, mean: tuple[float, ...], std: tuple[float, ...], *, limit: int | None = None
 ) -> Loader:
     """The validation split, of which a training sees nothing, or some images of each class."""
-    _, held = split(dataset)
+    _, held = training_split(dataset)
     return served(held, mean, std, limit=limit)
 
 

@@ -19,7 +19,7 @@ from ftwt.io.files import make_folder
 from ftwt.slicing import narrow
 from ftwt.training.distributed import on_main
 from ftwt.training.inspection import Loader
-from ftwt.training.preparation import split
+from ftwt.training.preparation import training_split
 
 # Training images, spread over the classes, by which filters are chosen.
 _IMAGES = 2000
@@ -68,5 +68,5 @@ def narrow_start(
 
 def chosen_on(dataset: Dataset) -> Loader:
     """Some training images as they are, without augmentation, to choose filters by."""
-    training, _ = split(dataset)
+    training, _ = training_split(dataset)
     return named.served(training, dataset.mean, dataset.std, limit=_IMAGES)

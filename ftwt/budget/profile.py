@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ftwt.budget.estimate import Strengths
-from ftwt.budget.families import Family, with_amount
+from ftwt.budget.families import NestedRules, with_amount
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.macs import count_grid
@@ -38,14 +38,14 @@ class Profile:
         self.model, self.convention, self.task = model, convention, task
         self.amounts = tuple(round(1 - (1 - k / _TOP) ** 2, 6) for k in range(1, _TOP + 1))
         self.rules = tuple(with_amount(base, amount) for amount in self.amounts)
-        family = Family(self.rules, tuple(range(_TOP)))
+        family = NestedRules(self.rules, tuple(range(_TOP)))
         found: dict[str, list[Tensor]] = {name: [] for name in model.sites}
         device = next(model.parameters()).device
         meter = task.meter(device)
         with evaluating(model):
             for images, labels in first(loader, None, "solve", task):
                 noted = Strengths((family,))
-                output = model.decided(noted, images.to(device))
+                output = model.forward_with_masks(noted, images.to(device))
                 meter.update(task.answer(output), moved(labels, device))
                 for name, strengths in noted.strengths[0].items():
                     found[name].append(strengths)

@@ -98,7 +98,7 @@ def _losses(
                     ) -> Tensor | None:
                         return rule.keep(features) if site == name else None
 
-                    output = model.decided(alone, images)
+                    output = model.forward_with_masks(alone, images)
                     trace = Trace(
                         profile.task.answer(output), {}, (images,), lambda _: model.anatomy.plan
                     )

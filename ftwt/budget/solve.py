@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ftwt.budget.families import split
+from ftwt.budget.families import base_and_amount
 from ftwt.budget.profile import Convention, Profile, check_calibration, check_images
 from ftwt.budget.sensitivity import Greedy
 from ftwt.errors import FtwtError
@@ -177,7 +177,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
                     masks[site] = profile.rules[levels[site]].keep(features)
                 return masks[site]
 
-            output = model.decided(decide, images.to(device))
+            output = model.forward_with_masks(decide, images.to(device))
             meter.update(profile.task.answer(output), moved(labels, device))
             exact = profile.convention == "exact"
             counted = plan.total(masks) if exact else plan.paper_total(masks)
@@ -188,7 +188,10 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
 
 def _base(pruning: Pruning, sites: Iterable[str]) -> Target:
     """The rule whose amount is to be found."""
-    bases = {split(without_gradient(rule_of(pruning.target, site), "solve"))[0] for site in sites}
+    bases = {
+        base_and_amount(without_gradient(rule_of(pruning.target, site), "solve"))[0]
+        for site in sites
+    }
     if len(bases) > 1:
         raise FtwtError(
             "solve: the model's targets differ from site to site in more than their mass; "

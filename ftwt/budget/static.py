@@ -98,7 +98,7 @@ def mean_scores(
     with evaluating(model):
         device = next(model.parameters()).device
         for images, _ in first(loader, limit, "mean_scores"):
-            model.decided(note, images.to(device))
+            model.forward_with_masks(note, images.to(device))
             images_seen += len(images)
     return {site: total / images_seen for site, total in sums.items()}
 
@@ -215,7 +215,7 @@ class _Counts:
 def _followed(model: Gated) -> Iterator[tuple[str, Live]]:
     """Depthwise sites, which keep a filter for each channel that they are given."""
     for site in model.anatomy.sites:
-        conv, source = site.module, calls.source(site.convolution)
+        conv, source = site.module, calls.source_of(site.convolution)
         if not isinstance(conv, nn.Conv2d) or source is None:
             continue
         if 1 < conv.groups == conv.in_channels == conv.out_channels:
@@ -237,11 +237,11 @@ def _divergences(
     with evaluating(model):
         for images, _ in first(loader, _IMAGES, "sensitive_masks"):
             images = images.to(device)
-            dense = model.decided(_run_all, images).log_softmax(1)
+            dense = model.forward_with_masks(_run_all, images).log_softmax(1)
             for name, steps in levels.items():
                 for place, count in enumerate(steps[1:], 1):
                     masks = counts.masks(counts.widths | {name: count})
-                    answer = model.decided(_as(masks), images).log_softmax(1)
+                    answer = model.forward_with_masks(_as(masks), images).log_softmax(1)
                     divergence = F.kl_div(answer, dense, reduction="sum", log_target=True)
                     sums[name][place] += float(divergence)
     return {name: total.cummax(0).values.tolist() for name, total in sums.items()}

@@ -2,22 +2,22 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from ftwt import data
-from ftwt.budget.executors import named, run_all
+from ftwt.budget.executors import executor_named, run_all
 from ftwt.errors import FtwtError
 from ftwt.io import specs
 from ftwt.io.files import write_atomically
 from ftwt.io.reading import read_json
 from ftwt.training.folders import claimed, status
-from ftwt.training.recipes import Choices, recipe
+from ftwt.training.recipes import Overrides, recipe
 from ftwt.training.records import TestRecord, read_record, read_test
 from ftwt.training.runs import train_run
 from ftwt.training.tested import evaluate_run
@@ -28,7 +28,9 @@ _RECORD = "sweep.json"
 class _Shared(TypedDict):
     """What the runs of a sweep share."""
 
-    choices: dict[str, Any]
+    overrides: NotRequired[dict[str, Any]]
+    # What earlier versions call them.
+    choices: NotRequired[dict[str, Any]]
 
 
 class _SweepRecord(TypedDict):
@@ -41,19 +43,19 @@ class _SweepRecord(TypedDict):
 class Sweep:
     """What all runs of a sweep share; a folder holds runs of one sweep only.
 
-    `choices` are those of every run, but for its mass and seed.
+    `overrides` are those of every run, but for its mass and seed.
     """
 
     recipe: str
     data: str
     init: str
-    choices: Choices
+    overrides: Overrides
     limit: int | None = None
     image_size: int | None = None
 
 
 @dataclass(frozen=True)
-class Job:
+class SweepRun:
     """One run of a sweep."""
 
     sweep: Sweep
@@ -64,8 +66,8 @@ class Job:
     @property
     def specification(self) -> Any:
         """The recipe of this run, as `run.json` holds it."""
-        choices = replace(self.sweep.choices, mass=self.mass, seed=self.seed)
-        return json.loads(json.dumps(specs.to_json(recipe(self.sweep.recipe, choices))))
+        overrides = replace(self.sweep.overrides, mass=self.mass, seed=self.seed)
+        return json.loads(json.dumps(specs.to_json(recipe(self.sweep.recipe, overrides))))
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def run_sweep(
     seeds: int = 3,
     jobs: int = 1,
     executor: Executor | str = "local",
-    done: Callable[[Job], None] = lambda job: None,
+    done: Callable[[SweepRun], None] = lambda job: None,
 ) -> dict[str, Any]:
     """Train and test one run for each mass and each seed from 0, and sum them up.
 
@@ -109,7 +111,7 @@ def run_sweep(
         seeds: runs for each mass.
         jobs: runs at a time on this machine, each in a process with its share of the threads.
         executor: where runs are computed instead: any executor of `concurrent.futures`, which stays
-            open, or a name as for `budget.executors.named`. Its workers see the same files.
+            open, or a name as for `executors.executor_named`. Its workers see the same files.
         done: called after each run that was not finished before.
 
     Raises:
@@ -118,12 +120,14 @@ def run_sweep(
     """
     _check(masses, seeds, jobs)
     planned = [
-        Job(sweep, mass, seed, out / f"mass{mass:g}-seed{seed}")
+        SweepRun(sweep, mass, seed, out / f"mass{mass:g}-seed{seed}")
         for mass in masses
         for seed in range(seeds)
     ]
     _check_folder(sweep, out, planned)
-    own = nullcontext(executor) if isinstance(executor, Executor) else named(executor, jobs)
+    own = (
+        nullcontext(executor) if isinstance(executor, Executor) else executor_named(executor, jobs)
+    )
     with claimed(out, "sweep"), own as pool:
         return _run(sweep, out, planned, pool, done)
 
@@ -147,7 +151,11 @@ def summed_up(out: Path) -> tuple[SweepRow, ...]:
 
 
 def _run(
-    sweep: Sweep, out: Path, planned: Sequence[Job], pool: Executor, done: Callable[[Job], None]
+    sweep: Sweep,
+    out: Path,
+    planned: Sequence[SweepRun],
+    pool: Executor,
+    done: Callable[[SweepRun], None],
 ) -> dict[str, Any]:
     """Run what is missing, and sum up all."""
     _write(out, {"sweep": _plain(sweep), **_read(out)})
@@ -190,17 +198,15 @@ def _check(masses: Sequence[float], seeds: int, jobs: int) -> None:
             raise FtwtError(f"sweep: {name}={value}; give 1 or more")
 
 
-def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
+def _check_folder(sweep: Sweep, out: Path, planned: Iterable[SweepRun]) -> None:
     """Refuse a folder of another sweep before anything runs."""
     if out.is_dir() and not (out / _RECORD).is_file() and any(out.iterdir()):
         raise FtwtError(
             f"sweep: {out} is not empty and holds no sweep; nothing was changed, give a new folder"
         )
-    was, now = _read(out).get("sweep", _plain(sweep)), _plain(sweep)
-    # Choices by themselves: which of them differ is the answer.
-    was, now = ({**one, **one.get("choices", {})} for one in (was, now))
+    was, now = _flat(_read(out).get("sweep", _plain(sweep))), _flat(_plain(sweep))
     for name in now:
-        if name != "choices" and was.get(name) != now[name]:
+        if was.get(name) != now[name]:
             raise FtwtError(
                 f"sweep: {out} holds runs of another sweep, with {name}={was.get(name)!r} instead "
                 f"of {now[name]!r}; give a new folder, or the same options as before"
@@ -209,32 +215,39 @@ def _check_folder(sweep: Sweep, out: Path, planned: Iterable[Job]) -> None:
         wanted = job.specification
         file = job.out / "run.json"
         record = read_record(job.out, "sweep") if file.is_file() else None
-        if record is not None and record.get("specification") != wanted:
+        if record is not None and specs.renewed(record.get("specification")) != wanted:
             raise FtwtError(
                 f"sweep: {job.out} is a run of another recipe ({record.get('recipe')}); give a new "
                 "folder, or move it away"
             )
 
 
-def _finished(job: Job) -> bool:
+def _flat(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by themselves: which of them differ is the answer."""
+    held = dict(sweep)
+    overrides = held.pop("overrides", None) or held.pop("choices", {})
+    return {**held, **overrides}
+
+
+def _finished(job: SweepRun) -> bool:
     return (job.out / "eval.json").is_file() and status(job.out) == "finished"
 
 
-def run_job(job: Job) -> None:
+def run_job(job: SweepRun) -> None:
     """Train one run, or go on with it, and test it."""
     sweep = job.sweep
     begun = (job.out / "run.json").is_file()
     if not begun or status(job.out) != "finished":
-        choices = replace(sweep.choices, mass=job.mass, seed=job.seed)
+        overrides = replace(sweep.overrides, mass=job.mass, seed=job.seed)
         dataset = data.load(sweep.data, size=sweep.image_size, limit=sweep.limit, seed=0)
         train_run(
-            recipe(sweep.recipe, choices), dataset, job.out,
+            recipe(sweep.recipe, overrides), dataset, job.out,
             name=sweep.recipe, init=sweep.init, resume=begun,
         )  # fmt: skip
     evaluate_run(job.out, sweep.data, size=sweep.image_size)
 
 
-def _dense_accuracy(planned: Iterable[Job]) -> float | None:
+def _dense_accuracy(planned: Iterable[SweepRun]) -> float | None:
     for job in planned:
         if (job.out / "eval.json").is_file():
             return read_test(job.out, "sweep")["dense_accuracy"]
@@ -245,7 +258,7 @@ def _plain(sweep: Sweep) -> dict[str, Any]:
     """The sweep as JSON gives it back; mass and seed are each run's own."""
     value: dict[str, Any] = json.loads(json.dumps(asdict(sweep)))
     for name in ("mass", "seed"):
-        del value["choices"][name]
+        del value["overrides"][name]
     return value
 
 

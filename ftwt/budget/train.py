@@ -23,7 +23,7 @@ from ftwt.training.phases import Phase
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.records import read_record, write_record
-from ftwt.training.state import State
+from ftwt.training.state import TrainingState
 
 # Validation images that the mass is solved on; thresholds are calibrated on all of them.
 _IMAGES = 1000
@@ -83,10 +83,10 @@ def train_to(
     held = validation(dataset, dataset.mean, dataset.std)
     trained = evaluate(model, held)
     model = calibrate(model, held, reductions=[reduction])
-    knot = asdict(model.knots[0])
+    point = asdict(model.operating_points[0])
     record["budget"] = solution.to_json() | {
         "trained": {"accuracy": trained.accuracy, "reduction": trained.reduction_exact},
-        "calibrated": {name: knot[name] for name in ("accuracy", "measured", "thresholds")},
+        "calibrated": {name: point[name] for name in ("accuracy", "measured", "thresholds")},
     }
     finished = model
 
@@ -98,7 +98,7 @@ def train_to(
     return finished, record
 
 
-def _frozen_at(reduction: float, images: Loader, phase: Phase, state: State) -> None:
+def _frozen_at(reduction: float, images: Loader, phase: Phase, state: TrainingState) -> None:
     """Gates that are frozen from here on answer as they will in the end."""
     if state.epoch == 0 or phase.trains("gates"):
         return

@@ -12,8 +12,8 @@ from ftwt.budget.named import served, validation
 from ftwt.budget.train import Train, trained_or_finished
 from ftwt.data import Dataset
 from ftwt.errors import FtwtError
-from ftwt.gated.dial import Knot
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.io import storage
 from ftwt.io.files import write_atomically
 from ftwt.training.distributed import on_main
@@ -21,7 +21,7 @@ from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import check_classes
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
-from ftwt.training.preparation import split
+from ftwt.training.preparation import training_split
 from ftwt.training.recipes import Recipe
 from ftwt.training.records import write_record
 from ftwt.training.settings import Settings
@@ -76,7 +76,7 @@ def widen(
     if not isinstance(model, Gated) or card.network is None:
         raise FtwtError(f"widen: {run} holds no network with gates; give a run without --dense")
     check_classes(str(run), card, dataset)
-    _, held = split(dataset)
+    _, held = training_split(dataset)
     found = validation(dataset, dataset.mean, dataset.std, limit=_IMAGES)
     everything = served(held, dataset.mean, dataset.std)
     start = calibrate(model, found, reductions=reductions)
@@ -89,7 +89,7 @@ def widen(
             "before": _at(start, before, everything),
             "after": _at(final, after, everything),
         }
-        for before, after in zip(start.knots, final.knots, strict=True)
+        for before, after in zip(start.operating_points, final.operating_points, strict=True)
     ]
 
     def write() -> None:
@@ -103,7 +103,9 @@ def widen(
 
 
 def _recipe(run: Path, network: str, start: Gated, epochs: int, lr: float, seed: int) -> Recipe:
-    phase = Phase("several budgets", epochs, train="backbone", knots=start.knots)
+    phase = Phase(
+        "several budgets", epochs, train="backbone", operating_points=start.operating_points
+    )
     settings = Settings(
         (phase,),
         Sgd(lr, weight_decay=5e-4, schedule=OneCycle()),
@@ -117,6 +119,6 @@ def _recipe(run: Path, network: str, start: Gated, epochs: int, lr: float, seed:
     return Recipe(network, settings, objective, start.pruning)
 
 
-def _at(model: Gated, knot: Knot, images: Any) -> dict[str, float]:
-    seen = evaluate(model.with_thresholds(knot.thresholds), images)
+def _at(model: Gated, point: OperatingPoint, images: Any) -> dict[str, float]:
+    seen = evaluate(model.with_thresholds(point.thresholds), images)
     return {"accuracy": seen.accuracy, "reduction_exact": seen.reduction_exact}

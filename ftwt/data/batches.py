@@ -11,7 +11,7 @@ from torch import Tensor
 from ftwt.data.augment import Augment, ResizedCrop
 from ftwt.data.images import Images
 from ftwt.data.serving import Normalise, Order
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 
 
 class Batches:
@@ -73,7 +73,7 @@ class Batches:
         Raises:
             FtwtError: seed or epoch is negative.
         """
-        stream(self.seed, epoch)
+        random_stream(self.seed, epoch)
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -88,14 +88,14 @@ class Batches:
     ) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         """Serve the batches of the epoch from number `batch` on, as a whole pass would."""
         pixels, labels = self.images.pixels, self.images.labels
-        generator = stream(self.seed, self.epoch)
+        generator = random_stream(self.seed, self.epoch)
         if self.order.shuffle:
             # The numbers that made the order are not used again.
             torch.randperm(self.order.count, generator=generator)
         index, _ = self.order.shard
         if index:
             # The parts have the same order, and augmentation of their own.
-            generator = stream(self.seed, self.epoch, index)
+            generator = random_stream(self.seed, self.epoch, index)
         for number, chosen in enumerate(self.order.batches(self.epoch)):
             indices = chosen.to(pixels.device)
             images = pixels[indices]

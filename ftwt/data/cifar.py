@@ -56,7 +56,7 @@ def default_root() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "ftwt"
 
 
-def read(
+def read_cifar(
     cifar: Cifar, folder: Path, *, size: int | None, only: str | None, download: bool
 ) -> tuple[tuple[str, ...], Images, Images]:
     """Read a CIFAR data set into (classes, train, test).

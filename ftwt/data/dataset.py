@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from ftwt.data.files import Files
 from ftwt.data.images import Images
 
 Split = Images | Files
+# Which of its splits to load.
+Only = Literal["train", "test"]
+# Told how many images are ready, and how many there are in all.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

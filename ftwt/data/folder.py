@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,15 +18,12 @@ from torchvision.datasets.folder import (  # type: ignore[import-untyped, unused
     make_dataset,
 )
 
-from ftwt.data.dataset import Dataset
+from ftwt.data.dataset import Dataset, Only, Progress
 from ftwt.data.decoding import decode
 from ftwt.data.files import Files
 from ftwt.data.images import Images
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
-
-Progress = Callable[[int, int], None]
-Only = Literal["train", "test"]
 
 # The customary ones of ImageNet, which torchvision's weights were trained with.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -41,7 +38,7 @@ _TOOLS = frozenset(
 _WORTH_A_THREAD = 128 * 128
 
 
-def read(
+def read_folder(
     folder: Path,
     *,
     size: int | None,
@@ -72,7 +69,7 @@ def read(
     return found.classes, Images(pixels[:count], train), Images(pixels[count:], test)
 
 
-def stream(
+def stream_folder(
     name: str, folder: Path, *, size: int, limit: int | None, only: Only | None, workers: int
 ) -> Dataset:
     """List a folder as a data set that is decoded while it is served.

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from ftwt.data import shapes
-from ftwt.data.dataset import Dataset
+from ftwt.data.dataset import Dataset, Only, Progress
 from ftwt.data.images import Images, channel_statistics
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
 
-Progress = Callable[[int, int], None]
-Only = Literal["train", "test"]
 KNOWN = (
     "shapes", "cifar10", "cifar10:DIR", "cifar100", "cifar100:DIR", "imagefolder:DIR",
     "imagenet:DIR",
@@ -79,7 +75,7 @@ def load(
             from ftwt.data import folder
 
             where = (root or Path()) / Path(place).expanduser()
-            classes, train, test = folder.read(
+            classes, train, test = folder.read_folder(
                 where, size=size, limit=limit, only=only, progress=progress
             )
             mean, std = channel_statistics((test if only == "test" else train).pixels)
@@ -89,7 +85,7 @@ def load(
 
             where = (root or Path()) / Path(place).expanduser()
             count = _default_workers() if workers is None else workers
-            return folder.stream(
+            return folder.stream_folder(
                 name, where, size=size or 224, limit=limit, only=only, workers=count
             )
         case (("cifar10" | "cifar100"), _):
@@ -97,7 +93,7 @@ def load(
 
             where = (root or (Path() if place else cifar.default_root())) / Path(place).expanduser()
             chosen = cifar.CIFARS[kind]
-            classes, train, test = cifar.read(
+            classes, train, test = cifar.read_cifar(
                 chosen, where, size=size, only=only, download=download
             )
             return Dataset(name, classes, _first(train, limit), test, chosen.mean, chosen.std)
@@ -128,7 +124,7 @@ def _shapes(
 
         # The number of the split is part of the key.
         key = 0 if split == "train" else 1
-        drawn[split] = shapes.render(count, seed, key, size=size, progress=report)
+        drawn[split] = shapes.render_shapes(count, seed, key, size=size, progress=report)
         before += count
     mean, std = channel_statistics(drawn[only or "train"].pixels)
     train = _first(drawn["train"], limit)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError
 
 
@@ -65,7 +65,7 @@ class Order:
         index, parts = self.shard
         order = torch.arange(self.count)
         if self.shuffle:
-            order = torch.randperm(self.count, generator=stream(self.seed, epoch))
+            order = torch.randperm(self.count, generator=random_stream(self.seed, epoch))
         return list(torch.split(order[index::parts], self.batch_size)[: len(self)])
 
 

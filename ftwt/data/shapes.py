@@ -23,14 +23,14 @@ TRAIN_COUNT, TEST_COUNT = 8_000, 2_000
 # Images drawn at once: small enough for the cache, and the unit that random numbers are drawn for.
 _CHUNK = 100
 
-Picture = Float32[np.ndarray, "B 3 H W"]
+ShapePicture = Float32[np.ndarray, "B 3 H W"]
 PerImage = Float32[np.ndarray, "B 1 1"]
 Colour = Float32[np.ndarray, "B 3 1 1"]
 Values = Float32[np.ndarray, "..."]
 Uniform = Callable[..., Float32[np.ndarray, "B *S 1 1"]]
 
 
-def render(
+def render_shapes(
     count: int,
     *key: int,
     size: int = 32,
@@ -110,13 +110,13 @@ def _line(x: Field, y: Field, uniform: Uniform) -> Field:
     return box(x, y, 0.35, 0.035)
 
 
-def _texture(colour: Colour, x: Field, y: Field, uniform: Uniform) -> Picture:
+def _texture(colour: Colour, x: Field, y: Field, uniform: Uniform) -> ShapePicture:
     """Colour that changes along one direction and has stripes along another."""
     along, _ = _turn(x, y, uniform(-math.pi, math.pi))
     across, _ = _turn(x, y, uniform(-math.pi, math.pi))
     wave = np.abs(_fraction(across * uniform(0.8, 2.5) + uniform(0.0, 1.0)) - 0.5) * 4 - 1
     gradient = along[:, None] * uniform(-0.2, 0.2, 3)
-    texture: Picture = colour + gradient + wave[:, None] * uniform(-0.12, 0.12, 1)
+    texture: ShapePicture = colour + gradient + wave[:, None] * uniform(-0.12, 0.12, 1)
     return texture
 
 
@@ -132,8 +132,10 @@ def _turn(x: Field, y: Field, angle: PerImage) -> tuple[Field, Field]:
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _blend(picture: Picture, paint: Picture | Colour, distance: Field, size: int) -> Picture:
+def _blend(
+    picture: ShapePicture, paint: ShapePicture | Colour, distance: Field, size: int
+) -> ShapePicture:
     """Paint over where the distance is negative, with an edge one pixel wide."""
     cover = np.clip(0.5 - distance * (size / 2), 0, 1)[:, None]
-    covered: Picture = picture + cover * (paint - picture)
+    covered: ShapePicture = picture + cover * (paint - picture)
     return covered

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ftwt.data.files import Files
 from ftwt.data.images import Images
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError
 
-S = TypeVar("S", bound=Images | Files)
+_S = TypeVar("_S", bound=Images | Files)
 
 
-def holdout(images: S, fraction: float = 0.1, seed: int = 0) -> tuple[S, S]:
+def holdout(images: _S, fraction: float = 0.1, seed: int = 0) -> tuple[_S, _S]:
     """Split into (train, validation); every class gives its share to both.
 
     The validation split has round(fraction * N) images, and of each class as many as its share,
@@ -42,7 +42,7 @@ def holdout(images: S, fraction: float = 0.1, seed: int = 0) -> tuple[S, S]:
     # The position of an image within its class, 0..1: a prefix in this order takes the same share
     # of every class, however large it is.
     sizes = torch.bincount(images.labels.cpu())[images.labels.cpu()]
-    position = (_rank_in_class(images.labels.cpu(), stream(seed)) + 0.5) / sizes
+    position = (_rank_in_class(images.labels.cpu(), random_stream(seed)) + 0.5) / sizes
     held_out = torch.zeros(len(images), dtype=torch.bool)
     held_out[position.argsort(stable=True)[:count]] = True
     chosen = [part.nonzero().squeeze(1).to(images.labels.device) for part in (~held_out, held_out)]
@@ -65,7 +65,7 @@ def balanced_prefix(labels: Int64[Tensor, " N"], limit: int) -> Int64[Tensor, " 
             f"load(limit={limit}): the limit must be at least the number of classes, {classes}, "
             "to keep an image of each; use a larger limit or none"
         )
-    ranks = _rank_in_class(labels, stream(0))
+    ranks = _rank_in_class(labels, random_stream(0))
     return (ranks * (int(labels.max()) + 1) + labels).argsort()[:limit]
 
 

@@ -14,7 +14,7 @@ from ftwt.data.augment import Augment, ResizedCrop, centre
 from ftwt.data.decoding import decode
 from ftwt.data.files import Files
 from ftwt.data.serving import Normalise, Order
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError
 
 # An image with its label, or why it cannot be read: an exception would lose its own words on the
@@ -57,7 +57,7 @@ class StreamedBatches:
         Raises:
             FtwtError: seed or epoch is negative.
         """
-        stream(self.seed, epoch)
+        random_stream(self.seed, epoch)
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -92,7 +92,9 @@ class StreamedBatches:
                     raise FtwtError(unreadable)
                 if isinstance(self.augment, Augment):
                     index, _ = self.order.shard
-                    pixels = self.augment(pixels, stream(self.seed, self.epoch, index, number))
+                    pixels = self.augment(
+                        pixels, random_stream(self.seed, self.epoch, index, number)
+                    )
                 yield self._normalise(pixels), labels
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
@@ -123,7 +125,7 @@ class _Decoded(Dataset[_Sample]):
         if self.augment is None:
             pixels = centre(picture, self.files.size)
         else:
-            generator = stream(self.seed, self.epoch, index)
+            generator = random_stream(self.seed, self.epoch, index)
             pixels = self.augment.image(picture, self.files.size, generator)
         return pixels, int(self.files.labels[index])
 

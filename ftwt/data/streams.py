@@ -20,6 +20,6 @@ def seeds(*key: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(key)
 
 
-def stream(*key: int) -> torch.Generator:
+def random_stream(*key: int) -> torch.Generator:
     """Return the CPU generator that belongs to `key`, see `seeds`."""
     return torch.Generator().manual_seed(int(seeds(*key).generate_state(1)[0]))

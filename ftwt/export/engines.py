@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftwt.export.exporting import names
+from ftwt.export.exporting import tensor_names
 
 # From a network's inputs to its answer: a tensor, or a list of several.
-Run: TypeAlias = Callable[..., Any]
+RunEngine: TypeAlias = Callable[..., Any]
 
 # How much an engine's answers may differ from torch's, of the largest; all compute in float32.
 NEAR = 1e-3
 
 
-def _onnxruntime(exported: bytes, threads: int) -> Run:
+def _onnxruntime(exported: bytes, threads: int) -> RunEngine:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -26,7 +26,7 @@ def _onnxruntime(exported: bytes, threads: int) -> Run:
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
 
     def run(*inputs: Tensor) -> Any:
-        given = zip(names("x", len(inputs)), inputs, strict=True)
+        given = zip(tensor_names("x", len(inputs)), inputs, strict=True)
         answers = session.run(None, {name: one.numpy() for name, one in given})
         return _answer([torch.from_numpy(one) for one in answers])
 
@@ -46,7 +46,7 @@ def _openvino_core() -> Any:
     return openvino.Core()
 
 
-def _openvino(exported: bytes, threads: int) -> Run:
+def _openvino(exported: bytes, threads: int) -> RunEngine:
     # Processors with bfloat16 would compute in that unless told otherwise.
     settings = {
         "INFERENCE_NUM_THREADS": threads,
@@ -69,7 +69,7 @@ def _answer(tensors: list[Tensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-ENGINES: Mapping[str, Callable[[bytes, int], Run]] = {
+ENGINES: Mapping[str, Callable[[bytes, int], RunEngine]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }

@@ -55,7 +55,7 @@ def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) ->
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         # The exporter warns of itself, and of sizes that it takes for constants, as they are here.
         warnings.simplefilter("ignore")
-        ins, outs = names("x", len(inputs)), names("y", len(flat(*inputs)))
+        ins, outs = tensor_names("x", len(inputs)), tensor_names("y", len(flat(*inputs)))
         path = Path(folder) / "network.onnx"
         try:
             torch.onnx.export(
@@ -70,6 +70,6 @@ def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) ->
         return path.read_bytes()
 
 
-def names(stem: str, count: int) -> list[str]:
+def tensor_names(stem: str, count: int) -> list[str]:
     """Names of inputs or outputs: the stem, with a number if there are several."""
     return [stem] if count == 1 else [f"{stem}{place}" for place in range(count)]

@@ -28,27 +28,27 @@ class Given:
 
 
 # Writes a network to a path that does not exist yet.
-Writer: TypeAlias = Callable[[nn.Module, Path, Given], Exported]
+FormatWriter: TypeAlias = Callable[[nn.Module, Path, Given], Exported]
 
 
 @dataclass(frozen=True)
 class Format:
     """How a format is written, and what it is called beside a run if no path is given."""
 
-    write: Writer
+    write: FormatWriter
     name: str
 
 
 def _native(model: nn.Module, path: Path, given: Given) -> Exported:
-    return native.write(model, path, given.card)
+    return native.write_native(model, path, given.card)
 
 
 def _onnx(model: nn.Module, path: Path, given: Given) -> Exported:
-    return onnx.write(subject_of(model, given.example, round_to=given.round_to), path)
+    return onnx.write_onnx(subject_of(model, given.example, round_to=given.round_to), path)
 
 
 def _torch(model: nn.Module, path: Path, given: Given) -> Exported:
-    return program.write(subject_of(model, given.example, round_to=given.round_to), path)
+    return program.write_program(subject_of(model, given.example, round_to=given.round_to), path)
 
 
 FORMATS: Mapping[str, Format] = {

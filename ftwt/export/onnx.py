@@ -19,7 +19,7 @@ _NEEDED = "onnxruntime"
 _TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
-def write(subject: Subject, path: Path) -> Exported:
+def write_onnx(subject: Subject, path: Path) -> Exported:
     """Write a network as one ONNX file, after engines have answered as torch does.
 
     Raises:

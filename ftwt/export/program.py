@@ -14,7 +14,7 @@ from ftwt.export.subject import Subject
 from ftwt.io.files import write_atomically
 
 
-def write(subject: Subject, path: Path) -> Exported:
+def write_program(subject: Subject, path: Path) -> Exported:
     """Write a network as torch's program, after it was read and has answered the same.
 
     Raises:

@@ -13,7 +13,7 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import costed, gates_for, samples
 from ftwt.graph.arguments import Example
-from ftwt.graph.sites import Candidate, NamesSites, Where, candidates, choose
+from ftwt.graph.sites import Candidate, NamesSites, SiteFilter, candidates, choose
 from ftwt.graph.tracing import trace
 
 
@@ -22,7 +22,7 @@ def attach(
     pruning: Pruning,
     *,
     example: Example,
-    where: Where | None = None,
+    where: SiteFilter | None = None,
     leaves: tuple[type[nn.Module], ...] = (),
     check: bool = True,
 ) -> Gated:

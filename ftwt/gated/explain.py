@@ -68,7 +68,7 @@ class Explanation:
         return tuple(lines)
 
 
-def explain(anatomy: "Anatomy") -> Explanation:
+def explanation_of(anatomy: "Anatomy") -> Explanation:
     """Report on a gated network's anatomy."""
     chosen = tuple(site.name for site in anatomy.sites)
     left_out = tuple(

@@ -10,10 +10,11 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated import dial, sizes
+from ftwt.gated import sizes
 from ftwt.gated.anatomy import Anatomy
-from ftwt.gated.explain import Explanation, explain
-from ftwt.gated.passes import Decide, DecidedPass, PlainPass, RecordedPass, WatchedPass
+from ftwt.gated.explain import Explanation, explanation_of
+from ftwt.gated.operating_points import OperatingPoint, check_thresholds, thresholds_at
+from ftwt.gated.passes import HookedPass, MaskFunctionPass, MaskOf, PlainPass, RecordedPass
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import SiteGate
@@ -62,7 +63,7 @@ class Gated(nn.Module):
         self._trains: tuple[nn.Module, ...] = (network,) if overridden else ()
         # In a tuple, so that it is no part of the state dict.
         self._teacher: tuple[Gated, ...] = ()
-        self._knots: tuple[dial.Knot, ...] = ()
+        self._operating_points: tuple[OperatingPoint, ...] = ()
         # Not train(): a batch norm that was put into eval mode stays there.
         self.training = network.training
 
@@ -188,7 +189,7 @@ class Gated(nn.Module):
         source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
         devices = {one.device for one in inputs if one.is_cuda}
         with torch.no_grad(), _borrowed_batch_norms(source), torch.random.fork_rng(list(devices)):
-            source.decided(keep, *inputs)
+            source.forward_with_masks(keep, *inputs)
         # Weights that autocast converted without gradient must not serve the pass that trains.
         torch.clear_autocast_cache()
         return found
@@ -248,10 +249,10 @@ class Gated(nn.Module):
         ):
             sites: dict[str, SiteTrace] = {}
             if self.pruning.target_source == "masked":
-                watched = WatchedPass(note, context=self._context_of(inputs))
+                watched = HookedPass(note, context=self._context_of(inputs))
                 output, sites = self._run(self, watched, *inputs), watched.finish()
             else:
-                output = source.decided(dense, *inputs)
+                output = source.forward_with_masks(dense, *inputs)
             value = loss(Trace(output, sites, inputs, self._plan_for))
             outputs = [after for _, after in seen.values()]
             # A site that the loss does not depend on has no gradient.
@@ -269,13 +270,13 @@ class Gated(nn.Module):
     def _asks_oracle_of_dense(self) -> bool:
         return self.pruning.target_source != "masked" and is_oracle(self.pruning.gate)
 
-    def decided(self, decide: Decide, *inputs: Tensor) -> Any:
+    def forward_with_masks(self, decide: MaskOf, *inputs: Tensor) -> Any:
         """Run the network with masks that `decide` gives in place of the gates.
 
         It is shown each site's name and output (B, C, *space), in running order, and returns a
         mask (B, C), or None to run every filter. Gates are not computed.
         """
-        return self._run(self, DecidedPass(decide), *inputs)
+        return self._run(self, MaskFunctionPass(decide), *inputs)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -283,17 +284,17 @@ class Gated(nn.Module):
         return {gate.site.name: gate.threshold for gate in self._site_gates()}
 
     @property
-    def knots(self) -> tuple[dial.Knot, ...]:
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
         """The settings that `ftwt.calibrate` found, by rising reduction."""
-        return self._knots
+        return self._operating_points
 
     def with_thresholds(
-        self, thresholds: Mapping[str, float], knots: tuple[dial.Knot, ...] | None = None
+        self, thresholds: Mapping[str, float], points: tuple[OperatingPoint, ...] | None = None
     ) -> "Gated":
         """The same model at other thresholds; it shares all weights with this one."""
         twin = copy.copy(self)
         twin._modules = dict(self._modules)
-        twin._knots = self._knots if knots is None else knots
+        twin._operating_points = self._operating_points if points is None else points
         twin.gates = nn.ModuleDict({key: copy.copy(gate) for key, gate in self.gates.items()})
         twin.gates.training = self.gates.training
         twin.move_thresholds(thresholds)
@@ -301,7 +302,7 @@ class Gated(nn.Module):
 
     def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
         """Set the thresholds of this model itself, by site."""
-        dial.check(thresholds, self.sites)
+        check_thresholds(thresholds, self.sites)
         for gate in self._site_gates():
             gate.threshold = float(thresholds[gate.site.name])
 
@@ -314,7 +315,7 @@ class Gated(nn.Module):
         Raises:
             FtwtError: the model was not calibrated, or not for reductions this low or high.
         """
-        return self.with_thresholds(dial.thresholds_at(self._knots, reduction))
+        return self.with_thresholds(thresholds_at(self._operating_points, reduction))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -336,7 +337,7 @@ class Gated(nn.Module):
 
         The answer prints as text, one fact a line.
         """
-        return explain(self.anatomy)
+        return explanation_of(self.anatomy)
 
     def _site_gates(self) -> list[SiteGate]:
         return [gate for gate in self.gates.values() if isinstance(gate, SiteGate)]

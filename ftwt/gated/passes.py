@@ -8,16 +8,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ftwt.gated.masking import masked
-from ftwt.gated.site_gate import Decision, Ranking, SiteGate
+from ftwt.gated.site_gate import Decision, PendingTarget, SiteGate
 from ftwt.gated.trace import SiteTrace
 from ftwt.gates.interface import ReadsMaxima, is_oracle
 from ftwt.graph.live import Evaluator
 from ftwt.targets.interface import RankingTarget, channel_scores, without_gradient
 
 # From a site's name and output to the mask of its filters, (B, C); None runs them all.
-Decide: TypeAlias = Callable[[str, Tensor], Tensor | None]
+MaskOf: TypeAlias = Callable[[str, Tensor], Tensor | None]
 # Told each site's name, and its output before and after the mask; gives the latter back.
-Watch: TypeAlias = Callable[[str, Tensor, Tensor], Tensor]
+SiteHook: TypeAlias = Callable[[str, Tensor, Tensor], Tensor]
 
 
 class PlainPass:
@@ -41,12 +41,12 @@ class PlainPass:
         return output
 
 
-class DecidedPass:
+class MaskFunctionPass:
     """A function stands in for all gates, and nothing is noted of it."""
 
     shows_features = True
 
-    def __init__(self, mask_of: Decide) -> None:
+    def __init__(self, mask_of: MaskOf) -> None:
         self.mask_of = mask_of
 
     def decide(
@@ -85,7 +85,7 @@ class RecordedPass:
         self.sites: dict[str, SiteTrace] = {}
         # The last site's output and its channels' maxima, which the next gate may read.
         self._maxima: tuple[Tensor, Tensor] | None = None
-        self._waiting: dict[tuple[Any, ...], list[tuple[str, Ranking]]] = {}
+        self._waiting: dict[tuple[Any, ...], list[tuple[str, PendingTarget]]] = {}
 
     def decide(
         self, gate: SiteGate, inputs: Tensor, features: Tensor, *, rectified: bool
@@ -153,20 +153,20 @@ class RecordedPass:
         return known[1] if reads else gate.reads(inputs)
 
 
-class WatchedPass(RecordedPass):
+class HookedPass(RecordedPass):
     """A recorded pass without targets, in which a function is shown what every site does."""
 
     shows_features = True
 
-    def __init__(self, watch: Watch, *, context: Any = None) -> None:
+    def __init__(self, hook: SiteHook, *, context: Any = None) -> None:
         super().__init__(targets=False, context=context)
-        self.watch = watch
+        self.hook = hook
 
     def observe(
         self, gate: SiteGate, decision: Decision, features: Tensor, output: Tensor
     ) -> Tensor:
         """Note what was decided, and go on with what the function gives back."""
-        output = self.watch(gate.site.name, features, output)
+        output = self.hook(gate.site.name, features, output)
         return super().observe(gate, decision, features, output)
 
 
@@ -176,8 +176,8 @@ def _by_target(target: Bool[Tensor, "B C"], features: Float[Tensor, "B C *space"
 
 def _ranking(
     rule: RankingTarget, features: Float[Tensor, "B C *space"], *, rectified: bool
-) -> Ranking:
+) -> PendingTarget:
     if rectified and rule.score == "max" and features.dim() > 2:
         # Nothing is negative here, so a maximum is a magnitude's.
-        return Ranking(rule, features.flatten(2).amax(2), maxima=True)
-    return Ranking(rule, channel_scores(features.detach(), rule.score))
+        return PendingTarget(rule, features.flatten(2).amax(2), maxima=True)
+    return PendingTarget(rule, channel_scores(features.detach(), rule.score))

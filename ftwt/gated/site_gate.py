@@ -18,7 +18,7 @@ from ftwt.graph.tracing import Traced
 from ftwt.targets.interface import RankingTarget, rule_of
 
 
-class Ranking(NamedTuple):
+class PendingTarget(NamedTuple):
     """A target that is still to be found: the rule, and the scores that it ranks.
 
     `maxima`: the scores are the maxima of the site's channels over space.
@@ -39,7 +39,7 @@ class Decision(NamedTuple):
     weight: Float[Tensor, "B C"]
     logits: Float[Tensor, "B C"] | None = None
     target: Bool[Tensor, "B C"] | None = None
-    ranking: Ranking | None = None
+    ranking: PendingTarget | None = None
 
 
 @runtime_checkable
@@ -144,7 +144,7 @@ def site_gates(
     """A new gate for each site, by its key."""
     made = nn.ModuleDict()
     for site in sites:
-        shape, source = shape_of(site, traced), calls.source(site.convolution)
+        shape, source = shape_of(site, traced), calls.source_of(site.convolution)
         live = All(shape.in_channels) if source is None else liveness.channels(source)
         made[site.key] = SiteGate(shape, pruning, live)
     return made

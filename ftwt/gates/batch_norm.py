@@ -34,7 +34,7 @@ def normalized(
     return found
 
 
-def folded(norm: nn.BatchNorm1d | None, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+def folded_linear(norm: nn.BatchNorm1d | None, layer: nn.Linear) -> tuple[Tensor, Tensor]:
     """Weight and bias of a layer that does what the norm, by its own statistics, did before it."""
     if norm is None:
         return layer.weight, layer.bias

@@ -6,10 +6,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.batch_norm import batch_norm, folded, normalized
+from ftwt.gates.batch_norm import batch_norm, folded_linear, normalized
 from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
-from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize, values_of
+from ftwt.gates.pooling import Normalize, PoolKind, check_pooling, summarize, values_of
 from ftwt.graph.sites import SiteShape
 
 
@@ -23,7 +23,7 @@ class Bottleneck:
     """
 
     rank: int
-    pool: Pool = "max"
+    pool: PoolKind = "max"
     normalize: Normalize = "softmax"
     open: float | None = None
 
@@ -71,4 +71,6 @@ class _Bottleneck(nn.Module):
         first, last = self.layers[0], self.layers[2]
         assert isinstance(first, nn.Linear)
         assert isinstance(last, nn.Linear)
-        return AffineForm(self.spec.pool, normalize, last.weight, last.bias, folded(norm, first))
+        return AffineForm(
+            self.spec.pool, normalize, last.weight, last.bias, folded_linear(norm, first)
+        )

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.gates.pooling import Normalize, Pool, summarize
+from ftwt.gates.pooling import Normalize, PoolKind, summarize
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class AffineForm:
         tensor([[ 1., -2.]])
     """
 
-    pool: Pool
+    pool: PoolKind
     normalize: Normalize
     weight: Float[Tensor, "C_out inner"]
     bias: Float[Tensor, "C_out"]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ftwt.gates.batch_norm import batch_norm, folded, normalized
+from ftwt.gates.batch_norm import batch_norm, folded_linear, normalized
 from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
-from ftwt.gates.pooling import Normalize, Pool, check_pooling, summarize, values_of
+from ftwt.gates.pooling import Normalize, PoolKind, check_pooling, summarize, values_of
 from ftwt.graph.sites import SiteShape
 
 
@@ -32,7 +32,7 @@ class PooledLinear:
     closes filters, from the dense network on. None starts as torch's linear layer does.
     """
 
-    pool: Pool = "max"
+    pool: PoolKind = "max"
     normalize: Normalize = "softmax"
     open: float | None = None
 
@@ -72,4 +72,4 @@ class _PooledLinear(nn.Module):
     def form(self) -> AffineForm:
         """See `HasForm`; that of evaluation."""
         normalize = self.spec.normalize if self.norm is None else "none"
-        return AffineForm(self.spec.pool, normalize, *folded(self.norm, self.linear))
+        return AffineForm(self.spec.pool, normalize, *folded_linear(self.norm, self.linear))

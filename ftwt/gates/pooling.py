@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 
-Pool = Literal["max", "mean", "mean_std"]
+PoolKind = Literal["max", "mean", "mean_std"]
 Normalize = Literal["softmax", "layer", "batch", "none"]
 
 

@@ -7,7 +7,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 
-def source(node: fx.Node) -> fx.Node | None:
+def source_of(node: fx.Node) -> fx.Node | None:
     """The tensor that an operation of one tensor works on."""
     first = node.args[0] if node.args else node.kwargs.get("input")
     return first if isinstance(first, fx.Node) else None
@@ -61,7 +61,7 @@ def reduced_dimension(node: fx.Node) -> tuple[int | None, bool]:
 def divides_by_number(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether zero stays zero: divided by a tensor it need not, as 0 / 0 is not a number."""
     divisor = argument(node, 1, "other")
-    return isinstance(divisor, (int, float)) and divisor != 0 and source(node) is not None
+    return isinstance(divisor, (int, float)) and divisor != 0 and source_of(node) is not None
 
 
 def finite_factors(node: fx.Node, module: nn.Module | None) -> bool:
@@ -73,7 +73,7 @@ def finite_factors(node: fx.Node, module: nn.Module | None) -> bool:
 def positive_power(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a power is one of zero that is zero."""
     exponent = argument(node, 1, "exponent")
-    return isinstance(exponent, (int, float)) and exponent > 0 and source(node) is not None
+    return isinstance(exponent, (int, float)) and exponent > 0 and source_of(node) is not None
 
 
 def zero_in_range(node: fx.Node, module: nn.Module | None) -> bool:
@@ -133,17 +133,17 @@ def divisor(node: fx.Node, module: nn.Module | None) -> Any:
 
 def itself(node: fx.Node, module: nn.Module | None) -> Any:
     """The operand, of what is infinite at zero."""
-    return source(node)
+    return source_of(node)
 
 
 def base(node: fx.Node, module: nn.Module | None) -> Any:
     """The base of a power whose exponent may be negative."""
-    return None if positive_power(node, module) else source(node)
+    return None if positive_power(node, module) else source_of(node)
 
 
 def itself_unless(condition: Callable[..., bool]) -> Callable[..., Any]:
     """The operand of a norm, unless something is added to what it divides by."""
-    return lambda node, module: None if condition(node, module) else source(node)
+    return lambda node, module: None if condition(node, module) else source_of(node)
 
 
 # Whether a result is kept from zero; None if as far as the operand is.
@@ -154,7 +154,7 @@ def always(node: fx.Node) -> bool | None:
     return True
 
 
-def passes(node: fx.Node) -> bool | None:
+def passes_zeros(node: fx.Node) -> bool | None:
     """It is zero where the operand is."""
     return None
 

@@ -29,7 +29,7 @@ from ftwt.graph.probing import countable
 _TOLERANCE = 1e-3
 
 # From a network and copies of the inputs to what it answers.
-Run: TypeAlias = Callable[[nn.Module, Sequence[Tensor]], Any]
+RunNetwork: TypeAlias = Callable[[nn.Module, Sequence[Tensor]], Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedPass:
     """What one pass showed; a gradient is None where none arrived."""
 
     output: Any
@@ -58,10 +58,10 @@ class Seen:
     calls: list[tuple[str, float]]
 
 
-def check(
+def check_faithful(
     root: nn.Module,
     graph: fx.Graph,
-    plain: Run,
+    plain: RunNetwork,
     inputs: Sequence[Tensor],
     others: Sequence[Tensor],
     *,
@@ -140,8 +140,8 @@ def close(one: Tensor, two: Tensor, tolerance: float = _TOLERANCE) -> bool:
 
 
 def _tried(
-    root: nn.Module, run: Run, inputs: Sequence[Tensor], modules: set[str], mode: Mode
-) -> Seen | None:
+    root: nn.Module, run: RunNetwork, inputs: Sequence[Tensor], modules: set[str], mode: Mode
+) -> ObservedPass | None:
     """A pass, or None if the network cannot do one in this mode."""
     mode.set(root)
     try:
@@ -152,19 +152,19 @@ def _tried(
 
 def _pass(
     root: nn.Module,
-    run: Run,
+    run: RunNetwork,
     inputs: Sequence[Tensor],
     modules: set[str],
     mode: Mode,
     seed: int = 0,
-) -> Seen:
+) -> ObservedPass:
     """One pass forwards and backwards."""
     devices = list({one.device for one in root.parameters() if one.is_cuda})
     with torch.random.fork_rng(devices), _watched(root, modules) as calls, torch.enable_grad():
         torch.manual_seed(seed)
         output = leaves_of(run(root, [one.clone() for one in inputs]))[: mode.outputs]
         gradients = _gradients(root, output)
-    return Seen(_detached(output), gradients, kept.taken(root), calls)
+    return ObservedPass(_detached(output), gradients, kept.taken(root), calls)
 
 
 def _gradients(root: nn.Module, output: Sequence[Any]) -> dict[str, Tensor | None]:
@@ -218,10 +218,10 @@ def _watched(root: nn.Module, modules: set[str]) -> Iterator[list[tuple[str, flo
 
 def _check_attributes(
     root: nn.Module,
-    plain: Run,
+    plain: RunNetwork,
     inputs: Sequence[Tensor],
     start: Kept,
-    first: Seen,
+    first: ObservedPass,
     assigned: Mapping[str, str],
     mode: Mode,
 ) -> None:
@@ -248,7 +248,9 @@ def _used(graph: fx.Graph) -> tuple[str, ...]:
     return tuple(str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr"))
 
 
-def _difference(first: Seen, second: Seen, used: tuple[str, ...] | None) -> str | None:
+def _difference(
+    first: ObservedPass, second: ObservedPass, used: tuple[str, ...] | None
+) -> str | None:
     """The first difference between the plain and the traced network, in words.
 
     `used` are paths of what the buffers to look at belong to; None for all buffers.
@@ -279,7 +281,12 @@ def _difference(first: Seen, second: Seen, used: tuple[str, ...] | None) -> str 
 
 
 def _reason(
-    root: nn.Module, plain: Run, inputs: Sequence[Tensor], start: Kept, first: Seen, mode: Mode
+    root: nn.Module,
+    plain: RunNetwork,
+    inputs: Sequence[Tensor],
+    start: Kept,
+    first: ObservedPass,
+    mode: Mode,
 ) -> str:
     """What may have made the difference, and what to do."""
     kept.put_back(root, start)

@@ -25,14 +25,14 @@ def insert_gates(traced: Traced, sites: list[Candidate]) -> fx.Graph:
         run = graph.placeholder("ftwt_pass")
     for site in sites:
         # What the convolution reads now: masked already, if it comes from an earlier site.
-        source = calls.source(new_nodes[site.convolution])
+        source = calls.source_of(new_nodes[site.convolution])
         features = new_nodes[site.output]
         with graph.inserting_after(features):
             masked = graph.call_module(
                 f"gates.{site.key}", (source, features, run), type_expr=torch.Tensor
             )
         # A gate learns also where the network around it does not.
-        regions.note(masked, regions.with_gradient(regions.of(site.output)))
+        regions.note(masked, regions.with_gradient(regions.region_of(site.output)))
         for user in [user for user in features.users if user is not masked]:
             user.replace_input_with(features, masked)
         _give_relu(graph, masked, site.output, traced)
@@ -46,7 +46,7 @@ def _give_relu(graph: fx.Graph, masked: fx.Node, output: fx.Node, traced: Traced
     is_relu = operations.is_call(output, traced.module(output), (nn.ReLU,), functions)
     features = masked.args[1]
     assert isinstance(features, fx.Node)
-    before = calls.source(features)
+    before = calls.source_of(features)
     if not is_relu or before is None or _is_written(output, traced):
         return
     relu: Any = RELU

@@ -52,7 +52,7 @@ class Intersection:
 
 
 @dataclass(frozen=True, eq=False)
-class Concat:
+class Concatenation:
     """The parts' channels one after the other."""
 
     parts: tuple["Live", ...]
@@ -76,7 +76,7 @@ class Reorder:
         return len(self.index)
 
 
-Live: TypeAlias = All | OfSite | Union | Intersection | Concat | Reorder
+Live: TypeAlias = All | OfSite | Union | Intersection | Concatenation | Reorder
 
 
 def sites_in(live: Live) -> set[str]:
@@ -124,7 +124,7 @@ class Evaluator:
                 return _fold(_either, (self(part) for part in live.parts))
             case Intersection():
                 return _fold(_both, (self(part) for part in live.parts))
-            case Concat():
+            case Concatenation():
                 return torch.cat([self(part) for part in live.parts], 1)
             case Reorder():
                 padded = torch.nn.functional.pad(self(live.source), (1, 0))

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, fx
 
-from ftwt.graph import calls, finite, labels, operations
+from ftwt.graph import calls, infinities, labels, operations
 from ftwt.graph.live import (
     All,
-    Concat,
+    Concatenation,
     Evaluator,
     Intersection,
     Live,
@@ -31,8 +31,8 @@ from ftwt.graph.probing import PROBE_BATCH
 from ftwt.graph.tracing import Traced
 
 __all__ = [
-    "All", "Concat", "Evaluator", "Intersection", "Live", "Liveness", "Masks", "OfSite", "Reorder",
-    "Union",
+    "All", "Concatenation", "Evaluator", "Intersection", "Live", "Liveness", "Masks", "OfSite",
+    "Reorder", "Union",
 ]  # fmt: skip
 
 # A reduction over more parts than this counts as all live: its expression would cost too much.
@@ -61,7 +61,7 @@ class Liveness:
         # By node name: operations without a rule, where something was known of their inputs.
         self.unknown: dict[str, str] = {}
         # Names of nodes that can be infinite, as masks make divisors zero.
-        self.infinite = finite.may_be_infinite(traced, masked)
+        self.infinite = infinities.may_be_infinite(traced, masked)
         for node in traced.graph.nodes:
             value = self._infer(node)
             shape = traced.shape(node)
@@ -106,7 +106,7 @@ class Liveness:
             return self._moved(node)
         tensors = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
         known = [self._single(arg) for arg in tensors]
-        source = calls.source(node)
+        source = calls.source_of(node)
         shape = self._traced.shape(source) if source is not None else None
         space = operations.operation_of(node, module).space
         if shape is not None and space is not None and len(shape) != space + 2:
@@ -150,7 +150,7 @@ class Liveness:
         # Zeros stay, in whichever view of the changed tensor.
         if kind in (Kind.ELEMENTWISE, Kind.INTERSECTION):
             return old
-        source = calls.source(node)
+        source = calls.source_of(node)
         mine = source is not None and source.name == name and isinstance(new, _Value)
         if mine and isinstance(new, _Value) and old.labels is None and new.labels is None:
             return _Value(_union([old.live, new.live]))
@@ -247,7 +247,7 @@ class Liveness:
                 return None
             values[arg.name] = self._single(arg) or _Value(All(shape[1])), shape
         lives = tuple(value.live for value, _ in values.values())
-        whole = lives[0] if len(lives) == 1 else Concat(lives)
+        whole = lives[0] if len(lives) == 1 else Concatenation(lives)
         given: dict[str, Tensor] = {}
         shift = 0
         for name, (value, shape) in values.items():

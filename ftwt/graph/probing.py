@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry
 from ftwt.graph import regions
 from ftwt.graph.products import Products
 from ftwt.graph.proxies import holds_tensor
-from ftwt.graph.rows import ONE_ROW, Rows, rows_between
+from ftwt.graph.rows import ONE_ROW, SampleRows, rows_between
 
 PROBE_BATCH = 2
 # Products that torch's counter does not know. Names are those of torch.ops.aten.
@@ -50,7 +50,7 @@ class Probed:
     # Nodes whose MACs are the same for any batch, such as products of weights.
     shared: frozenset[str]
     # For what computes: which samples its rows belong to; None where samples are mixed.
-    rows: Mapping[str, Rows | None]
+    rows: Mapping[str, SampleRows | None]
     # Operations whose MACs torch's counter does not know.
     uncounted: Mapping[str, tuple[str, ...]]
     # Of a node that works in place: the earlier nodes whose tensors it changes.
@@ -144,7 +144,7 @@ class _Counting(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         before = self._counter.macs
-        with regions.entered(regions.of(n)):
+        with regions.entered(regions.region_of(n)):
             result = super().run_node(n)
         self.macs[n.name] = self._counter.macs - before
         return result
@@ -201,7 +201,7 @@ class _Single(_Counting):
     def __init__(self, root: nn.Module, graph: fx.Graph, several: _Probe) -> None:
         super().__init__(root, graph)
         self._several = several
-        self.rows: dict[str, Rows | None] = {}
+        self.rows: dict[str, SampleRows | None] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)

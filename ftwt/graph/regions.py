@@ -49,7 +49,7 @@ class Autocast:
 Region: TypeAlias = tuple[NoGrad | Autocast, ...]
 
 
-def of(node: fx.Node) -> Region:
+def region_of(node: fx.Node) -> Region:
     """The region that a node runs in; () is what the caller has."""
     region: Region = node.meta.get(_META, ())
     return region
@@ -67,7 +67,7 @@ def with_gradient(region: Region) -> Region:
 
 def casts(node: fx.Node, device: str) -> bool:
     """Whether a node on a device runs under autocast, in another precision than its weights'."""
-    inner = [one for one in of(node) if isinstance(one, Autocast) and one.device == device]
+    inner = [one for one in region_of(node) if isinstance(one, Autocast) and one.device == device]
     return bool(inner) and inner[-1].enabled
 
 
@@ -131,7 +131,7 @@ def written(graph: fx.Graph, source: str) -> str:
         found = _STATEMENT.match(line)
         node = nodes.get(found[1]) if found is not None else None
         if node is not None:
-            region = of(node)
+            region = region_of(node)
             shared = 0
             while region[: shared + 1] == open_now[: shared + 1] and shared < len(region):
                 shared += 1

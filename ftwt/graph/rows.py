@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampleRows:
     """Each sample's rows: `each` of them, side by side or one in every batch of them.
 
     With two samples and `each` 2, side by side is 0 0 1 1 (windows of an image), and apart is
@@ -35,12 +35,12 @@ class Rows:
         return values[:: len(values) // self.each] if self.apart else values[: self.each]
 
 
-ONE_ROW = Rows()
+ONE_ROW = SampleRows()
 
 
 def rows_between(
     one: Shaped[Tensor, "R_one *rest"], two: Shaped[Tensor, "R_two *rest"], samples: int
-) -> Rows | None:
+) -> SampleRows | None:
     """How rows belong to samples, read off a pass over one sample and one over several.
 
     Args:
@@ -57,7 +57,7 @@ def rows_between(
         return ONE_ROW
     if one.is_meta:
         return None
-    for rows in (Rows(len(one)), Rows(len(one), apart=True)):
+    for rows in (SampleRows(len(one)), SampleRows(len(one), apart=True)):
         if torch.allclose(rows.of_first(two), one, rtol=1e-3, atol=1e-4, equal_nan=True):
             return rows
     return None

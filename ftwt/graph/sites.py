@@ -13,7 +13,7 @@ from ftwt.graph.operations import Role
 from ftwt.graph.tracing import Traced
 
 # By name and module (None for a functional convolution), or the names themselves.
-Where: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
+SiteFilter: TypeAlias = Callable[[str, nn.Module | None], bool] | Collection[str]
 
 
 class SiteShape(NamedTuple):
@@ -57,9 +57,9 @@ class Candidate:
 
 def is_convolution(node: fx.Node, traced: Traced) -> bool:
     """Whether a node is a 2-d convolution of a batch, which its one dimension more tells."""
-    source = calls.source(node)
+    source = calls.source_of(node)
     shape = traced.shape(source) if source is not None else None
-    found = operations.named(node, traced.module(node))
+    found = operations.table_row(node, traced.module(node))
     role = found.role if found is not None else None
     return role is Role.CONVOLUTION and shape is not None and len(shape) == 4
 
@@ -70,7 +70,7 @@ def candidates(traced: Traced) -> list[Candidate]:
     uses: dict[str, int] = {}
     convolutions = [node for node in traced.graph.nodes if is_convolution(node, traced)]
     for node in convolutions:
-        base = name_of(node, traced)
+        base = site_name(node, traced)
         uses[base] = uses.get(base, 0) + 1
         # A module that is called twice is two sites, each with its own gate.
         name = base if uses[base] == 1 else f"{base}@{uses[base]}"
@@ -80,7 +80,7 @@ def candidates(traced: Traced) -> list[Candidate]:
     return found
 
 
-def name_of(node: fx.Node, traced: Traced) -> str:
+def site_name(node: fx.Node, traced: Traced) -> str:
     """The module that a node calls, or the convolution module whose forward it is from."""
     if node.op == "call_module":
         return str(node.target)
@@ -90,7 +90,7 @@ def name_of(node: fx.Node, traced: Traced) -> str:
     return node.name
 
 
-def choose(found: list[Candidate], where: Where | None, network: str) -> list[Candidate]:
+def choose(found: list[Candidate], where: SiteFilter | None, network: str) -> list[Candidate]:
     """The candidates that become sites.
 
     Raises:
@@ -136,7 +136,7 @@ def _listed(found: list[Candidate], most: int = 40) -> str:
 
 def shape_of(site: Candidate, traced: Traced) -> SiteShape:
     """Channels into and out of a site, and what its convolution costs."""
-    source = calls.source(site.convolution)
+    source = calls.source_of(site.convolution)
     inputs = traced.shape(source) if source is not None else None
     outputs = traced.shape(site.output)
     assert inputs is not None
@@ -163,7 +163,7 @@ def _site_output(node: fx.Node, traced: Traced) -> fx.Node:
 
 def _is_batch_norm(node: fx.Node, traced: Traced) -> bool:
     """Whether a node is a batch norm; a library's own kind may have an activation inside."""
-    source, module = calls.source(node), traced.module(node)
+    source, module = calls.source_of(node), traced.module(node)
     if node.op == "call_function":
         return operations.operation_of(node, None).role is Role.BATCH_NORM
     if source is None or not isinstance(module, operations.BATCH_NORMS):
@@ -174,7 +174,7 @@ def _is_batch_norm(node: fx.Node, traced: Traced) -> bool:
 def _only_user(node: fx.Node, traced: Traced) -> fx.Node | None:
     """The one operation that reads a node, past modules that do nothing."""
     users = list(node.users)
-    if len(users) != 1 or calls.source(users[0]) is not node:
+    if len(users) != 1 or calls.source_of(users[0]) is not node:
         return None
     if _does_nothing(users[0], traced):
         return _only_user(users[0], traced)
@@ -210,7 +210,7 @@ def _is_shortcut(
     node: fx.Node, output: fx.Node, traced: Traced, convolutions: frozenset[fx.Node]
 ) -> bool:
     """Whether the site's output is added to a deeper branch that starts at the same tensor."""
-    source = calls.source(node)
+    source = calls.source_of(node)
     if source is None:
         return False
     passed = [output]

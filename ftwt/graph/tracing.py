@@ -87,7 +87,7 @@ def trace(
 ) -> Traced:
     """Copy `network`, trace the copy in eval mode and probe it with `example`.
 
-    `check` runs the copy and its graph side by side: see `faithful.check`.
+    `check` runs the copy and its graph side by side: see `faithful.check_faithful`.
 
     Raises:
         FtwtError: the network does not trace, does not take the example, or its graph is not the
@@ -150,7 +150,7 @@ def retraced(
             return module(*args, **kwargs)
 
         batches = [noise(examples, PROBE_BATCH + 1, seed) for seed in (1, 2)]
-        faithful.check(
+        faithful.check_faithful(
             root, drawn.graph, plain, *batches, frozen=drawn.frozen, assigned=drawn.assigned
         )
     for module, mode in modes.items():

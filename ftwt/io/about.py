@@ -13,8 +13,8 @@ from ftwt.io.reading import parsed
 _LARGEST_SAMPLE = 2**28
 
 
-class Knot(TypedDict):
-    """As `dial.Knot`."""
+class OperatingPointEntry(TypedDict):
+    """As `gated.operating_points.OperatingPoint`."""
 
     reduction: float
     measured: float
@@ -30,12 +30,14 @@ class GatedNetwork(TypedDict):
     shapes: NotRequired[list[list[int]]]
     dtypes: NotRequired[list[str]]
     thresholds: NotRequired[dict[str, float]]
-    knots: NotRequired[list[Knot]]
+    operating_points: NotRequired[list[OperatingPointEntry]]
+    # What earlier versions call them.
+    knots: NotRequired[list[OperatingPointEntry]]
     inputs: NotRequired[list[str]]
     switches: NotRequired[dict[str, bool | int | float | str | None]]
 
 
-class Setting(GatedNetwork):
+class SettingEntry(GatedNetwork):
     """A setting of an escalating network, and the place of an earlier one with its weights."""
 
     weights_of: int | None
@@ -53,7 +55,7 @@ class About(GatedNetwork):
     extra: NotRequired[dict[str, Any]]
     networks: NotRequired[list[str | None]]
     policy: NotRequired[dict[str, Any]]
-    settings: NotRequired[list[Setting]]
+    settings: NotRequired[list[SettingEntry]]
     copies: NotRequired[dict[str, str]]
 
 
@@ -81,6 +83,9 @@ def read_about(text: str, source: str, *, reads: int) -> Mapping[str, Any]:
             "use the version that wrote it"
         )
     about = parsed(text, About, **kept)  # type: ignore[arg-type]
+    for one in (about, *about.get("settings", [])):
+        if "knots" in one:
+            one["operating_points"] = one.pop("knots")
     for wrong in _wrong(about):
         raise FtwtError(f"load: {source} is damaged ({wrong}); {mend}")
     return about
@@ -124,5 +129,5 @@ def _wrong_network(about: GatedNetwork) -> Iterator[str]:
             yield f"its {what} are not as many as its shapes"
     if ("inputs" in about) != ("switches" in about):
         yield "it has inputs by name without switches, or switches without inputs"
-    if ("thresholds" in about) != ("knots" in about) and "pruning" in about:
-        yield "it has thresholds without knots, or knots without thresholds"
+    if ("thresholds" in about) != ("operating_points" in about) and "pruning" in about:
+        yield "it has thresholds without operating points, or operating points without thresholds"

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated import dial
 from ftwt.gated.anatomy import precision
 from ftwt.gated.attach import attach
-from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint, check_thresholds
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.untrained import Fixed
@@ -32,7 +31,7 @@ def described(model: nn.Module) -> dict[str, Any]:
                 "pruning": specs.rebuildable(model.pruning),
                 "sites": list(model.sites),
                 "thresholds": model.thresholds,
-                "knots": [asdict(knot) for knot in model.knots],
+                "operating_points": [asdict(point) for point in model.operating_points],
                 "shapes": [list(shape) for shape in model.anatomy.expected],
                 "dtypes": [str(one).removeprefix("torch.") for one in model.anatomy.dtypes],
                 **_by_name(model.anatomy.traced.arguments),
@@ -44,7 +43,7 @@ def described(model: nn.Module) -> dict[str, Any]:
             ]
             return {
                 "policy": specs.rebuildable(model.policy),
-                "knots": [asdict(knot) for knot in model.knots],
+                "operating_points": [asdict(point) for point in model.operating_points],
                 "settings": settings,
                 "copies": _copies(model.state_dict()),
             }
@@ -75,7 +74,7 @@ def rebuilt(
     policy = specs.from_json(about["policy"])
     if not isinstance(policy, Policy):
         raise FtwtError(f"load: the policy is {policy!r}; give a file that ftwt saved")
-    return Escalating(settings, policy, _knots(about))
+    return Escalating(settings, policy, _operating_points(about))
 
 
 def _by_name(arguments: Arguments) -> dict[str, Any]:
@@ -128,10 +127,10 @@ def _set(model: Gated, about: Mapping[str, Any]) -> Gated:
     # Files of earlier versions have no thresholds.
     if "thresholds" not in about:
         return model
-    knots = _knots(about)
-    for knot in knots:
-        dial.check(knot.thresholds, model.sites)
-    return model.with_thresholds(about["thresholds"], knots)
+    points = _operating_points(about)
+    for point in points:
+        check_thresholds(point.thresholds, model.sites)
+    return model.with_thresholds(about["thresholds"], points)
 
 
 def _pruning(about: Mapping[str, Any]) -> Pruning:
@@ -141,15 +140,15 @@ def _pruning(about: Mapping[str, Any]) -> Pruning:
     return found
 
 
-def _knots(about: Mapping[str, Any]) -> tuple[Knot, ...]:
-    knots = tuple(Knot(**one) for one in about["knots"])
-    for low, high in pairwise(knots):
+def _operating_points(about: Mapping[str, Any]) -> tuple[OperatingPoint, ...]:
+    points = tuple(OperatingPoint(**one) for one in about["operating_points"])
+    for low, high in pairwise(points):
         if not low.reduction < high.reduction or set(low.thresholds) != set(high.thresholds):
             raise FtwtError(
-                f"load: a knot at {high.reduction:g} follows one at {low.reduction:g}, reductions "
+                f"load: a point at {high.reduction:g} follows one at {low.reduction:g}, reductions "
                 "have to rise and name the same sites; give a file that ftwt saved"
             )
-    return knots
+    return points
 
 
 def _shared(earlier: Sequence[Gated], model: Gated) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from torch import nn
 
 from ftwt import gates, losses, targets
 from ftwt.errors import FtwtError
-from ftwt.gated.dial import Knot
 from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Temperature
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
 from ftwt.io.reading import misfit, misfit_of_fields
@@ -20,7 +20,7 @@ from ftwt.io.registry import check_registered, found, name_of, register
 from ftwt.losses.interface import Named
 
 for _kind in (
-    Pruning, Knot, Policy, Margin, Confidence, Entropy, Temperature,
+    Pruning, OperatingPoint, Policy, Margin, Confidence, Entropy, Temperature,
     targets.HeatmapMass, targets.TopK, targets.Active, targets.PerSite,
     gates.PooledLinear, gates.Bottleneck, gates.ByCost, gates.Oracle, gates.Fixed, gates.Random,
     gates.Follow,
@@ -31,6 +31,9 @@ for _kind in (
 ):  # fmt: skip
     register(_kind)
 
+# What files of earlier versions call a type, and fields of one.
+_FORMER_TYPES = {"Knot": "OperatingPoint"}
+_FORMER_FIELDS = {"Phase": {"knots": "operating_points"}}
 # Keys with a meaning, which a plain mapping must not have.
 _MARKS = {"type", "function", "mapping", "instance"}
 
@@ -115,17 +118,20 @@ def _from_json(value: Any) -> Any:
         )
     if isinstance(value.get("function"), str):
         return found(value["function"])
-    if not isinstance(value.get("type"), str):
+    said = value.get("type")
+    if not isinstance(said, str):
         return {key: _from_json(item) for key, item in value.items()}
-    return _built(found(value["type"]), value)
+    name = _FORMER_TYPES.get(said, said)
+    former = _FORMER_FIELDS.get(name, {})
+    fields = {str(former.get(key, key)): held for key, held in value.items() if key != "type"}
+    return _built(name, found(name), fields)
 
 
-def _built(kind: Any, value: Mapping[str, Any]) -> Any:
+def _built(name: str, kind: Any, held: Mapping[str, Any]) -> Any:
     """A value of a type; functions, which a file could name as well, are not called."""
-    name = value["type"]
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise FtwtError(f"from_json: {name} is no type of values; give what to_json made")
-    fields = {key: _from_json(item) for key, item in value.items() if key != "type"}
+    fields = {key: _from_json(item) for key, item in held.items()}
     # What users annotate may be less exact than what they give.
     own = kind.__module__.partition(".")[0] == "ftwt"
     wrong = misfit_of_fields(kind, fields) if own else None

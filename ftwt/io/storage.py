@@ -104,7 +104,7 @@ def load(
         FtwtError: no such file, a truncated or foreign file, or weights that do not fit.
     """
     file = model_file(Path(path))
-    weights, metadata = read(file)
+    weights, metadata = read_tensors(file)
     if _ABOUT not in metadata:
         raise FtwtError(
             f"load: {file} holds weights alone, not a model saved by ftwt; "
@@ -168,7 +168,7 @@ def is_pickled(file: Path) -> bool:
     return head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Raises:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.losses.classification import need_classes, need_logits
-from ftwt.losses.interface import Pass, add, add_to, need_labels, scale
+from ftwt.losses.interface import TracedPass, add, add_to, need_labels, scaled
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
@@ -27,7 +27,7 @@ class CrossEntropy:
                 f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
             )
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""
         wanted = need_labels("CrossEntropy", labels)
         logits = need_logits("CrossEntropy", trace.output)

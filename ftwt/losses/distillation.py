@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
 from ftwt.losses.classification import need_logits
-from ftwt.losses.interface import Loss, Named, Objective, Pass, add, add_to, scale
+from ftwt.losses.interface import Loss, Named, Objective, TracedPass, add, add_to, scaled
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class Distillation:
     weight: float = 0.5
 
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -70,7 +70,7 @@ class Distillation:
             frozen = copy.deepcopy(self.teacher).eval().requires_grad_(False)
             object.__setattr__(self, "teacher", frozen)
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         answer = need_logits("Distillation", trace.output)
         soft = self._ask(trace)
@@ -91,7 +91,7 @@ class Distillation:
         """The same loss with a copy of `network` as the teacher."""
         return replace(self, teacher=network)
 
-    def _ask(self, trace: Pass) -> Float[Tensor, "B classes"]:
+    def _ask(self, trace: TracedPass) -> Float[Tensor, "B classes"]:
         if self.teacher is None:
             raise FtwtError(
                 "Distillation: there is no teacher; give the trained dense network, "

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, add_to, scale
+from ftwt.losses.interface import TracedPass, add, add_to, scaled
 
 Balance = Literal["site", "filter"]
 
@@ -33,7 +33,7 @@ class GateBCE:
 
     trains_gates_alone: ClassVar[bool] = True
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
         if self.balance not in (None, "site", "filter"):
@@ -41,7 +41,7 @@ class GateBCE:
                 f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
             )
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""
         logits = [site.logits for site in trace.sites.values() if site.logits is not None]
         targets = [site.target for site in trace.sites.values() if site.target is not None]

@@ -43,7 +43,7 @@ class SitePass(Protocol):
 
 
 @runtime_checkable
-class Pass(Protocol):
+class TracedPass(Protocol):
     """What a loss reads of one pass: a `ftwt.Trace` has it."""
 
     @property
@@ -75,7 +75,7 @@ class Loss(Protocol):
     registered frozen dataclass.
     """
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         ...
 
@@ -107,7 +107,7 @@ class Objective:
         for _, loss in self.terms:
             _check(loss)
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Report:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Report:
         """Return the sum, and each part under its name."""
         if not self.terms:
             raise FtwtError(
@@ -188,7 +188,7 @@ class Named:
         """As the loss itself says."""
         return isinstance(self.loss, TrainsGates) and self.loss.trains_gates_alone
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Any:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Any:
         """Return what the loss does."""
         return self.loss(trace, labels)
 
@@ -218,7 +218,7 @@ def add_to(loss: Loss, other: Addend | Literal[0]) -> Objective:
     return other + Objective.of(loss)
 
 
-def scale(loss: Loss, weight: float) -> Objective:
+def scaled(loss: Loss, weight: float) -> Objective:
     """`weight * loss` and `loss * weight`."""
     return Objective(((_number(weight), loss),))
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, add_to, scale
+from ftwt.losses.interface import TracedPass, add, add_to, scaled
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MacBudget:
 
     trains_gates_alone: ClassVar[bool] = True
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
@@ -32,7 +32,7 @@ class MacBudget:
                 "give the share of the dense MACs to spend, for example 0.5"
             )
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss, a square of fractions; labels are not used."""
         if not any(site.weight.requires_grad for site in trace.sites.values()):
             raise FtwtError(

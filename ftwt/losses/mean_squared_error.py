@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, add_to, need_labels, scale
+from ftwt.losses.interface import TracedPass, add, add_to, need_labels, scaled
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class MeanSquaredError:
     """Mean over all numbers of (output - label)^2."""
 
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss, in the labels' unit squared."""
         wanted = need_labels("MeanSquaredError", labels)
         numbers, wanted = need_numbers("MeanSquaredError", trace.output, wanted)

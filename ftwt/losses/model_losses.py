@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ftwt.errors import FtwtError
-from ftwt.losses.interface import Pass, add, add_to, scale
+from ftwt.losses.interface import TracedPass, add, add_to, scaled
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class ModelLosses:
     """Sum of the losses that a network returns by name, as torchvision's detectors do to train."""
 
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the sum; labels are not used."""
         output = trace.output
         if (

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.losses.classification import VOID, need_maps
-from ftwt.losses.interface import Pass, add, add_to, need_labels, scale
+from ftwt.losses.interface import TracedPass, add, add_to, need_labels, scaled
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class PixelCrossEntropy:
     """
 
     __add__, __radd__ = add, add_to
-    __mul__ = __rmul__ = scale
+    __mul__ = __rmul__ = scaled
 
-    def __call__(self, trace: Pass, labels: Any = None) -> Float[Tensor, ""]:
+    def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; 0 where no position has a label."""
         wanted = need_labels("PixelCrossEntropy", labels)
         maps, wanted = need_maps("PixelCrossEntropy", trace.output, wanted, positions=False)

@@ -12,8 +12,8 @@ from ftwt.graph import calls, operations
 from ftwt.graph.live import All, Live, sites_in
 from ftwt.graph.liveness import Liveness
 from ftwt.graph.probing import PROBE_BATCH
-from ftwt.graph.rows import ONE_ROW, Rows
-from ftwt.graph.sites import Candidate, SiteShape, is_convolution, name_of, shape_of
+from ftwt.graph.rows import ONE_ROW, SampleRows
+from ftwt.graph.sites import Candidate, SiteShape, is_convolution, shape_of, site_name
 from ftwt.graph.tracing import Traced, trace
 from ftwt.macs.plan import Layer, Plan
 
@@ -39,7 +39,7 @@ def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate 
         if not dense:
             continue
         site = by_node.get(node.name)
-        name = site.name if site is not None else name_of(node, traced)
+        name = site.name if site is not None else site_name(node, traced)
         if any(layer.name == name for layer in layers):
             name = node.name
         shape = shape_of(site, traced) if site is not None else None
@@ -57,7 +57,7 @@ def plan(traced: Traced, sites: list[Candidate], liveness: Liveness, gate: Gate 
     return Plan(tuple(layers), gate)
 
 
-def _rows(site: Candidate, traced: Traced) -> Rows:
+def _rows(site: Candidate, traced: Traced) -> SampleRows:
     rows = traced.probed.rows.get(site.convolution.name)
     if rows is None:
         shape = traced.shape(site.convolution)
@@ -76,13 +76,13 @@ def _layer(
     traced: Traced,
     liveness: Liveness,
     site: SiteShape | None,
-    rows: Mapping[str, Rows],
+    rows: Mapping[str, SampleRows],
 ) -> Layer:
     module = traced.module(node)
     shared = node.name in traced.probed.shared
     kind = operations.describe(node, module)
     always = Layer(name, kind, dense, None, 1, 1, 1, dense, site, None, shared=shared)
-    source = calls.source(node)
+    source = calls.source_of(node)
     given = traced.shape(source) if source is not None else None
     made = traced.shape(node)
     if source is None or given is None or made is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ftwt.gates.interface import Gate
 from ftwt.graph.live import Evaluator, Live, Masks
-from ftwt.graph.rows import ONE_ROW, Rows
+from ftwt.graph.rows import ONE_ROW, SampleRows
 from ftwt.graph.sites import SiteShape
 
 
@@ -34,7 +34,7 @@ class Layer:
     # The site before, as the paper's convention sees it; None reads the live inputs.
     before: str | None
     # Of masks and live inputs: which sample they are of.
-    rows: Rows = ONE_ROW
+    rows: SampleRows = ONE_ROW
     # Whether it costs as much for any batch, as products of weights do.
     shared: bool = False
 
@@ -104,7 +104,7 @@ class Plan:
     def reader(self, masks: Masks, top: int = 1) -> "Reader":
         """What layers read, for these masks; `top` as `Evaluator` has it."""
         rows = {layer.site.name: layer.rows for layer in self.layers if layer.site is not None}
-        groups: dict[Rows, dict[str, Tensor]] = {}
+        groups: dict[SampleRows, dict[str, Tensor]] = {}
         for site, mask in masks.items():
             groups.setdefault(rows.get(site, ONE_ROW), {})[site] = mask
         first, group = next(iter(groups.items()))
@@ -142,7 +142,7 @@ class Reader:
 
     # As many as the batch has; what it holds does not matter.
     samples: Shaped[Tensor, "B _"]
-    evaluators: Mapping[Rows, Evaluator]
+    evaluators: Mapping[SampleRows, Evaluator]
 
     def __call__(self, layer: Layer, live: Live) -> Shaped[Tensor, "R C"]:
         """The channels of an expression, for each row of a layer."""

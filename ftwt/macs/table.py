@@ -10,7 +10,7 @@ from ftwt.tables import Column, Table, count, percent
 
 
 @runtime_checkable
-class Anatomy(Protocol):
+class HasPlan(Protocol):
     """What is known of a gated network before any image is seen."""
 
     @property
@@ -24,13 +24,13 @@ class Priced(Protocol):
     """A gated network: a `ftwt.Gated` is one."""
 
     @property
-    def anatomy(self) -> Anatomy:
+    def anatomy(self) -> HasPlan:
         """What is known of it."""
         ...
 
 
 @runtime_checkable
-class Seen(Protocol):
+class HasMasks(Protocol):
     """One pass through it: a `ftwt.Trace` is one."""
 
     @property
@@ -68,7 +68,7 @@ _TRACED = (
 )
 
 
-def table(model: Priced, seen: Seen | None = None) -> Table[LayerRow]:
+def table(model: Priced, seen: HasMasks | None = None) -> Table[LayerRow]:
     """Cost of a gated network by layer; with a trace also what its samples cost on average.
 
     Exact MACs of a layer include its gate.

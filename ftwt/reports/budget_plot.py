@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwt.budget.estimate import Estimate, EstimateRow
-from ftwt.budget.families import split
+from ftwt.budget.families import base_and_amount
 from ftwt.budget.sweep import SweepRow
 from ftwt.io.files import make_folder, write_atomically
 from ftwt.reports import drawing
@@ -27,7 +27,7 @@ def estimate_plot(found: Estimate, *, title: str) -> Figure:
             _lines(axes, fractions, "top-k", drawing.VERMILION, drawing.ORANGE)
         axes.set_xlabel("heatmap mass, or fraction of filters, kept")
         axes.set_ylabel("MAC reduction (%)")
-        axes.set_title(drawing.short(f"{title}, {found.images} images", 48))
+        axes.set_title(drawing.shortened(f"{title}, {found.images} images", 48))
         axes.grid(visible=True)
         drawing.add_legend(figure)
     return figure
@@ -38,7 +38,7 @@ def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, titl
     drawing.require()
     make_folder(out)
     write_atomically(out / "estimate.json", (json.dumps(value, indent=2) + "\n").encode())
-    drawing.save(estimate_plot(found, title=title), out, "estimate")
+    drawing.save_figure(estimate_plot(found, title=title), out, "estimate")
 
 
 def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title: str) -> Figure:
@@ -71,7 +71,7 @@ def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title:
             )  # fmt: skip
         axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
         axes.set_ylabel("accuracy (%)")
-        axes.set_title(drawing.short(title, 48))
+        axes.set_title(drawing.shortened(title, 48))
         axes.grid(visible=True)
         axes.margins(x=0.15, y=0.15)
         drawing.add_legend(figure)
@@ -79,7 +79,7 @@ def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title:
 
 
 def _lines(axes: Axes, rows: Sequence[EstimateRow], name: str, colour: str, second: str) -> None:
-    kept = [split(row.rule)[1] for row in rows]
+    kept = [base_and_amount(row.rule)[1] for row in rows]
     exact = [100 * row.reduction_exact for row in rows]
     spread = [100 * row.std_macs / row.dense_macs for row in rows]
     axes.plot(kept, exact, "o-", color=colour, label=f"{name}, exact MACs")

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from ftwt import backbones, gates, runtime
-from ftwt.export.engines import Run
+from ftwt.export.engines import RunEngine
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.reports.timing.calibration import to_reduction
+from ftwt.reports.timing.calibration import randomize_to_reduction
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import QUIET, interleave, paired_speedup
@@ -109,7 +109,7 @@ def _subject() -> tuple[Gated, torch.Tensor]:
         torch.manual_seed(0)
         images = torch.randn(48, 3, 32, 32)
         model = attach(backbones.resnet20(), Pruning(gates.PooledLinear()), example=images[:1])
-    to_reduction(model.eval(), images[:32], _REDUCTION)
+    randomize_to_reduction(model.eval(), images[:32], _REDUCTION)
     return model, images[32:]
 
 
@@ -154,7 +154,7 @@ def _speed(model: Gated, images: torch.Tensor) -> tuple[Check, dict[str, float]]
     every = {name: torch.ones(width, dtype=torch.bool) for name, width in widths(model).items()}
     plain, batches = cut(model, every).eval(), list(images.unsqueeze(1).unbind())
     deployments, _ = deployed(plain, batches[0])
-    dense: dict[str, Run] = {"dense, torch": plain}
+    dense: dict[str, RunEngine] = {"dense, torch": plain}
     dense |= {f"dense, {name}": run for name, run in deployments.items()}
     own = f"skipping {_REDUCTION:.0%} of the MACs"
     times, others, _ = interleave({**dense, own: runtime.skip(model)}, batches, _ROUNDS)

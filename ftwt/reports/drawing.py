@@ -95,7 +95,7 @@ def add_legend(figure: "Figure") -> None:
     figure.legend(loc="outside lower left", ncols=2 if fits else 1)
 
 
-def spread(limits: tuple[float, float], least: float) -> tuple[float, float]:
+def widened(limits: tuple[float, float], least: float) -> tuple[float, float]:
     """An axis's limits, moved apart where they span less than `least`."""
     low, high = limits
     missing = max(0.0, least - (high - low)) / 2
@@ -112,7 +112,7 @@ def to_svg(figure: "Figure") -> bytes:
     return _render(figure, "svg")
 
 
-def save(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
+def save_figure(figure: "Figure", folder: Path, name: str) -> tuple[Path, Path]:
     """Write NAME.png and NAME.svg into a folder, and return their paths."""
     make_folder(folder)
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
@@ -137,7 +137,7 @@ def mac_unit(macs: float) -> tuple[float, str]:
     return 1.0, "MACs"
 
 
-def short(name: str, most: int = 26) -> str:
+def shortened(name: str, most: int = 26) -> str:
     """A layer's name, with its middle left out where it is too long for an axis."""
     if len(name) <= most:
         return name

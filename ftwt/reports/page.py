@@ -86,19 +86,19 @@ def smaller(svg: bytes, png: bytes, width_pixels: int, caption: str, alt: str) -
     return Picture(png, "image/png", width_pixels, caption, alt)
 
 
-def write(path: Path, page: Page) -> None:
+def write_html(path: Path, page: Page) -> None:
     """Write a page as one HTML file, whole or not at all; its folder is made if need be.
 
     Raises:
         FtwtError: the path is a folder.
     """
     if path.is_dir():
-        raise FtwtError(f"page.write: {path} is a folder; give a file's name, e.g. index.html")
+        raise FtwtError(f"write_html: {path} is a folder; give a file's name, e.g. index.html")
     make_folder(path.parent)
-    write_atomically(path, render(page).encode())
+    write_atomically(path, render_page(page).encode())
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page's HTML, with everything that was given escaped."""
     # Here, as only pages need it; torch brings it along.
     from jinja2 import Environment, FileSystemLoader

@@ -11,9 +11,9 @@ from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import uncounted
 from ftwt.macs import Plan
 from ftwt.runtime.backends.gates import exact
-from ftwt.runtime.program import Call, Conv, Gate, GateRows, Linear, Program, Step
+from ftwt.runtime.program import Call, Conv, GateRows, GateStep, Linear, Program, Step
 from ftwt.runtime.runner import Runner
-from ftwt.runtime.state import State
+from ftwt.runtime.state import RunState
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,30 @@ class Audit:
 
 
 def audited(
-    runner: Runner, state: State, executed: Mapping[Step, Tensor], anatomy: Anatomy
+    runner: Runner, state: RunState, executed: Mapping[Step, Tensor], anatomy: Anatomy
 ) -> Audit:
     """Put what back ends noted beside what the plan counts."""
     plan = anatomy.plan
-    gated = [step.site for step in runner.program.steps if isinstance(step, (Gate, GateRows))]
+    gated = [step.site for step in runner.program.steps if isinstance(step, (GateStep, GateRows))]
     masks = {site: state.masks[site].cpu() for site in gated}
     counted, counted_gates = plan.exact(masks), plan.gates(masks)
     nothing = torch.zeros(runner.batch, dtype=torch.int64)
     layers = dict.fromkeys(counted, nothing)
     gates = dict.fromkeys(counted_gates, nothing)
     for step, macs in executed.items():
-        owner = step.site if isinstance(step, Gate) else step.name.removeprefix("gate of ")
-        if isinstance(step, Gate) or (owner != step.name and owner in gates):
+        owner = step.site if isinstance(step, GateStep) else step.name.removeprefix("gate of ")
+        if isinstance(step, GateStep) or (owner != step.name and owner in gates):
             gates[owner] = gates[owner] + macs
         else:
             layers[step.name] = layers.get(step.name, nothing) + macs
     layers |= {name: counted[name] for name in done_beforehand(plan, runner.program)}
     reads_live = {layer.name for layer in plan.layers if layer.inputs is not None}
     dense = [
-        f"gate of {step.site}" if isinstance(step, Gate) else step.name
+        f"gate of {step.site}" if isinstance(step, GateStep) else step.name
         for piece in runner.pieces
         for step in piece.steps
-        if (piece.backend.dense and isinstance(step, (Conv, Gate, Linear)))
-        or (isinstance(step, Gate) and not exact(step))
+        if (piece.backend.dense and isinstance(step, (Conv, GateStep, Linear)))
+        or (isinstance(step, GateStep) and not exact(step))
         or (isinstance(step, Call) and step.name in reads_live)
         or isinstance(step, GateRows)
     ]
@@ -92,7 +92,7 @@ def audited(
 
 def done_beforehand(plan: Plan, program: Program) -> dict[str, int]:
     """MACs of layers that depend on no input and ran when the program was made, by name."""
-    steps = {step.name for step in program.steps if not isinstance(step, Gate)}
+    steps = {step.name for step in program.steps if not isinstance(step, GateStep)}
     return {
         layer.name: layer.dense_macs
         for layer in plan.layers

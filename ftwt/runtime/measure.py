@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ftwt.gated.sizes import shapes_of
-from ftwt.runtime.backends import backend_named, everywhere, registered, taking
+from ftwt.runtime.backends import backend_named, backend_names, everywhere, taking
 from ftwt.runtime.placement import Placed, rows_of
 from ftwt.runtime.program import (
     Conv,
-    Gate,
+    GateStep,
     Linear,
     Other,
     Program,
@@ -23,7 +23,7 @@ from ftwt.runtime.program import (
     sources_of,
 )
 from ftwt.runtime.runner import Runner
-from ftwt.runtime.state import State, clock
+from ftwt.runtime.state import RunState, clock
 
 # Names of back ends, one for each step.
 Names = tuple[str, ...]
@@ -53,7 +53,7 @@ def measured(
     chooses nothing.
     """
     batch = len(inputs[0])
-    candidates = {name: everywhere(program, name) for name in registered()}
+    candidates = {name: everywhere(program, name) for name in backend_names()}
     candidates = {
         name: chosen for name, chosen in candidates.items() if name in chosen or name == usual
     }
@@ -121,7 +121,7 @@ def _placed(
     chosen: str,
 ) -> Placed:
     executed: dict[Step, Tensor] = {}
-    runner.run(State(runner.batch, inputs[0].device, thresholds, executed), inputs)
+    runner.run(RunState(runner.batch, inputs[0].device, thresholds, executed), inputs)
     ran = [piece.backend.name for piece in runner.pieces for _ in piece.steps]
     rows = tuple(
         replace(
@@ -142,7 +142,7 @@ def _steps(
 
     def once() -> None:
         times: dict[Step, float] = {}
-        runner.run(State(runner.batch, inputs[0].device, thresholds, times=times), inputs)
+        runner.run(RunState(runner.batch, inputs[0].device, thresholds, times=times), inputs)
         for step, ms in times.items():
             found.setdefault(step, []).append(ms)
 
@@ -220,7 +220,7 @@ def _mixed(
 def _ways(step: Step, place: int, candidates: Mapping[str, Names]) -> list[str]:
     """Back ends that differ for a step; without weights, dense ones do what torch does."""
     ways = [name for name, chosen in candidates.items() if chosen[place] == name]
-    weighty = isinstance(step, (Conv, Linear, Gate))
+    weighty = isinstance(step, (Conv, Linear, GateStep))
     return ways if weighty else [name for name in ways if not backend_named(name).dense]
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ftwt.errors import FtwtError
 from ftwt.io.reading import misfit_of_fields
-from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Program, Step, output_of
+from ftwt.runtime.program import Conv, GateRows, GateStep, Linear, Program, Step, output_of
 from ftwt.tables import Column, Table, count, fixed
 
 _FORMAT = 1
@@ -118,7 +118,7 @@ class Placement:
 def fingerprint(program: Program) -> str:
     """What tells one network's steps from another's; weights do not matter."""
     rows = [
-        [kind_of(step), label(step), getattr(output_of(step), "shape", ())]
+        [step_kind(step), label(step), getattr(output_of(step), "shape", ())]
         for step in program.steps
     ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
@@ -127,17 +127,17 @@ def fingerprint(program: Program) -> str:
 def rows_of(program: Program, backends: Sequence[str]) -> tuple[PlacedStep, ...]:
     """Rows of which nothing is measured yet."""
     return tuple(
-        PlacedStep(label(step), kind_of(step), backend)
+        PlacedStep(label(step), step_kind(step), backend)
         for step, backend in zip(program.steps, backends, strict=True)
     )
 
 
 def label(step: Step) -> str:
     """A step's name for a reader."""
-    return f"gate of {step.site}" if isinstance(step, Gate) else step.name
+    return f"gate of {step.site}" if isinstance(step, GateStep) else step.name
 
 
-def kind_of(step: Step) -> str:
+def step_kind(step: Step) -> str:
     """What a step does, in a word or two."""
     match step:
         case Conv():

@@ -43,7 +43,7 @@ class Other:
 
 
 @dataclass(frozen=True, eq=False)
-class Constant:
+class ConstantValue:
     """What is known before any input comes.
 
     It is an attribute of the network, `path`, or what `run` makes of other constants. A program
@@ -68,7 +68,7 @@ class Pool:
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class GateStep:
     """Decides the mask of `site` from the site's input.
 
     `module` maps (B, C_in, *space) to logits (B, C_out); a filter runs where its logit is above
@@ -175,7 +175,7 @@ class Affine:
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
+class MaskStep:
     """Sets to zero what `site`'s mask leaves out, where a step before it could not."""
 
     name: str
@@ -263,14 +263,14 @@ def same(value: Any) -> Any:
 
 
 Step: TypeAlias = (
-    Gate
+    GateStep
     | GateRows
     | Conv
     | Linear
     | Add
     | Multiply
     | Affine
-    | Mask
+    | MaskStep
     | Pooling
     | Pick
     | Concat
@@ -301,7 +301,7 @@ def sources_of(step: Step) -> tuple[Value | Other, ...]:
             return step.sources
         case Call():
             return tuple(held((step.arguments, dict(step.keywords))))
-        case Gate(context=Other() as context):
+        case GateStep(context=Other() as context):
             return step.source, context
         case GateRows():
             shared = () if step.context is None else (step.context,)
@@ -312,7 +312,7 @@ def sources_of(step: Step) -> tuple[Value | Other, ...]:
 
 def output_of(step: Step) -> Value | Other | None:
     """What a step makes; a gate makes a mask only."""
-    return None if isinstance(step, Gate) else step.output
+    return None if isinstance(step, GateStep) else step.output
 
 
 def held(structure: Any) -> Iterator[Value | Other]:

@@ -6,19 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
-from ftwt.runtime.backends.interface import Backend, Part
-from ftwt.runtime.backends.steps import turned
+from ftwt.runtime.backends.interface import Backend, Runnable
+from ftwt.runtime.backends.steps import is_channels_last
 from ftwt.runtime.program import Other, Program, Step, Value, held, output_of, sources_of
-from ftwt.runtime.state import State, clock
+from ftwt.runtime.state import RunState, clock
 
 
 @dataclass(frozen=True)
-class Piece:
+class Stretch:
     """Consecutive steps on one back end."""
 
     backend: Backend
     steps: tuple[Step, ...]
-    run: Part
+    run: Runnable
     # What nobody reads afterwards.
     frees: tuple[Value | Other, ...]
 
@@ -39,9 +39,9 @@ class Runner:
         thresholds: Mapping[str, float],
     ) -> Any:
         """Return what `forward` returns. Inputs are checked already."""
-        return self.finish(self.run(State(self.batch, inputs[0].device, thresholds), inputs))
+        return self.finish(self.run(RunState(self.batch, inputs[0].device, thresholds), inputs))
 
-    def run(self, state: State, inputs: Sequence[Tensor]) -> State:
+    def run(self, state: RunState, inputs: Sequence[Tensor]) -> RunState:
         """Run every step; masks are all in the state after that, of tensors only the results."""
         values = state.values
         for value, tensor in zip(self.program.inputs, inputs, strict=True):
@@ -55,7 +55,7 @@ class Runner:
                 del values[done]
         return state
 
-    def finish(self, state: State) -> Any:
+    def finish(self, state: RunState) -> Any:
         """What `forward` returns."""
         if self._only is not None:
             return _given(state.values[self._only])
@@ -80,10 +80,10 @@ def filled(structure: Any, fill: Callable[[Any], Any]) -> Any:
 
 def _given(value: Any) -> Any:
     """As the network itself gives it: channels are innermost inside only."""
-    return value.contiguous() if isinstance(value, Tensor) and turned(value) else value
+    return value.contiguous() if isinstance(value, Tensor) and is_channels_last(value) else value
 
 
-def _pieces(program: Program, backends: Sequence[Backend], batch: int) -> tuple[Piece, ...]:
+def _pieces(program: Program, backends: Sequence[Backend], batch: int) -> tuple[Stretch, ...]:
     runs = _runs(program.steps, backends)
     last: dict[Value | Other, int] = {}
     for place, (_, steps) in enumerate(runs):
@@ -101,7 +101,7 @@ def _pieces(program: Program, backends: Sequence[Backend], batch: int) -> tuple[
         # What begins and ends inside of a part never leaves it.
         inside = set(made_here) if backend.fuses else set()
         frees = tuple(one for one in ended if one not in inside)
-        pieces.append(Piece(backend, steps, backend.prepare(steps, writes, batch), frees))
+        pieces.append(Stretch(backend, steps, backend.prepare(steps, writes, batch), frees))
     return tuple(pieces)
 
 
@@ -117,7 +117,7 @@ def _runs(
     return runs
 
 
-def _timed(piece: Piece, state: State) -> None:
+def _timed(piece: Stretch, state: RunState) -> None:
     """Run a piece and note its milliseconds, unless it does so itself for each of its steps."""
     assert state.times is not None
     started = clock(state.device)

@@ -22,7 +22,7 @@ from ftwt.runtime.operator import operator_of, taken_over
 from ftwt.runtime.placement import Placed, Placement, fingerprint, rows_of
 from ftwt.runtime.program import Program, Step
 from ftwt.runtime.runner import Runner
-from ftwt.runtime.state import State
+from ftwt.runtime.state import RunState
 
 # Batch sizes and image sizes that are kept ready.
 _MOST_READY = 16
@@ -126,7 +126,7 @@ class Skipping(nn.Module):
         with torch.no_grad():
             runner = self._runner(inputs)
             executed: dict[Step, Tensor] = {}
-            state = State(runner.batch, inputs[0].device, self._thresholds(), executed)
+            state = RunState(runner.batch, inputs[0].device, self._thresholds(), executed)
             with countable():
                 runner.run(state, inputs)
             return audited(runner, state, executed, self.model.anatomy_for(inputs, "skip"))

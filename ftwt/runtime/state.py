@@ -12,21 +12,21 @@ from ftwt.graph.live import All, Evaluator, Live
 from ftwt.runtime.program import Other, Step, Value
 
 
-class Rows:
+class ChannelRows:
     """Which channels each sample has; None where that is all of them."""
 
     def __init__(self, mask: Bool[Tensor, "B C"] | None) -> None:
         self.mask = mask
-        self._alike: bool | None = None
+        self._uniform: bool | None = None
         self._indices: dict[int, Tensor | None] = {}
 
     @property
-    def alike(self) -> bool:
+    def uniform(self) -> bool:
         """Whether all samples have the same."""
-        if self._alike is None:
+        if self._uniform is None:
             mask = self.mask
-            self._alike = mask is None or len(mask) == 1 or bool((mask == mask[:1]).all())
-        return self._alike
+            self._uniform = mask is None or len(mask) == 1 or bool((mask == mask[:1]).all())
+        return self._uniform
 
     @property
     def full(self) -> bool:
@@ -46,7 +46,7 @@ class Rows:
         return None if len(found) == self.mask.shape[1] else found
 
 
-class Decided(Mapping[str, Tensor]):
+class SiteMasks(Mapping[str, Tensor]):
     """Masks by site. Many are never looked at again, so they may be made when asked for."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Decided(Mapping[str, Tensor]):
         self._later.append(masks)
 
 
-class State:
+class RunState:
     """Tensors and masks made so far for one batch.
 
     Args:
@@ -97,29 +97,29 @@ class State:
     ) -> None:
         self.batch, self.device = batch, device
         self.values: dict[Value | Other, Any] = {}
-        self.masks = Decided()
+        self.masks = SiteMasks()
         self.thresholds = thresholds
         self.executed = executed
         self.times = times
         nothing = torch.empty((batch, 0), dtype=torch.bool, device=device)
         self._evaluate = Evaluator(self.masks, nothing)
-        self._rows: dict[Live, Rows] = {}
-        self._filters: dict[str, Rows] = {}
+        self._rows: dict[Live, ChannelRows] = {}
+        self._filters: dict[str, ChannelRows] = {}
 
-    def rows(self, live: Live) -> Rows:
+    def rows(self, live: Live) -> ChannelRows:
         """The live channels of each sample."""
         found = self._rows.get(live)
         if found is None:
             mask = None if isinstance(live, All) else self._evaluate(live)
-            found = self._rows[live] = Rows(mask)
+            found = self._rows[live] = ChannelRows(mask)
         return found
 
-    def filters(self, site: str | None) -> Rows:
+    def filters(self, site: str | None) -> ChannelRows:
         """The filters of a site that run for each sample."""
         key = site or ""
         found = self._filters.get(key)
         if found is None:
-            found = self._filters[key] = Rows(None if site is None else self.masks[site])
+            found = self._filters[key] = ChannelRows(None if site is None else self.masks[site])
         return found
 
     def count(self, step: Step, samples: slice, macs: int) -> None:

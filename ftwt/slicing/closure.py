@@ -8,12 +8,21 @@ from torch import Tensor, nn
 
 from ftwt.gated.model import Gated
 from ftwt.graph import calls
-from ftwt.graph.live import All, Concat, Evaluator, Intersection, Live, OfSite, Reorder, Union
+from ftwt.graph.live import (
+    All,
+    Concatenation,
+    Evaluator,
+    Intersection,
+    Live,
+    OfSite,
+    Reorder,
+    Union,
+)
 from ftwt.graph.sites import Candidate
 from ftwt.runtime.lowering import lower
 from ftwt.runtime.program import Call, Conv, Program
 from ftwt.slicing.cut import check_masks
-from ftwt.slicing.numbering import alive, check_round_to, spread
+from ftwt.slicing.numbering import alive, check_round_to, spread_sets
 
 
 def closed(
@@ -48,7 +57,7 @@ def _meeting(program: Program, live: Evaluator, round_to: int | None) -> dict[st
     if round_to is None or in_place:
         return {}
     kept = alive(program, live)
-    spread(program, kept, round_to)
+    spread_sets(program, kept, round_to)
     sites = [step for step in program.steps if isinstance(step, Conv) and step.site is not None]
     return {str(step.site): kept[step.output].to(step.weight.device) for step in sites}
 
@@ -58,7 +67,7 @@ def _mend(model: Gated, site: Candidate, found: dict[str, Tensor], live: Evaluat
     own = found[site.name]
     if not own.any():
         own[0] = True
-    source = calls.source(site.convolution)
+    source = calls.source_of(site.convolution)
     if source is None or site.convolution.op != "call_module":
         return
     conv = model.get_submodule(str(site.convolution.target))
@@ -92,7 +101,7 @@ def _revive(live: Live, channel: int, found: dict[str, Tensor]) -> bool:
         case Intersection():
             revived = [_revive(part, channel, found) for part in live.parts]
             return all(revived)
-        case Concat():
+        case Concatenation():
             for part in live.parts:
                 if channel < part.width:
                     return _revive(part, channel, found)

@@ -54,10 +54,10 @@ def cut(
         >>> small(torch.randn(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    return build(model, masks, fold=fold, round_to=round_to).network
+    return cut_with_order(model, masks, fold=fold, round_to=round_to).network
 
 
-def build(
+def cut_with_order(
     model: Gated, masks: Mapping[str, Bool[Tensor, "C"]], *, fold: bool, round_to: int | None
 ) -> Emitted:
     """The network that `cut` returns, and what each convolution became."""

@@ -25,7 +25,7 @@ from ftwt.runtime.program import (
     Concat,
     Conv,
     Linear,
-    Mask,
+    MaskStep,
     Multiply,
     Pick,
     Program,
@@ -110,7 +110,7 @@ class _Emitter:
                     wanted,
                     lambda: self.writer.call(step.name, scaled, at(step.source, wanted)),
                 )
-            case Mask():
+            case MaskStep():
                 self._mask(step)
             case Pick():
                 order = {one: i for i, one in enumerate(self.pieces[step.source].channels)}
@@ -220,7 +220,7 @@ class _Emitter:
             made = self.writer.call(f"{step.name}_union", united_add, first.node, second.node)
             self.pieces.note(step.output, Piece(made, wanted))
 
-    def _mask(self, step: Mask) -> None:
+    def _mask(self, step: MaskStep) -> None:
         wanted = self._wanted(step.output, step.source)
 
         def masked() -> fx.Node:

@@ -21,7 +21,7 @@ from ftwt.graph.sites import Candidate, shape_of
 from ftwt.graph.tracing import Traced
 from ftwt.io.registry import finished_by
 from ftwt.slicing.closure import closed
-from ftwt.slicing.cut import build
+from ftwt.slicing.cut import cut_with_order
 
 
 def narrow(
@@ -98,7 +98,7 @@ finished_by(Narrowed, renarrow)
 
 
 def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Module, dict[str, Part]]:
-    emitted = build(model, kept, fold=False, round_to=None)
+    emitted = cut_with_order(model, kept, fold=False, round_to=None)
     times = Counter(one.module for one in model.anatomy.candidates if one.module is not None)
     parts = {}
     for site in model.anatomy.sites:
@@ -147,7 +147,7 @@ def _length(site: Candidate, traced: Traced) -> int:
     node, count = site.output, 1
     while node is not site.convolution:
         count += not operations.is_a(traced.module(node), (nn.Identity,))
-        source = calls.source(node)
+        source = calls.source_of(node)
         assert source is not None
         node = source
     return count

@@ -23,7 +23,7 @@ from ftwt.runtime.program import (
     Concat,
     Conv,
     Linear,
-    Mask,
+    MaskStep,
     Multiply,
     Other,
     Pick,
@@ -83,7 +83,7 @@ def numbered(program: Program, live: Evaluator, round_to: int | None) -> Numberi
     for value in (*program.inputs, *held(program.result), *_read_whole(program.steps)):
         if isinstance(value, Value):
             kept[value][:] = True
-    spread(program, kept, round_to)
+    spread_sets(program, kept, round_to)
     return Numbering(live, kept, whole=True)
 
 
@@ -102,7 +102,7 @@ def before_masks(program: Program) -> dict[Value, Value]:
     found: dict[Value, Value] = {}
     for step in reversed(program.steps):
         made = output_of(step)
-        if isinstance(step, Mask):
+        if isinstance(step, MaskStep):
             masked = step.output
         elif isinstance(made, Value) and made in found and _works_on_each(step):
             masked = found[made]
@@ -120,7 +120,7 @@ def alive(program: Program, live: Evaluator) -> _Sets:
     return rows | {one: rows[masked].clone() for one, masked in before_masks(program).items()}
 
 
-def spread(program: Program, kept: _Sets, round_to: int) -> None:
+def spread_sets(program: Program, kept: _Sets, round_to: int) -> None:
     """Add channels to `kept` until tensors that meet hold the same, and widths are multiples."""
     while True:
         before = _count(kept)
@@ -140,7 +140,7 @@ def _tie(step: Step, kept: _Sets) -> None:
     match step:
         case Add() | Multiply():
             _unite([kept[one] for one in (*step.sources, step.output)])
-        case Affine() | Mask():
+        case Affine() | MaskStep():
             _unite([kept[step.source], kept[step.output]])
         case Call(each=True, output=Value() as output):
             _unite([kept[_source(step)], kept[output]])
@@ -200,7 +200,7 @@ def _needed(program: Program, rows: _Sets) -> _Sets:
             case Add() | Multiply():
                 for source in step.sources:
                     ask(source, found[step.output])
-            case Affine() | Mask():
+            case Affine() | MaskStep():
                 ask(step.source, found[step.output])
             case Call(each=True, output=Value() as output):
                 ask(_source(step), found[output])

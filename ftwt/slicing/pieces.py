@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ftwt.graph.channels import Select, Spread
-from ftwt.runtime.program import Constant, Other, Value
+from ftwt.runtime.program import ConstantValue, Other, Value
 from ftwt.slicing.numbering import Channels
 from ftwt.slicing.writer import Writer
 
@@ -33,7 +33,7 @@ class Pieces:
         self._writer = writer
         self._pieces: dict[Value, Piece] = {}
         # What is no tensor with channels, and constants.
-        self._others: dict[Other | Constant, Any] = {}
+        self._others: dict[Other | ConstantValue, Any] = {}
         self._found: dict[tuple[Value, Channels], fx.Node] = {}
 
     def __getitem__(self, value: Value) -> Piece:
@@ -96,16 +96,16 @@ class Pieces:
             if self.strict:
                 self.note_whole(leaf, made)
             return made
-        if isinstance(leaf, Constant):
+        if isinstance(leaf, ConstantValue):
             return self._constant(leaf)
         return self._others[leaf] if isinstance(leaf, Other) else leaf
 
-    def _constant(self, constant: Constant) -> Any:
+    def _constant(self, constant: ConstantValue) -> Any:
         if constant not in self._others:
             self._others[constant] = self._written(constant)
         return self._others[constant]
 
-    def _written(self, constant: Constant) -> Any:
+    def _written(self, constant: ConstantValue) -> Any:
         made, run = constant.value, constant.run
         if run is not None:
             if not _holds_tensor(made):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ftwt.runtime.program import Affine, Call, Constant, Conv, Mask, Other, Program, Value
+from ftwt.runtime.program import Affine, Call, ConstantValue, Conv, MaskStep, Other, Program, Value
 from ftwt.slicing.numbering import Channels, Numbering, before_masks
 from ftwt.slicing.parts import Scaled
 
@@ -59,7 +59,7 @@ class Silence:
             still = (answer == 0).transpose(0, 1).flatten(1).all(1)
             self._zero[output] = {channels[place] for place in silent if still[place]}
 
-    def gate(self, step: Mask, channels: Channels) -> Scaled | None:
+    def gate(self, step: MaskStep, channels: Channels) -> Scaled | None:
         """What a mask still has to make zero: zeros and ones to multiply by; None for nothing."""
         silent = set(self._numbering.silent(step.output)) - self._zero.get(step.source, set())
         if not silent:
@@ -88,7 +88,9 @@ class Silence:
         def fill(leaf: Any) -> Any:
             nonlocal known
             known &= leaf is source or not isinstance(leaf, (Value, Other))
-            return leaf.value if isinstance(leaf, Constant) else zeros if leaf is source else leaf
+            return (
+                leaf.value if isinstance(leaf, ConstantValue) else zeros if leaf is source else leaf
+            )
 
         args, keywords = fx.node.map_aggregate((step.arguments, dict(step.keywords)), fill)
         if not known:

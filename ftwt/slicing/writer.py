@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from ftwt.gated.model import Gated
 from ftwt.graph import operations
-from ftwt.runtime.program import Call, Constant, Conv, Linear, Method
+from ftwt.runtime.program import Call, ConstantValue, Conv, Linear, Method
 from ftwt.slicing.parts import Filled
 
 
@@ -44,7 +44,11 @@ class Writer:
         return self.call(name, Filled(numbers, space), self.first)
 
     def run(
-        self, run: Callable[..., Any], step: Call | Constant, fill: Callable[[Any], Any], name: str
+        self,
+        run: Callable[..., Any],
+        step: Call | ConstantValue,
+        fill: Callable[[Any], Any],
+        name: str,
     ) -> fx.Node:
         """A node that runs what a call does, on what `fill` gives for its arguments."""
         args = fx.node.map_aggregate(step.arguments, fill)

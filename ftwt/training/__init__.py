@@ -20,17 +20,16 @@ from ftwt.training.optimizers import (
     Warmup,
 )
 from ftwt.training.phases import Phase, freeze_gates_halfway
-from ftwt.training.recipes import CATALOGUE, Choices, Escalation, Recipe, recipe
+from ftwt.training.recipes import CATALOGUE, Escalation, Overrides, Recipe, recipe
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
-from ftwt.training.state import State, start
+from ftwt.training.state import TrainingState, start
 from ftwt.training.step import answered, observe
 
 __all__ = [
     "CATALOGUE",
     "AdamW",
     "Checkpointer",
-    "Choices",
     "Constant",
     "Cosine",
     "Epoch",
@@ -39,15 +38,16 @@ __all__ = [
     "Interrupted",
     "OneCycle",
     "Optimizer",
+    "Overrides",
     "Phase",
     "Recipe",
     "Schedule",
     "Settings",
     "Sgd",
-    "State",
     "StepEvent",
     "Steps",
     "Torch",
+    "TrainingState",
     "Warmup",
     "answered",
     "evaluate",

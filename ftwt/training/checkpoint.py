@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from ftwt.errors import FtwtError, in_one_line
+from ftwt.io import specs
 from ftwt.io.files import write_atomically
 from ftwt.io.reading import Anything, misfit, parsed
 from ftwt.training.distributed import gathered, on_main, world
 from ftwt.training.metrics import Metrics
-from ftwt.training.state import State
+from ftwt.training.state import TrainingState
 
 NEWEST, PREVIOUS = "resume.pt", "resume.previous.pt"
 _FORMAT = 4
 _NUMBERS = ("epoch", "batch", "step", "best_score", "best_epoch", "seconds")
 
 
-class _Tally(TypedDict):
+class _Metrics(TypedDict):
     """As `Metrics`."""
 
     sums: dict[str, Tensor]
@@ -49,7 +50,7 @@ class _Kept(TypedDict):
     average: dict[str, Any] | None
     best_weights: dict[str, Tensor]
     generators: list[dict[str, Tensor]]
-    tally: _Tally
+    metrics: _Metrics
     epoch: int
     batch: int
     step: int
@@ -58,7 +59,7 @@ class _Kept(TypedDict):
     seconds: float
 
 
-def save(out: Path, state: State, about: dict[str, Any]) -> None:
+def save_checkpoint(out: Path, state: TrainingState, about: dict[str, Any]) -> None:
     """Write the state; called by all processes, written by the main one.
 
     The newest state becomes the previous one only when the new one is wholly on disk.
@@ -87,7 +88,7 @@ def save(out: Path, state: State, about: dict[str, Any]) -> None:
         "average": state.average.state_dict() if state.average is not None else None,
         "best_weights": state.best_weights,
         "generators": generators,
-        "tally": vars(metrics),
+        "metrics": vars(metrics),
         **{name: getattr(state, name) for name in _NUMBERS},
     }
     buffer = io.BytesIO()
@@ -104,7 +105,9 @@ def exists(out: Path) -> bool:
     return any((out / name).is_file() for name in (NEWEST, PREVIOUS))
 
 
-def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str], None]) -> None:
+def restore(
+    out: Path, state: TrainingState, about: dict[str, Any], note: Callable[[str], None]
+) -> None:
     """Put the newest whole state into `state`.
 
     Args:
@@ -136,7 +139,7 @@ def restore(out: Path, state: State, about: dict[str, Any], note: Callable[[str]
         ) from error
 
 
-def _put(state: State, kept: dict[str, Any]) -> None:
+def _put(state: TrainingState, kept: dict[str, Any]) -> None:
     """Put what was kept into the parts of a new state."""
     state.model.load_state_dict(kept["model"])
     if kept["thresholds"] is not None:
@@ -149,7 +152,7 @@ def _put(state: State, kept: dict[str, Any]) -> None:
     if state.average is not None:
         state.average.load_state_dict(kept["average"])
     device = next(state.model.parameters()).device
-    state.metrics = Metrics(**kept["tally"])
+    state.metrics = Metrics(**kept["metrics"])
     state.metrics.sums = {name: one.to(device) for name, one in state.metrics.sums.items()}
     if any(one.shape for one in state.metrics.sums.values()):
         raise ValueError("an epoch's sums are no numbers")
@@ -231,11 +234,14 @@ def _load(path: Path) -> dict[str, Any]:
             f"train: {path} was written by another version of ftwt (format {found}, this one reads "
             f"{_FORMAT}); go on with that version, or start again in a new folder"
         )
+    # What earlier states call them.
+    if "tally" in kept:
+        kept["metrics"] = kept.pop("tally")
     wrong = misfit(kept, _Kept)
     if wrong is not None:
         raise ValueError(wrong)
-    counted = (*(kept[name] for name in ("epoch", "batch", "step")), kept["tally"]["batches"])
-    if min(counted) < 0 or kept["tally"]["images"] < kept["tally"]["batches"]:
+    counted = (*(kept[name] for name in ("epoch", "batch", "step")), kept["metrics"]["batches"])
+    if min(counted) < 0 or kept["metrics"]["images"] < kept["metrics"]["batches"]:
         raise ValueError("its counts are of no training")
     mend = "start again in a new folder"
     about = parsed(kept["about"], Anything, source=f"train: {path}", mend=mend, finite=False)
@@ -243,7 +249,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    found = differences(was, json.loads(json.dumps(now)))
+    found = differences(specs.renewed(was), json.loads(json.dumps(now)))
     if found:
         more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise FtwtError(

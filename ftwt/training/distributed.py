@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ftwt.errors import FtwtError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class World(NamedTuple):
@@ -73,7 +73,7 @@ def needing_others() -> Iterator[None]:
         ) from None
 
 
-def on_main(action: Callable[[], T]) -> T:
+def on_main(action: Callable[[], _T]) -> _T:
     """Do something in the main process only; what it gives or raises comes to all of them."""
     here = world()
     if here.size == 1:
@@ -87,11 +87,11 @@ def on_main(action: Callable[[], T]) -> T:
     dist.broadcast_object_list(box, src=0)
     if box[1] is not None:
         raise box[1]
-    given: T = box[0]
+    given: _T = box[0]
     return given
 
 
-def gathered(value: T) -> list[T]:
+def gathered(value: _T) -> list[_T]:
     """The value of each process, in the order of their ranks."""
     size = world().size
     if size == 1:

@@ -15,13 +15,13 @@ from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
 from ftwt.training.inspection import pairs
-from ftwt.training.metrics import Means, Metrics
+from ftwt.training.metrics import EpochMeans, Metrics
 from ftwt.training.phases import Phase, enter
 from ftwt.training.precision import resolve
 from ftwt.training.settings import Settings
 from ftwt.training.signals import Interrupted
-from ftwt.training.state import PARTS, State
-from ftwt.training.step import Step
+from ftwt.training.state import PARTS, TrainingState
+from ftwt.training.step import TrainingStep
 from ftwt.training.tasks import LABELLED, Task
 from ftwt.training.tasks.batches import moved
 
@@ -32,7 +32,7 @@ _AGREE = 10
 
 
 @runtime_checkable
-class Batches(Protocol):
+class TrainingBatches(Protocol):
     """Training batches: sized, iterable again and again.
 
     Where they have `set_epoch(epoch)` it is called before each epoch. Where they have
@@ -65,24 +65,24 @@ class Checkpointer:
         asked_to_stop: the number of a signal that came, or 0.
     """
 
-    save: Callable[[State], None]
+    save: Callable[[TrainingState], None]
     every: int | None = None
     asked_to_stop: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)
-class Job:
+class EpochInputs:
     """What an epoch is trained with."""
 
     objective: Objective
     settings: Settings
-    train: Batches
+    train: TrainingBatches
     checkpointer: Checkpointer | None
     after_step: Callable[[StepEvent], None] | None
     task: Task = LABELLED
 
 
-def train_epoch(job: Job, state: State, phase: Phase) -> Means:
+def train_epoch(job: EpochInputs, state: TrainingState, phase: Phase) -> EpochMeans:
     """Train the batches of the epoch that are not done yet; gives means over all of them.
 
     Raises:
@@ -92,7 +92,7 @@ def train_epoch(job: Job, state: State, phase: Phase) -> Means:
     settings, device = job.settings, next(state.model.parameters()).device
     enter(phase, state.model)
     amp = resolve(settings.amp, device)
-    step = Step(state.model, job.objective, phase=phase, amp=amp, task=job.task)
+    step = TrainingStep(state.model, job.objective, phase=phase, amp=amp, task=job.task)
     if settings.compile:
         step.compile()
     run: nn.Module | None = None
@@ -145,7 +145,7 @@ def _loss(run: nn.Module, inputs: Any, wanted: Any) -> tuple[Tensor, dict[str, T
     return result
 
 
-def _rest(train: Batches, state: State) -> Iterator[Any]:
+def _rest(train: TrainingBatches, state: TrainingState) -> Iterator[Any]:
     """The epoch's batches that are not done yet."""
     if hasattr(train, "set_epoch"):
         train.set_epoch(state.epoch)
@@ -161,7 +161,7 @@ def _move(inputs: Any, wanted: Any, device: torch.device, settings: Settings) ->
     return inputs, wanted
 
 
-def _update(state: State, phase: Phase, settings: Settings) -> None:
+def _update(state: TrainingState, phase: Phase, settings: Settings) -> None:
     """One step of the optimizers whose parts the phase trains."""
     active = [part for part in PARTS if part in state.optimizers and phase.trains(part)]
     if settings.clip_norm is not None:
@@ -181,7 +181,11 @@ def _update(state: State, phase: Phase, settings: Settings) -> None:
 
 
 def _save_if_due(
-    checkpointer: Checkpointer | None, state: State, device: torch.device, *, epoch_ends: bool
+    checkpointer: Checkpointer | None,
+    state: TrainingState,
+    device: torch.device,
+    *,
+    epoch_ends: bool,
 ) -> None:
     """Save the state if it is time to, and stop if that was asked for."""
     if checkpointer is None:
@@ -199,7 +203,7 @@ def _save_if_due(
         raise interrupted(state, number)
 
 
-def interrupted(state: State, number: int) -> Interrupted:
+def interrupted(state: TrainingState, number: int) -> Interrupted:
     """The error that stops a training whose state is saved."""
     return Interrupted(
         f"fit: stopped by signal {number} in epoch {state.epoch + 1} after batch {state.batch}",

@@ -41,7 +41,7 @@ def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
     if str(init) == TORCHVISION:
         return _from_torchvision(network)
     file = storage.model_file(Path(init))
-    weights = _from_state_dict(file) if storage.is_pickled(file) else storage.read(file)[0]
+    weights = _from_state_dict(file) if storage.is_pickled(file) else storage.read_tensors(file)[0]
     wrong = next((name for name, one in weights.items() if not one.isfinite().all()), None)
     if wrong is not None:
         raise FtwtError(
@@ -51,7 +51,7 @@ def starting_weights(init: Path | str, network: str) -> dict[str, Tensor]:
     return weights
 
 
-def check_classes(
+def check_classifier(
     network: nn.Module, weights: Mapping[str, Tensor], classes: int, *, source: str
 ) -> None:
     """Raise FtwtError where the weights' classifier is one of another number of classes."""

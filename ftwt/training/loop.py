@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.losses.interface import Objective
 from ftwt.training import distributed
-from ftwt.training.epoch import Batches, Checkpointer, Job, StepEvent, interrupted, train_epoch
+from ftwt.training.epoch import (
+    Checkpointer,
+    EpochInputs,
+    StepEvent,
+    TrainingBatches,
+    interrupted,
+    train_epoch,
+)
 from ftwt.training.evaluation import Evaluation, evaluate, is_better
 from ftwt.training.metrics import Metrics
 from ftwt.training.phases import Phase, begins, epochs_of, leave, phase_at
 from ftwt.training.settings import Settings
-from ftwt.training.state import State, check_amp
+from ftwt.training.state import TrainingState, check_amp
 from ftwt.training.tasks import LABELLED, Task
 
 
@@ -37,22 +44,22 @@ class Epoch(NamedTuple):
     images_per_second: float
 
 
-BeforePhase: TypeAlias = Callable[[Phase, State], None]
+BeforePhase: TypeAlias = Callable[[Phase, TrainingState], None]
 
 
 def fit(
-    state: State,
+    state: TrainingState,
     objective: Objective,
     settings: Settings,
-    train: Batches,
+    train: TrainingBatches,
     validation: Iterable[Any],
     *,
     task: Task = LABELLED,
     before_phase: BeforePhase | None = None,
     after_step: Callable[[StepEvent], None] | None = None,
-    after_epoch: Callable[[Epoch, State], None] | None = None,
+    after_epoch: Callable[[Epoch, TrainingState], None] | None = None,
     checkpointer: Checkpointer | None = None,
-) -> State:
+) -> TrainingState:
     """Train from `state` to the end and load the best weights into the model.
 
     The best epoch is that of the best validation score, the task's, in the last phase: earlier
@@ -72,7 +79,7 @@ def fit(
     try:
         return _fitted(
             state,
-            Job(objective, settings, train, checkpointer, after_step, task),
+            EpochInputs(objective, settings, train, checkpointer, after_step, task),
             validation,
             before_phase=before_phase,
             after_epoch=after_epoch,
@@ -82,13 +89,13 @@ def fit(
 
 
 def _fitted(
-    state: State,
-    job: Job,
+    state: TrainingState,
+    job: EpochInputs,
     validation: Iterable[Any],
     *,
     before_phase: BeforePhase | None,
-    after_epoch: Callable[[Epoch, State], None] | None,
-) -> State:
+    after_epoch: Callable[[Epoch, TrainingState], None] | None,
+) -> TrainingState:
     settings, checkpointer = job.settings, job.checkpointer
     model = state.model
     device = next(model.parameters()).device
@@ -146,7 +153,7 @@ def _fitted(
 
 
 def _until_stopped(
-    validation: Iterable[Any], state: State, checkpointer: Checkpointer | None
+    validation: Iterable[Any], state: TrainingState, checkpointer: Checkpointer | None
 ) -> Iterator[Any]:
     """The validation batches; a resumed run begins with them again."""
     for batch in validation:

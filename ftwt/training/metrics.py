@@ -17,7 +17,7 @@ _LOSS = "loss:"
 _TOTAL = "loss:loss"
 
 
-class Means(NamedTuple):
+class EpochMeans(NamedTuple):
     """Means over the batches so far; accuracies are fractions, `losses["loss"]` is their sum.
 
     `accuracy` is None where the task cannot tell it while it trains.
@@ -31,7 +31,7 @@ class Means(NamedTuple):
 
 
 @torch.no_grad()
-def seen(trace: Trace, wanted: Any, report: Report, task: Task) -> dict[str, Tensor]:
+def batch_sums(trace: Trace, wanted: Any, report: Report, task: Task) -> dict[str, Tensor]:
     """What a batch adds to the sums: losses, right answers, right mask bits."""
     sums = {f"{_LOSS}{name}": part.detach().double() for name, part in report.parts.items()}
     sums[_TOTAL] = report.total.detach().double()
@@ -64,7 +64,7 @@ class Metrics:
         self.batches += 1
         self.images += images
 
-    def means(self, *, shared: bool = False) -> Means:
+    def means(self, *, shared: bool = False) -> EpochMeans:
         """Means so far, of all processes together if `shared` (which all have to ask for)."""
         names = sorted(self.sums)
         values = [self.sums[name].double() for name in names]
@@ -75,7 +75,7 @@ class Metrics:
         total = dict(zip(names, found, strict=True))
         batches = self.batches * (world().size if shared else 1)
         count = total.get("mask_count")
-        return Means(
+        return EpochMeans(
             losses={
                 name.removeprefix(_LOSS): total[name] / batches
                 for name in self.sums

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated.dial import Knot, thresholds_at
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.gated.within import gated_in
 from ftwt.io.registry import register
 
-Part = Literal["all", "gates", "backbone"]
+TrainedPart = Literal["all", "gates", "backbone"]
 
 # An attribute of parameters that a phase froze.
 _BY_PHASE = "ftwt_frozen_by_phase"
-# The share of batches of a phase with knots that run at each end of their range.
+# The share of batches of a phase with operating points that run at each end of their range.
 _ENDS = 1 / 8
 
 
@@ -29,15 +29,15 @@ class Phase:
     What a phase does not train is frozen for real: no gradient, no momentum, no weight decay, and
     batch norms of a frozen backbone keep their statistics.
 
-    With `knots`, which `ftwt.calibrate` finds, one set of weights learns several budgets: an eighth
-    of the batches runs at the lowest reduction, an eighth at the highest, the others at one drawn
-    evenly from between; validation at the middle.
+    With `operating_points`, which `ftwt.calibrate` finds, one set of weights learns several
+    budgets: an eighth of the batches runs at the lowest reduction, an eighth at the highest, the
+    others at one drawn evenly from between; validation at the middle.
     """
 
     name: str
     epochs: int
-    train: Part = "all"
-    knots: tuple[Knot, ...] = ()
+    train: TrainedPart = "all"
+    operating_points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
@@ -52,7 +52,7 @@ class Phase:
 
     def sampled(self, model: nn.Module) -> nn.Module:
         """The model as one batch trains it: at a random reduction, if there are several."""
-        if not self.knots:
+        if not self.operating_points:
             return model
         # After the sandwich rule (Yu and Huang, "Universally slimmable networks and improved
         # training techniques", 2019), but one network a batch. Drawn evenly, the ends would hardly
@@ -65,11 +65,12 @@ class Phase:
         return self._at(model, 0.5)
 
     def _at(self, model: nn.Module, share: float) -> nn.Module:
-        if not self.knots:
+        if not self.operating_points:
             return model
         assert isinstance(model, Gated)
-        low, high = self.knots[0].reduction, self.knots[-1].reduction
-        return model.with_thresholds(thresholds_at(self.knots, low + share * (high - low)))
+        points = self.operating_points
+        low, high = points[0].reduction, points[-1].reduction
+        return model.with_thresholds(thresholds_at(points, low + share * (high - low)))
 
     def trains(self, part: Literal["gates", "backbone"]) -> bool:
         """Whether this phase trains that part."""

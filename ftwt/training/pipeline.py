@@ -16,18 +16,18 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate
-from ftwt.graph.sites import Where
+from ftwt.graph.sites import SiteFilter
 from ftwt.losses.distillation import with_teacher
 from ftwt.losses.interface import Loss, Objective, is_loss
 from ftwt.targets.interface import GradientTarget, Rule, Target
-from ftwt.training.epoch import Batches
+from ftwt.training.epoch import TrainingBatches
 from ftwt.training.loop import Epoch, fit
 from ftwt.training.optimizers import Cosine, Optimizer, Sgd
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Amp
 from ftwt.training.recipes.recipe import Recipe
 from ftwt.training.settings import Settings
-from ftwt.training.state import State, start
+from ftwt.training.state import TrainingState, start
 from ftwt.training.tasks import LABELLED, Task, answering
 
 _ORDER = ("gate", "target", "loss", "schedule", "fit")
@@ -84,7 +84,7 @@ class Pipeline(_Ordered):
 
     network: nn.Module
     example: Tensor | tuple[Tensor, ...]
-    where: Where | None = None
+    where: SiteFilter | None = None
 
     def gate(self, gate: Gate, *, estimator: Estimator | None = None) -> "WithGate":
         """Choose the gate, and how its logits are thresholded (`gates.Hard()` by default)."""
@@ -205,7 +205,7 @@ class Ready(_Ordered):
 
     def fit(
         self,
-        train: Batches,
+        train: TrainingBatches,
         validation: Iterable[Any],
         *,
         task: Task = LABELLED,
@@ -219,7 +219,7 @@ class Ready(_Ordered):
         """
         history: list[Epoch] = []
 
-        def note(row: Epoch, _: State) -> None:
+        def note(row: Epoch, _: TrainingState) -> None:
             history.append(row)
             if after_epoch is not None:
                 after_epoch(row)

@@ -20,14 +20,14 @@ from ftwt.training import records
 from ftwt.training.distributed import world
 from ftwt.training.initial import (
     TORCHVISION,
-    check_classes,
+    check_classifier,
     starting_weights,
     with_new_head,
 )
 from ftwt.training.recipes import Recipe
 from ftwt.training.tasks import answering
 
-Loader = Batches | StreamedBatches
+ServedBatches = Batches | StreamedBatches
 
 # More than these would make the validation of a million images last too long.
 _MOST_HELD_OUT = 25_000
@@ -50,7 +50,7 @@ class Prepared:
     model: nn.Module
     dense: nn.Module | None
     objective: Objective
-    train: Loader
+    train: ServedBatches
     validation: Iterable[tuple[Tensor, Tensor]]
     counts: dict[str, int]
     content: dict[str, Any]
@@ -82,7 +82,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
             "--reduction, or budget.train_escalated a reduction"
         )
     model, dense = _networks(recipe, dataset, init)
-    training, held = split(dataset)
+    training, held = training_split(dataset)
     teacher = dense or _dense_start(init, recipe)
     validation = serve(
         held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
@@ -98,7 +98,7 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
     )
 
 
-def split(dataset: Dataset) -> tuple[Split, Split]:
+def training_split(dataset: Dataset) -> tuple[Split, Split]:
     """Images to train on and images that are held out for validation.
 
     The same for every seed: a run may start from one of another seed.
@@ -117,7 +117,7 @@ def _networks(
         if str(init) == TORCHVISION and recipe.pruning is None:
             # They know ImageNet's classes: of other data, the classifier learns anew.
             weights = with_new_head(network, weights)
-        check_classes(network, weights, len(dataset.classes), source=str(init))
+        check_classifier(network, weights, len(dataset.classes), source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
     side = dataset.image_size
     example = torch.zeros(1, 3, side, side)
@@ -154,7 +154,7 @@ def _dense_start(init: Path | str | None, recipe: Recipe) -> nn.Module | None:
     return storage.load(kept, recipe.own_network)[0] if kept.is_file() else None
 
 
-def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Loader:
+def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> ServedBatches:
     """Batches of which `accumulate` from each process make one step of the recipe's size."""
     parts = world().size * recipe.settings.accumulate
     size = min(recipe.batch_size, len(training))

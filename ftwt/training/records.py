@@ -22,7 +22,7 @@ from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
 from ftwt.training.precision import Amp, resolve
-from ftwt.training.state import State
+from ftwt.training.state import TrainingState
 from ftwt.training.tasks import Task
 
 _PROGRESS = ("epochs", "best_epoch", "last_validation", "hours")
@@ -114,7 +114,7 @@ def circumstances(device: torch.device | str, amp: Amp | None) -> dict[str, Any]
     }
 
 
-def progress(state: State, validation: Evaluation, task: Task) -> dict[str, Any]:
+def progress(state: TrainingState, validation: Evaluation, task: Task) -> dict[str, Any]:
     """How far a run is, for `run.json`."""
     return {
         "epochs": state.epoch,

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ftwt.data import Dataset
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError, first_line
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
@@ -30,7 +30,7 @@ from ftwt.training.loop import BeforePhase, Epoch, fit
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
-from ftwt.training.state import State, check_amp, start
+from ftwt.training.state import TrainingState, check_amp, start
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train_run(
         model = prepared.model.to(device)
         if not world().main:
             # Dropout and the like differ between processes, as their images do.
-            torch.manual_seed(stream(recipe.settings.seed, world().rank).initial_seed())
+            torch.manual_seed(random_stream(recipe.settings.seed, world().rank).initial_seed())
         state = start(model, recipe.settings, len(prepared.train))
         about = prepared.about(recipe)
         record = {
@@ -181,7 +181,7 @@ class _Folder:
             if dense is not None:
                 storage.save(dense, self.out / "dense.safetensors", self.card)
 
-    def after_epoch(self, row: Epoch, state: State) -> None:
+    def after_epoch(self, row: Epoch, state: TrainingState) -> None:
         if not world().main:
             return
         self.record.update(records.progress(state, row.validation, self.recipe.task))
@@ -192,11 +192,11 @@ class _Folder:
             records.write_record(self.out, self.record)
         self.callbacks.epoch(row)
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: TrainingState) -> None:
         with self._writing():
-            checkpoint.save(self.out, state, self.about)
+            checkpoint.save_checkpoint(self.out, state, self.about)
 
-    def stopped(self, error: FtwtError, state: State) -> FtwtError:
+    def stopped(self, error: FtwtError, state: TrainingState) -> FtwtError:
         """Note why the run stopped; gives the error to raise."""
         status = "failed"
         if isinstance(error, Interrupted):

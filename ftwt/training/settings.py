@@ -50,10 +50,10 @@ class Settings:
         check_optimizer("Settings: backbone", self.backbone)
         if self.gates is not None:
             check_optimizer("Settings: gates", self.gates)
-        if self.compile and any(phase.knots for phase in self.phases):
+        if self.compile and any(phase.operating_points for phase in self.phases):
             raise FtwtError(
                 "Settings: compile=True would compile again for each reduction of a phase with "
-                "knots; leave out compile"
+                "operating points; leave out compile"
             )
         if self.amp not in (None, "auto", "bf16", "fp16"):
             raise FtwtError(

@@ -21,7 +21,7 @@ PARTS: tuple[Literal["backbone", "gates"], ...] = ("backbone", "gates")
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything that changes while training.
 
     Attributes:
@@ -73,7 +73,7 @@ class State:
             held.move_thresholds(thresholds)
 
 
-def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State:
+def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> TrainingState:
     """Build optimizers and schedules for a model.
 
     Each schedule runs over the steps in which its own part is trained. Targets that come from a
@@ -116,7 +116,7 @@ def start(model: nn.Module, settings: Settings, batches_per_epoch: int) -> State
     if settings.ema is not None:
         mean = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
         average = AveragedModel(model, multi_avg_fn=mean)
-    return State(model, optimizers, schedulers, scaler, average)
+    return TrainingState(model, optimizers, schedulers, scaler, average)
 
 
 def check_amp(settings: Settings, device: torch.device) -> None:

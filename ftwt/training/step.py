@@ -11,7 +11,7 @@ from ftwt.gated.trace import Trace
 from ftwt.gated.within import gated_in, noting
 from ftwt.losses.interface import Objective
 from ftwt.macs import Plan
-from ftwt.training.metrics import seen
+from ftwt.training.metrics import batch_sums
 from ftwt.training.phases import Phase
 from ftwt.training.precision import Half
 from ftwt.training.tasks import LABELLED, Task
@@ -19,7 +19,7 @@ from ftwt.training.tasks import LABELLED, Task
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Step(nn.Module):
+class TrainingStep(nn.Module):
     """Forward pass and losses as a module, which DistributedDataParallel and compilation want.
 
     Of what it returns, only the loss has a graph.
@@ -61,7 +61,7 @@ class Step(nn.Module):
             )
         trace = answered(trace, self.task)
         report = self.objective(trace, wanted)
-        return report.total, seen(trace, wanted, report, self.task)
+        return report.total, batch_sums(trace, wanted, report, self.task)
 
 
 def observe(

@@ -19,7 +19,7 @@ from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import check_classes
-from ftwt.training.preparation import Loader
+from ftwt.training.preparation import ServedBatches
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
 
@@ -83,7 +83,7 @@ def evaluate_run(
     return result
 
 
-def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Loader:
+def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> ServedBatches:
     """Test images, with the pixel statistics that the model was trained with."""
     images = dataset.test
     if limit is not None:
@@ -93,7 +93,7 @@ def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Lo
     return data.serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]
 
 
-def _plain(model: nn.Module, batches: Loader, side: int) -> dict[str, Any]:
+def _plain(model: nn.Module, batches: ServedBatches, side: int) -> dict[str, Any]:
     device = next(model.parameters()).device
     macs = dense_macs(model, torch.zeros(1, 3, side, side, device=device))
     seen = evaluate(model, batches, dense_macs=macs)
@@ -111,7 +111,7 @@ def _plain(model: nn.Module, batches: Loader, side: int) -> dict[str, Any]:
     }
 
 
-def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> dict[str, Any]:
+def _gated(model: Gated, card: storage.Card, batches: ServedBatches, start: Path) -> dict[str, Any]:
     seen = activity(model, batches)
     return {
         "images": seen.images,
@@ -128,7 +128,7 @@ def _gated(model: Gated, card: storage.Card, batches: Loader, start: Path) -> di
     }
 
 
-def _escalating(model: Escalating, batches: Loader, start: Path) -> dict[str, Any]:
+def _escalating(model: Escalating, batches: ServedBatches, start: Path) -> dict[str, Any]:
     """`all_on_accuracy` is that of the last setting by itself."""
     seen = evaluate(model, batches)
     return {
@@ -145,7 +145,7 @@ def _escalating(model: Escalating, batches: Loader, start: Path) -> dict[str, An
     }
 
 
-def _accuracy_of(start: Path, model: nn.Module, batches: Loader) -> float | None:
+def _accuracy_of(start: Path, model: nn.Module, batches: ServedBatches) -> float | None:
     """That of the plain network that a training started from, if the run holds it."""
     device = next(model.parameters()).device
     return (
@@ -185,4 +185,4 @@ class _AllOn(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Any:
-        return self.model.decided(lambda site, features: None, images)
+        return self.model.forward_with_masks(lambda site, features: None, images)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import ftwt
-from ftwt.gated.dial import Knot
+from ftwt.gated.operating_points import OperatingPoint
 
 
 def images(count=3, seed=1):
@@ -30,8 +30,8 @@ def gated(gate=None, width=8, seed=0):
     pruning = ftwt.Pruning(gate=gate or ftwt.gates.PooledLinear(normalize="layer"))
     model = ftwt.attach(plain(width, seed), pruning, example=images(1)).eval()
     low, high = (dict.fromkeys(model.sites, value) for value in (-0.2, 0.3))
-    knots = (Knot(0.2, 0.2, 0.5, low), Knot(0.6, 0.6, 0.4, high))
-    return model.with_thresholds(dict.fromkeys(model.sites, 0.05), knots)
+    points = (OperatingPoint(0.2, 0.2, 0.5, low), OperatingPoint(0.6, 0.6, 0.4, high))
+    return model.with_thresholds(dict.fromkeys(model.sites, 0.05), points)
 
 
 def escalating(width=8, **settings):
@@ -44,5 +44,8 @@ def escalating(width=8, **settings):
     whole = ftwt.escalation.every_filter(model)
     by = (ftwt.escalation.Temperature(ftwt.escalation.Margin(), 0.5), ftwt.escalation.Entropy())
     made = ftwt.escalate([fixed, model, whole], by=by, thresholds=(0.6, 0.3), **settings)
-    knots = (Knot(0.1, 0.1, 0.5, {"0": 0.9, "1": 0.9}), Knot(0.5, 0.5, 0.4, {"0": 0.1, "1": 0.1}))
-    return made.with_thresholds(made.thresholds, knots)
+    points = (
+        OperatingPoint(0.1, 0.1, 0.5, {"0": 0.9, "1": 0.9}),
+        OperatingPoint(0.5, 0.5, 0.4, {"0": 0.1, "1": 0.1}),
+    )
+    return made.with_thresholds(made.thresholds, points)

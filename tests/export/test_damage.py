@@ -51,9 +51,9 @@ def test_a_changed_bit_is_refused(files, harness, tmp_path):
 
 def changed(content, **fields):
     """A file whose head says something else, with the right checksum."""
-    head = structs.File.from_buffer_copy(content)
+    head = structs.CFile.from_buffer_copy(content)
     for name, value in fields.items():
-        setattr(head, name, structs.Shape(*value) if isinstance(value, tuple) else value)
+        setattr(head, name, structs.CShape(*value) if isinstance(value, tuple) else value)
     return sealed(bytes(head) + content[ctypes.sizeof(head) :])
 
 
@@ -68,7 +68,7 @@ def changed(content, **fields):
     ({"settings": 65}, "head contradicts itself"),
     ({"setting": 1 << 40}, "a place lies outside"),
     ({"setting": 4}, "a place lies outside"),
-    ({"knots": 1 << 16}, "a place lies outside"),
+    ({"points": 1 << 16}, "a place lies outside"),
     ({"limits": 1}, "head contradicts itself"),
     ({"weight": 0.0}, "head contradicts itself"),
     ({"input": (3, 8, 9)}, "steps contradict"),

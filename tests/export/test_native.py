@@ -47,7 +47,7 @@ def test_c_answers_and_counts_as_python_does(written):
         assert count < 40 or len(set(macs.tolist())) > 2
     assert opened.sizes.dense_macs == model.dense_macs
     assert (opened.sizes.lowest, opened.sizes.highest) == tuple(
-        model.knots[place].reduction for place in (0, -1)
+        model.operating_points[place].reduction for place in (0, -1)
     )
 
 
@@ -63,7 +63,7 @@ def test_c_multiplies_as_seldom_as_python(tmp_path):
 def test_at_a_reduction(written):
     model, file = written
     opened = Opened(file)
-    low, high = (one.reduction for one in model.knots)
+    low, high = (one.reduction for one in model.operating_points)
     costs = []
     for reduction in (low, (low + high) / 3, high):
         opened.at(reduction)

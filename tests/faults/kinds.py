@@ -20,12 +20,12 @@ from ftwt import backbones, gates, losses
 from ftwt.budget.sweep import Sweep, _plain, run_sweep
 from ftwt.data import Images
 from ftwt.data.dataset import Dataset
-from ftwt.gated.dial import Knot
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.io import storage
 from ftwt.reports.paper.claim import claim
 from ftwt.reports.paper.runs import read_run
 from ftwt.reports.paper.write import write_page
-from ftwt.training import Choices, Interrupted, Phase, Recipe, Settings, Sgd
+from ftwt.training import Interrupted, Overrides, Phase, Recipe, Settings, Sgd
 from ftwt.training.initial import starting_weights
 from ftwt.training.recipes import recipe
 from ftwt.training.runs import Callbacks, train_run
@@ -53,7 +53,9 @@ def gated(seed: int = 0) -> ftwt.Gated:
     network = backbones.resnet8(2)
     model = ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
     low, high = (dict.fromkeys(model.sites, at) for at in (0.0, 0.1))
-    return model.with_thresholds(low, (Knot(0.2, 0.2, 0.9, low), Knot(0.4, 0.4, 0.8, high)))
+    return model.with_thresholds(
+        low, (OperatingPoint(0.2, 0.2, 0.9, low), OperatingPoint(0.4, 0.4, 0.8, high))
+    )
 
 
 def escalating() -> torch.nn.Module:
@@ -78,7 +80,7 @@ def answers(file: Path) -> Any:
     model, card = ftwt.load(file)
     with torch.no_grad():
         found = [model(IMAGES)]
-        if getattr(model, "knots", ()):
+        if getattr(model, "operating_points", ()):
             found.append(model.at(reduction=0.3)(IMAGES))
     return [*found, card.num_classes]
 
@@ -196,7 +198,7 @@ def state_damaged(content: bytes, draw: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-MASS, SWEEP = 0.8, Sweep("shapes-resnet8", "nowhere", "start", Choices(epochs=1))
+MASS, SWEEP = 0.8, Sweep("shapes-resnet8", "nowhere", "start", Overrides(epochs=1))
 
 
 def sweep_folder(folder: Path) -> Path:

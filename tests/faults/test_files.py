@@ -40,7 +40,7 @@ def test_a_model_that_a_disk_changed_is_never_loaded(tmp_path):
 def test_a_file_of_before_there_were_sums_is_loaded(tmp_path):
     model = gated()
     file = saved(model, tmp_path)
-    weights, metadata = ftwt.io.storage.read(file)
+    weights, metadata = ftwt.io.storage.read_tensors(file)
     safetensors.torch.save_file(weights, file, metadata={"ftwt": metadata["ftwt"]})
     image = torch.ones(1, 3, 16, 16)
     assert torch.equal(ftwt.load(file)[0](image), model(image))

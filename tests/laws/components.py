@@ -4,8 +4,8 @@ import torch
 
 from ftwt import gates, losses, targets
 from ftwt.data import Augment
-from ftwt.gated.dial import Knot
 from ftwt.gated.escalation import Confidence, Entropy, Margin, Policy, Temperature
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.narrowed import Part
 from ftwt.training import Constant, Cosine, OneCycle, Phase, Recipe, Settings, Sgd, Steps, Warmup
@@ -94,7 +94,12 @@ SPECS = (
     Pruning(target_source="teacher"),
     Sgd(0.1, weight_decay=5e-4, schedule=Steps((0.5,))),
     Phase("gates", 3, train="gates"),
-    Phase("several", 3, train="backbone", knots=(Knot(0.3, 0.31, 0.9, {"conv1": 1.5}),)),
+    Phase(
+        "several",
+        3,
+        train="backbone",
+        operating_points=(OperatingPoint(0.3, 0.31, 0.9, {"conv1": 1.5}),),
+    ),
     Augment(pad=2),
     Settings((Phase("a", 1), Phase("b", 2, train="backbone")), Sgd(0.1), Sgd(0.2)),
     Recipe(

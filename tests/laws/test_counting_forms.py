@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
 from ftwt import gates, losses, runtime
-from ftwt.graph.rows import Rows, rows_between
+from ftwt.graph.rows import SampleRows, rows_between
 from ftwt.slicing import cut
 
 
@@ -274,7 +274,7 @@ def test_samples_of_several_rows_are_masked_when_skipping(apart, backend):
 
 @given(st.integers(1, 5), st.integers(1, 5), st.booleans())
 def test_rows_are_told_from_one_sample_and_several(each, samples, apart):
-    rows = Rows(each, apart)
+    rows = SampleRows(each, apart)
     of_sample = (
         torch.arange(samples).repeat(each)
         if apart
@@ -283,7 +283,7 @@ def test_rows_are_told_from_one_sample_and_several(each, samples, apart):
     assert rows.per_sample(of_sample.double()).tolist() == [each * one for one in range(samples)]
     values = torch.randn(each * 2, 3)
     found = rows_between(rows.of_first(values), values, 2)
-    assert found == (rows if each > 1 else Rows())
+    assert found == (rows if each > 1 else SampleRows())
     assert each == 1 or rows_between(torch.randn(each, 3), values, 2) is None
 
 

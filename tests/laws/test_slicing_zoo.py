@@ -51,7 +51,7 @@ def _is_cut(name: str) -> None:
 
 
 def _answers_as_masked(model, images, kept) -> None:
-    expected = model.decided(lambda name, _: kept[name].expand(len(images), -1), images)
+    expected = model.forward_with_masks(lambda name, _: kept[name].expand(len(images), -1), images)
     rows = {name: mask[None] for name, mask in kept.items()}
     macs = sum(int(layer) for layer in model.anatomy.plan.exact(rows).values())
     for fold in (True, False):

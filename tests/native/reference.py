@@ -35,11 +35,11 @@ def run(
     batch = next(iter(values.values())).shape[0]
     for step in steps:
         evaluator = Evaluator(masks, torch.zeros(batch, 1, dtype=torch.bool))
-        if isinstance(step, program.Gate) and follows_input(step.module):
+        if isinstance(step, program.GateStep) and follows_input(step.module):
             masks[step.site] = evaluator(step.source.live).expand(batch, -1).clone()
             macs[step] = torch.zeros(batch)
             continue
-        if isinstance(step, program.Gate):
+        if isinstance(step, program.GateStep):
             logits = step.module(values[step.source])
             masks[step.site] = logits > thresholds.get(step.site, 0.0)
             spec = getattr(step.module, "spec", None)
@@ -56,7 +56,7 @@ def run(
             result = _pool(step.pool, _masked(result, masks, step.site))
         elif isinstance(step, program.Linear):
             macs[step] = evaluator(step.inputs).sum(1) * step.weight.shape[0]
-        elif isinstance(step, program.Mask):
+        elif isinstance(step, program.MaskStep):
             result = _masked(result, masks, step.site)
         live = evaluator(step.output.live)
         values[step.output] = torch.where(
@@ -86,7 +86,7 @@ def _compute(step: Step, values: Mapping[Value, Tensor]) -> Tensor:
             x = values[step.source]
             by = (-1, *[1] * (x.dim() - 2))
             return act(x * step.scale.view(by) + step.shift.view(by))
-        case program.Mask():
+        case program.MaskStep():
             return values[step.source]
         case program.Pooling(pool=None):
             return values[step.source].flatten(2).mean(2).view(shape)

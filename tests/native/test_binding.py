@@ -24,7 +24,7 @@ def _found_again():
 
 @built
 def test_the_python_side_knows_every_field_and_number_of_the_library():
-    facts, expected = binding.load().facts, structs.facts()
+    facts, expected = binding.load_library().facts, structs.facts()
     assert native.missing() is None
     assert expected.items() <= facts.items()
     # Beside these only limits, and what a call can answer.
@@ -35,9 +35,9 @@ def test_the_python_side_knows_every_field_and_number_of_the_library():
 @built
 @pytest.mark.usefixtures("_found_again")
 def test_fields_in_another_order_are_seen(monkeypatch):
-    first, second, *rest = structs.Window._fields_
-    swapped = type("Window", (Structure,), {"_fields_": [second, first, *rest]})
-    monkeypatch.setattr(structs, "Window", swapped)
+    first, second, *rest = structs.CWindow._fields_
+    swapped = type("CWindow", (Structure,), {"_fields_": [second, first, *rest]})
+    monkeypatch.setattr(structs, "CWindow", swapped)
     assert not native.available()
     with_name = r"built from other sources (ftwt_window.kernel differs); install again"
     assert with_name in native.missing()
@@ -46,7 +46,7 @@ def test_fields_in_another_order_are_seen(monkeypatch):
 @built
 @pytest.mark.usefixtures("_found_again")
 def test_numbers_with_another_meaning_are_seen(monkeypatch):
-    monkeypatch.setitem(structs.POOLS, "max", 2)
+    monkeypatch.setitem(structs.POOL_CODES, "max", 2)
     assert "POOL_MAX differs" in native.missing()
 
 

@@ -53,14 +53,14 @@ class Block:
         """A gate that takes over its input's mask."""
         width = self.last.shape[0]
         module = gates.Follow().build(SiteShape(site, width, width, 0, depthwise=True))
-        self.steps.append(program.Gate(site, self.last, module, width))
+        self.steps.append(program.GateStep(site, self.last, module, width))
 
     def decide(self, site: str, filters: int, spec) -> torch.nn.Module:
         """A gate that decides."""
         module = spec.build(SiteShape(site, self.last.shape[0], filters, 0))
         for parameter in module.parameters():
             parameter.data = self.case.normal(*parameter.shape)
-        self.steps.append(program.Gate(site, self.last, module, filters))
+        self.steps.append(program.GateStep(site, self.last, module, filters))
         return module
 
 

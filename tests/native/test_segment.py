@@ -26,7 +26,7 @@ def residual(case: Case, channels: int = 24, size: int = 9) -> tuple[list, list[
     steps, at = [], source
     for name in ("one", "two"):
         module = gates.PooledLinear(normalize="layer").build(SiteShape(name, channels, channels, 0))
-        steps.append(program.Gate(name, at, module, channels))
+        steps.append(program.GateStep(name, at, module, channels))
         made = Value(f"{name}.out", source.shape, OfSite(name, channels))
         steps.append(
             program.Conv(
@@ -278,7 +278,7 @@ def test_the_variable_chooses_a_set(monkeypatch):
 
 
 def test_without_the_library_nothing_is_supported(monkeypatch):
-    monkeypatch.setattr(native.binding, "load", lambda: None)
+    monkeypatch.setattr(native.binding, "load_library", lambda: None)
     value = Value("x", (4, 5, 5), All(4))
     step = program.Activate("r", value, Value("y", value.shape, All(4)), "relu")
     assert not native.available()

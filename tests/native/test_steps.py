@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ftwt import gates
-from ftwt.graph.live import All, Concat, Intersection, OfSite, Reorder, Union
+from ftwt.graph.live import All, Concatenation, Intersection, OfSite, Reorder, Union
 from ftwt.graph.sites import SiteShape
 from ftwt.runtime import native, program
 from ftwt.runtime.program import Value
@@ -54,7 +54,7 @@ def test_pick_concat_and_sets_of_them(seed, batch, size, density, stride):
     index = (0, 3, 1, 0, 5, 2, 2)
     out = (size - 1) // stride + 1
     picked = Value("picked", (7, out, out), Reorder(source.live, index))
-    both = Value("both", (14, out, out), Concat((picked.live, picked.live)))
+    both = Value("both", (14, out, out), Concatenation((picked.live, picked.live)))
     steps = [
         program.Pick("pick", source, picked, index, (stride, stride)),
         program.Concat("concat", (picked, picked), both),
@@ -71,7 +71,7 @@ def test_affine_mask_and_activate(seed, batch, size, density, activation):
     active = Value("active", source.shape, All(6))
     steps = [
         program.Affine("bn", source, moved, case.normal(6), case.normal(6), activation),
-        program.Mask("mask", moved, masked, "b"),
+        program.MaskStep("mask", moved, masked, "b"),
         program.Activate("act", masked, active, "sigmoid"),
     ]
     case.check(steps, [moved, masked, active])
@@ -167,7 +167,7 @@ def test_gates(seed, batch, size, channels, density, pool, normalize, rank, plac
     assume((logits - threshold).abs().min() >= 1e-5)
     output = Value("y", (outputs, size, size), OfSite("gated", outputs))
     steps = [
-        program.Gate("gated", source, module, outputs),
+        program.GateStep("gated", source, module, outputs),
         program.Conv(
             "conv",
             source,
@@ -193,7 +193,7 @@ def test_gates_of_tables(batch):
     output = Value("y", (10, 3, 3), OfSite("s", 10))
     for spec in (gates.Random(0.4), gates.Fixed({"s": [True, False] * 5})):
         steps = [
-            program.Gate("s", source, spec.build(shape), 10),
+            program.GateStep("s", source, spec.build(shape), 10),
             program.Conv(
                 "conv",
                 source,
@@ -219,7 +219,7 @@ def test_logits_that_are_not_numbers_run_their_filters():
     module = gates.PooledLinear().build(SiteShape("s", 4, 10, 0))
     output = Value("y", (10, 3, 3), OfSite("s", 10))
     steps = [
-        program.Gate("s", source, module, 10),
+        program.GateStep("s", source, module, 10),
         program.Conv(
             "conv",
             source,

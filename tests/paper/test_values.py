@@ -23,7 +23,7 @@ from ftwt.reports.paper import (
     write_page,
 )
 from ftwt.reports.paper.runs import read_run
-from ftwt.reports.paper.table2 import Spread
+from ftwt.reports.paper.table2 import OverSeeds
 from ftwt.training.runs import Callbacks
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import (
@@ -143,7 +143,9 @@ def test_shares_are_fractions(values):
 def test_gaps_to_a_network_that_guesses_are_said_to_mean_nothing(values, accuracy, said):
     rivals = tuple(fig1.Rival(**one) for one in values["fig1"]["result"]["panels"][0]["rivals"])
     learned = fig1.Panel("resnet56", 0.9, 0.1, 1000, rivals, ())
-    drawn, _ = fig1.show(fig1.Gaps((learned, replace(learned, network="vgg", accuracy=accuracy))))
+    drawn, _ = fig1.ITEM.show(
+        fig1.Gaps((learned, replace(learned, network="vgg", accuracy=accuracy)))
+    )
     assert ("vgg did little better than guessing (10 %)" in drawn.caption) == said
     assert "resnet56 did" not in drawn.caption
 
@@ -165,11 +167,11 @@ def test_static_masks_cost_no_more_than_what_they_are_compared_with(study, value
 
 def test_the_same_run_twice_has_no_deviation(study):
     twice = replace_runs(study, study.given[0], study.given[0])
-    (group,) = table2.measure(twice).groups
+    (group,) = table2.ITEM.measure(twice).groups
     assert all(getattr(group, name).std == 0 for name in SHARES)
-    one = Spread((0.1,))
+    one = OverSeeds((0.1,))
     assert one.std is None
-    assert Spread((0.1, 0.3)).std == pytest.approx(0.2 / 2**0.5)
+    assert OverSeeds((0.1, 0.3)).std == pytest.approx(0.2 / 2**0.5)
 
 
 def test_a_line_is_interpolated_within_its_points_only():
@@ -183,12 +185,12 @@ def test_a_line_is_interpolated_within_its_points_only():
 
 def test_joint_is_compared_with_what_was_trained_alike(study):
     joint = next(run for run in study.given if "joint" in run.name)
-    found = table3.measure(replace_runs(study, study.given[0], joint))
+    found = table3.ITEM.measure(replace_runs(study, study.given[0], joint))
     assert [one.coupling for one in found.runs] == ["decoupled", "joint"]
     assert found.runs[1].accuracy == study.tested(joint).accuracy
     longer = replace(joint, record=joint.record | {"epochs": 9})
     with pytest.raises(FtwtError, match="no network has both"):
-        table3.measure(replace_runs(study, study.given[0], longer))
+        table3.ITEM.measure(replace_runs(study, study.given[0], longer))
 
 
 def test_trainings_are_never_repeated(report, ftwt_command):  # noqa: F811
@@ -223,10 +225,10 @@ def test_what_was_interrupted_goes_on(report, dataset, tmp_path):
         callbacks=lambda name, epochs: Callbacks(epoch=stop),
     )
     with pytest.raises(Stopped):
-        fig2.train(stopping)
+        fig2.ITEM.train(stopping)
     assert json.loads((runs / MAIN / "run.json").read_text())["status"] != "finished"
     study = Study(tmp_path, dataset, scale("tiny", "shapes"))
-    fig2.train(study)
+    fig2.ITEM.train(study)
     assert [run.name for run in study.runs] == ["resnet8-dense", MAIN]
     assert (runs / "resnet8-dense" / "model.safetensors").stat().st_mtime_ns == kept
     one, two = (read_run(root / MAIN).model.state_dict() for root in (runs, report / "runs"))
@@ -269,7 +271,7 @@ def test_a_plain_start_is_taken_instead_of_trained(study, tmp_path):
 
 
 def test_narrower_networks_are_those_of_the_same_kind(study):
-    (panel,) = fig1.measure(study).panels
+    (panel,) = fig1.ITEM.measure(study).panels
     assert panel.network == "mobilenet_v1-x0.5"
     names = [rival.name for rival in panel.rivals]
     assert names == ["gates, r = 0.9, decoupled", "plain mobilenet_v1-x0.25"]

@@ -4,6 +4,6 @@ The sources are those that Python's own back end is compiled from. docs/native-f
 the file. Imports what `export` may.
 """
 
-from ftwt.export.native.folder import write
+from ftwt.export.native.folder import write_native
 
-__all__ = ["write"]
+__all__ = ["write_native"]

@@ -30,7 +30,7 @@ _IMAGES = 4
 _ROUNDING = 1e-4
 
 
-def write(model: nn.Module, path: Path, card: Card | None = None) -> Exported:
+def write_native(model: nn.Module, path: Path, card: Card | None = None) -> Exported:
     """Write the folder, and compare what the C runtime answers from it with what Python's does.
 
     Raises:

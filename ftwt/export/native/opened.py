@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.runtime.native import structs
-from ftwt.runtime.native.binding import load, missing
+from ftwt.runtime.native.binding import load_library, missing
 
 
 class Opened:
@@ -21,7 +21,7 @@ class Opened:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        library = load()
+        library = load_library()
         if library is None:
             raise FtwtError(f"export: the native library is missing: {missing()}")
         self._calls = library.calls
@@ -33,7 +33,7 @@ class Opened:
         close = self._calls.ftwt_close
         close.restype = None
         weakref.finalize(self, close, handle)
-        self.sizes = structs.Sizes()
+        self.sizes = structs.CSizes()
         _check(self._calls.ftwt_shape(handle, ctypes.byref(self.sizes)))
 
     def at(self, reduction: float) -> None:

@@ -7,16 +7,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from ftwt.errors import FtwtError
-from ftwt.export.native.settings import Setting
-from ftwt.gated.dial import Knot
+from ftwt.export.native.settings import NativeSetting
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint
 from ftwt.io import Card
 from ftwt.runtime.native import structs
-from ftwt.runtime.native.binding import constant, load
+from ftwt.runtime.native.binding import constant, load_library
 from ftwt.runtime.native.translate import Translation
-from ftwt.runtime.program import Gate
+from ftwt.runtime.program import GateStep
 
 _MAGIC = b"ftwt\r\n\x1a\n"
 _ORDER = 0x01020304
@@ -27,15 +27,17 @@ _TENSORS = ("weight", "bias", "rows", "weight2", "bias2")
 _SIGNALS = {Margin: "margin", Confidence: "confidence", Entropy: "entropy"}
 
 
-def packed(model: Gated | Escalating, settings: Sequence[Setting], card: Card | None) -> bytes:
+def packed(
+    model: Gated | Escalating, settings: Sequence[NativeSetting], card: Card | None
+) -> bytes:
     """The file of a network whose settings are these.
 
     Raises:
         FtwtError: a signal that C does not have.
     """
-    blocks = _Blocks(ctypes.sizeof(structs.File))
+    blocks = _Blocks(ctypes.sizeof(structs.CFile))
     last = settings[-1]
-    head = structs.File(
+    head = structs.CFile(
         magic=_MAGIC,
         version=structs.FILE_VERSION,
         program=structs.FORMAT,
@@ -55,9 +57,9 @@ def packed(model: Gated | Escalating, settings: Sequence[Setting], card: Card | 
         head.signal = blocks.add(*map(_signal, model.policy.signals))
         head.sure = blocks.add(_doubles(model.policy.thresholds))
         names = [str(place) for place in range(len(model.thresholds))]
-    if model.knots:
-        head.knots, head.limits = len(model.knots), len(names)
-        head.knot = blocks.add(*(_knot(one, names) for one in model.knots))
+    if model.operating_points:
+        head.points, head.limits = len(model.operating_points), len(names)
+        head.point = blocks.add(*(_point(one, names) for one in model.operating_points))
     if card is not None and card.mean and len(card.mean) == len(card.std) == head.input[0]:
         head.scale = blocks.add(_floats((*card.mean, *card.std)))
     if card is not None and len(card.classes) == head.output[0]:
@@ -70,7 +72,7 @@ def packed(model: Gated | Escalating, settings: Sequence[Setting], card: Card | 
 
 def sealed(content: bytes) -> bytes:
     """A file with the checksum that it should have."""
-    head = structs.File.from_buffer_copy(content)
+    head = structs.CFile.from_buffer_copy(content)
     head.checksum = zlib.crc32(content[structs.FILE_CHECKED :])
     # The checksum itself comes before what it is of.
     return bytes(head) + content[ctypes.sizeof(head) :]
@@ -97,7 +99,7 @@ class _Blocks:
         return bytes(self._bytes)
 
 
-def _setting(blocks: _Blocks, setting: Setting) -> bytes:
+def _setting(blocks: _Blocks, setting: NativeSetting) -> bytes:
     translation = setting.translation
     program = translation.struct
     sets = [_set(blocks, program.set[i]) for i in range(program.sets)]
@@ -106,13 +108,13 @@ def _setting(blocks: _Blocks, setting: Setting) -> bytes:
     places = {
         "value": blocks.add(*values), "set": blocks.add(*sets), "step": blocks.add(*steps)
     }  # fmt: skip
-    whole = structs.Setting(thresholds=blocks.add(_floats(setting.thresholds)), macs=setting.macs)
+    whole = structs.CSetting(thresholds=blocks.add(_floats(setting.thresholds)), macs=setting.macs)
     raw = bytearray(bytes(whole))
     raw[: ctypes.sizeof(program)] = _placed(program, places)
     return bytes(raw)
 
 
-def _set(blocks: _Blocks, row: structs.Set) -> bytes:
+def _set(blocks: _Blocks, row: structs.CSet) -> bytes:
     part = _ints(row.part, row.parts) if row.parts else None
     index = _ints(row.index, row.width) if row.kind == structs.SETS["reorder"] else None
     return _placed(row, {"part": _place(blocks, part), "index": _place(blocks, index)})
@@ -121,7 +123,7 @@ def _set(blocks: _Blocks, row: structs.Set) -> bytes:
 def _step(blocks: _Blocks, translation: Translation, number: int) -> bytes:
     program = translation.struct
     row = program.step[number]
-    library = load()
+    library = load_library()
     assert library is not None, "the program was translated"
     floats = (ctypes.c_int64 * len(_TENSORS))()
     library.calls.ftwt_extents(ctypes.byref(program), ctypes.byref(row), floats)
@@ -141,7 +143,7 @@ def _place(blocks: _Blocks, payload: bytes | None) -> int:
 
 def _placed(struct: ctypes.Structure, places: Mapping[str, int]) -> bytes:
     """A struct's bytes, with places where its addresses are."""
-    pointers = {name for name, kind in struct._fields_ if kind in (structs.Ints, ctypes.c_void_p)}  # type: ignore[misc]
+    pointers = {name for name, kind in struct._fields_ if kind in (structs.CInts, ctypes.c_void_p)}  # type: ignore[misc]
     assert pointers <= places.keys(), "an address of this process must not be written"
     raw = bytearray(bytes(struct))
     for name, place in places.items():
@@ -160,20 +162,20 @@ def _signal(signal: Signal) -> bytes:
             "Confidence or Entropy"
         )
     kind = structs.SIGNALS[_SIGNALS[type(signal)]]
-    return bytes(structs.Signal(kind=kind, temperature=temperature))
+    return bytes(structs.CSignal(kind=kind, temperature=temperature))
 
 
-def _knot(knot: Knot, names: Sequence[str]) -> bytes:
-    return _doubles([knot.reduction, *(knot.thresholds[name] for name in names)])
+def _point(point: OperatingPoint, names: Sequence[str]) -> bytes:
+    return _doubles([point.reduction, *(point.thresholds[name] for name in names)])
 
 
 def _deciding(translation: Translation) -> list[str]:
     """The sites whose masks the steps decide, in their order."""
-    return [step.site for step in translation.steps if isinstance(step, Gate)]
+    return [step.site for step in translation.steps if isinstance(step, GateStep)]
 
 
 def _shape(shape: tuple[int, ...]) -> ctypes.Array[ctypes.c_int32]:
-    return structs.Shape(*shape, *(1,) * (3 - len(shape)))
+    return structs.CShape(*shape, *(1,) * (3 - len(shape)))
 
 
 def _ints(numbers: Sequence[int], count: int) -> bytes:

@@ -14,13 +14,13 @@ from ftwt.runtime.entry import skip
 from ftwt.runtime.escalating import SkippingEscalation
 from ftwt.runtime.gating import Thresholds
 from ftwt.runtime.native.translate import Translation
-from ftwt.runtime.placement import kind_of, label
+from ftwt.runtime.placement import label, step_kind
 from ftwt.runtime.program import Call, Method, Program, Step, Value
 from ftwt.runtime.skipping import Skipping
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class NativeSetting:
     """One gated network as a segment for a single image; `macs` were done once for all images."""
 
     translation: Translation
@@ -47,7 +47,7 @@ def skipping_of(model: nn.Module) -> Skipping | SkippingEscalation:
     return skip(model, backend="native")
 
 
-def settings_of(skipping: Skipping | SkippingEscalation) -> tuple[Setting, ...]:
+def settings_of(skipping: Skipping | SkippingEscalation) -> tuple[NativeSetting, ...]:
     """The settings of a network, the cheapest first; one of a network that is gated only.
 
     Raises:
@@ -64,7 +64,7 @@ def example_of(skipping: Skipping | SkippingEscalation, images: int) -> Tensor:
     return torch.randn(images, *one.model.anatomy.expected[0], generator=generator)
 
 
-def _setting(skipping: Skipping) -> Setting:
+def _setting(skipping: Skipping) -> NativeSetting:
     anatomy = skipping.model.anatomy
     weights = [one for one in skipping.model.parameters() if one.is_floating_point()]
     if len(anatomy.expected) != 1 or anatomy.dtypes[0] != torch.float32:
@@ -84,7 +84,7 @@ def _setting(skipping: Skipping) -> Setting:
             )
     limits = Thresholds(skipping.model)()
     translation = Translation(program.steps, [source], [result], 1, winograd=True)
-    return Setting(
+    return NativeSetting(
         translation,
         tuple(limits.get(getattr(step, "site", None) or "", 0.0) for step in translation.steps),
         sum(done_beforehand(anatomy.plan, program).values()),
@@ -110,7 +110,7 @@ def _border(program: Program) -> tuple[Value, Value]:
 def _described(step: Step) -> str:
     """What a step calls, or its kind."""
     if not isinstance(step, Call):
-        kind = kind_of(step)
+        kind = step_kind(step)
         module = getattr(step, "module", None)
         return kind if module is None else f"{kind} {type(module).__name__.removeprefix('_')}"
     run = getattr(step.run, "func", step.run)

@@ -16,7 +16,7 @@ from ftwt.gated.escalation.signals import (
     Temperature,
     likeliest_temperature,
 )
-from ftwt.gated.escalation.trace import EscalationTrace, Pass
+from ftwt.gated.escalation.trace import EscalationTrace, SettingPass
 
 __all__ = [
     "Confidence",
@@ -24,8 +24,8 @@ __all__ = [
     "Escalating",
     "EscalationTrace",
     "Margin",
-    "Pass",
     "Policy",
+    "SettingPass",
     "Signal",
     "Temperature",
     "escalate",

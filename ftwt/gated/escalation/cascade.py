@@ -25,7 +25,7 @@ class Asked(NamedTuple, Generic[Ran]):
     sureness: Float[Tensor, "n"] | None
 
 
-class Answers(NamedTuple, Generic[Ran]):
+class CascadeAnswers(NamedTuple, Generic[Ran]):
     """The answer to a batch, and who was asked; settings that no sample reached are left out."""
 
     output: Any
@@ -37,7 +37,7 @@ def cascade(
     output_of: Callable[[Ran], Any],
     policy: Policy,
     inputs: tuple[Tensor, ...],
-) -> Answers[Ran]:
+) -> CascadeAnswers[Ran]:
     """Ask the first setting for all samples, and each next one for those that are still unsure.
 
     Args:
@@ -70,7 +70,7 @@ def cascade(
         if len(goes_on) < len(images):
             images = images[goes_on]
             inputs = tuple(one[goes_on.to(one.device)] for one in inputs)
-    return Answers(output, tuple(asked))
+    return CascadeAnswers(output, tuple(asked))
 
 
 def put(old: Any, images: Int[Tensor, "n"], new: Any, weight: float) -> tuple[Any, Any]:

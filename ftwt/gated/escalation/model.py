@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated import dial
 from ftwt.gated.escalation.cascade import cascade
 from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.settings import check_settings
-from ftwt.gated.escalation.trace import EscalationTrace, Pass
+from ftwt.gated.escalation.trace import EscalationTrace, SettingPass
 from ftwt.gated.model import Gated
+from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.gated.trace import Trace
 
 
@@ -25,7 +25,7 @@ class Escalating(nn.Module):
     """
 
     def __init__(
-        self, settings: Sequence[Gated], policy: Policy, knots: tuple[dial.Knot, ...] = ()
+        self, settings: Sequence[Gated], policy: Policy, points: tuple[OperatingPoint, ...] = ()
     ) -> None:
         super().__init__()
         if len(settings) != len(policy.signals) + 1 or len(settings) < 2:
@@ -36,7 +36,7 @@ class Escalating(nn.Module):
         check_settings(settings)
         self.settings = nn.ModuleList(settings)
         self.policy = policy
-        self._knots = knots
+        self._operating_points = points
         self.training = any(one.training for one in settings)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,7 +49,7 @@ class Escalating(nn.Module):
         inputs = self.gated[0].bind(args, kwargs)
         runs = [partial(one.trace, targets=targets) for one in self.gated]
         answers = cascade(runs, _output, self.policy, inputs)
-        passes = tuple(Pass(one.images, one.ran, one.sureness) for one in answers.asked)
+        passes = tuple(SettingPass(one.images, one.ran, one.sureness) for one in answers.asked)
         plans = (one.anatomy_for(inputs).plan for one in self.gated)
         return EscalationTrace(answers.output, passes, max(one.dense_macs for one in plans))
 
@@ -72,12 +72,12 @@ class Escalating(nn.Module):
         return self.policy.thresholds
 
     @property
-    def knots(self) -> tuple[dial.Knot, ...]:
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
         """What `ftwt.calibrate` found, by rising reduction; thresholds by the setting's place."""
-        return self._knots
+        return self._operating_points
 
     def with_thresholds(
-        self, thresholds: Sequence[float], knots: tuple[dial.Knot, ...] | None = None
+        self, thresholds: Sequence[float], points: tuple[OperatingPoint, ...] | None = None
     ) -> "Escalating":
         """The same settings at other thresholds, one for each setting but the last.
 
@@ -86,14 +86,14 @@ class Escalating(nn.Module):
         """
         return self.with_policy(
             replace(self.policy, thresholds=thresholds),  # type: ignore[arg-type]
-            self._knots if knots is None else knots,
+            self._operating_points if points is None else points,
         )
 
-    def with_policy(self, policy: Policy, knots: tuple[dial.Knot, ...] = ()) -> "Escalating":
+    def with_policy(self, policy: Policy, points: tuple[OperatingPoint, ...] = ()) -> "Escalating":
         """The same settings under another policy; what was calibrated for this one is gone."""
         twin = copy.copy(self)
         twin._modules = dict(self._modules)
-        twin.policy, twin._knots = policy, knots
+        twin.policy, twin._operating_points = policy, points
         return twin
 
     def at(self, *, reduction: float) -> "Escalating":
@@ -102,7 +102,7 @@ class Escalating(nn.Module):
         Raises:
             FtwtError: the model was not calibrated, or not for reductions this low or high.
         """
-        found = dial.thresholds_at(self._knots, reduction)
+        found = thresholds_at(self._operating_points, reduction)
         return self.with_thresholds([found[str(place)] for place in range(len(self.thresholds))])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ftwt.gated.trace import Trace
 
 
-class Pass(NamedTuple):
+class SettingPass(NamedTuple):
     """One setting's part of a batch: places in the batch, what the setting did, how sure it was."""
 
     images: Int[Tensor, "n"]
@@ -24,7 +24,7 @@ class EscalationTrace(NamedTuple):
     """
 
     output: Any
-    passes: tuple[Pass, ...]
+    passes: tuple[SettingPass, ...]
     # MACs of the plain network for one sample: of the largest, if settings differ in theirs.
     dense_macs: int
 

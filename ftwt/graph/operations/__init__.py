@@ -3,6 +3,7 @@
 from ftwt.graph.operations.kinds import Activation, Kind, Operation, Role
 from ftwt.graph.operations.match import (
     BATCH_NORMS,
+    computes_as,
     describe,
     has_twin,
     hooked,
@@ -12,16 +13,34 @@ from ftwt.graph.operations.match import (
     is_item,
     is_padding,
     kind_of,
-    named,
     operation_of,
-    plain,
+    table_row,
     target_of,
     type_of,
 )
 from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, timm_layers
 
 __all__ = [
-    "BATCH_NORMS", "OUT_OF_PLACE", "TABLE", "Activation", "Kind", "Operation", "Role", "describe",
-    "has_twin", "hooked", "is_a", "is_activation", "is_call", "is_item", "is_padding", "kind_of",
-    "named", "operation_of", "plain", "target_of", "timm_layers", "type_of",
+    "BATCH_NORMS",
+    "OUT_OF_PLACE",
+    "TABLE",
+    "Activation",
+    "Kind",
+    "Operation",
+    "Role",
+    "computes_as",
+    "describe",
+    "has_twin",
+    "hooked",
+    "is_a",
+    "is_activation",
+    "is_call",
+    "is_item",
+    "is_padding",
+    "kind_of",
+    "operation_of",
+    "table_row",
+    "target_of",
+    "timm_layers",
+    "type_of",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ def operation_of(node: fx.Node, module: nn.Module | None) -> Operation:
     """
     if node.op not in ("call_module", "call_function", "call_method"):
         return _FRESH
-    found = named(node, module)
+    found = table_row(node, module)
     if found is None:
         # Other libraries' batch norms may have an activation inside; nothing is claimed of them.
         return _FRESH if isinstance(module, BATCH_NORMS) else _UNKNOWN
@@ -38,7 +38,7 @@ def kind_of(node: fx.Node, module: nn.Module | None) -> Kind:
     return found.kind if found.when is None or found.when(node, module) else found.otherwise
 
 
-def named(node: fx.Node, module: nn.Module | None) -> Operation | None:
+def table_row(node: fx.Node, module: nn.Module | None) -> Operation | None:
     """The row of what a node calls, forward hooks or not."""
     if node.op == "call_module":
         target: Any = type_of(module)
@@ -63,7 +63,7 @@ def is_a(module: nn.Module | None, types: tuple[type[nn.Module], ...]) -> bool:
     return any(isinstance(module, one) and _runs_as(module, one) for one in types)
 
 
-def plain(module: nn.Module | None, kind: type[nn.Module]) -> bool:
+def computes_as(module: nn.Module | None, kind: type[nn.Module]) -> bool:
     """Whether a module computes what `kind` does, no subclass's own affair and no hooks."""
     return is_a(module, (kind,)) and not hooked(module)
 
@@ -84,7 +84,7 @@ def hooked(module: nn.Module | None) -> bool:
 
 def is_activation(node: fx.Node, module: nn.Module | None) -> bool:
     """Whether a node is an elementwise activation, of whichever value at zero."""
-    found = named(node, module)
+    found = table_row(node, module)
     return found is not None and found.activates
 
 

@@ -93,7 +93,7 @@ _ROWS: tuple[tuple[Operation, tuple[Any, ...]], ...] = (
         ),
     ),
     (
-        Operation(Kind.ELEMENTWISE, apart=calls.passes),
+        Operation(Kind.ELEMENTWISE, apart=calls.passes_zeros),
         (torch.square, "square", "square_", torch.sqrt, "sqrt"),
     ),
     (
@@ -165,7 +165,7 @@ _ROWS: tuple[tuple[Operation, tuple[Any, ...]], ...] = (
             nn.Upsample, nn.UpsamplingBilinear2d, nn.UpsamplingNearest2d, F.interpolate, F.upsample,
         ),
     ),
-    (Operation(Kind.REDUCE, Role.MEAN, apart=calls.passes), (torch.mean, "mean")),
+    (Operation(Kind.REDUCE, Role.MEAN, apart=calls.passes_zeros), (torch.mean, "mean")),
     (Operation(Kind.REDUCE), (torch.sum, "sum", torch.amax, "amax", torch.amin, "amin")),
     # Of two tensors.
     (
@@ -188,10 +188,13 @@ _ROWS: tuple[tuple[Operation, tuple[Any, ...]], ...] = (
     ),
     # What moves elements; what it does is read off a run on labels.
     (Operation(Kind.MOVE, Role.SAME), (nn.Identity, torch.detach, "detach")),
-    (Operation(Kind.MOVE, Role.COPY, apart=calls.passes), (torch.clone, "clone", "contiguous")),
+    (
+        Operation(Kind.MOVE, Role.COPY, apart=calls.passes_zeros),
+        (torch.clone, "clone", "contiguous"),
+    ),
     (Operation(Kind.MOVE, Role.CONCAT), (torch.cat, torch.concat, torch.concatenate)),
     (
-        Operation(Kind.MOVE, apart=calls.passes),
+        Operation(Kind.MOVE, apart=calls.passes_zeros),
         (
             Select, getitem, torch.reshape, torch.flatten, torch.unsqueeze, "view", "reshape",
             "flatten", "unsqueeze", "expand", "expand_as",

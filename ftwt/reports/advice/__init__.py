@@ -4,6 +4,6 @@ Nothing is trained: a few passes over some hundreds of images, and milliseconds 
 """
 
 from ftwt.reports.advice.advise import advise
-from ftwt.reports.advice.found import Advice, Setting, Way
+from ftwt.reports.advice.found import Advice, OracleSetting, Way
 
-__all__ = ["Advice", "Setting", "Way", "advise"]
+__all__ = ["Advice", "OracleSetting", "Way", "advise"]

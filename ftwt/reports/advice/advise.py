@@ -7,7 +7,7 @@ from ftwt.budget import EstimateRow, estimate
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.reports.advice import forms
-from ftwt.reports.advice.found import Advice, Setting, Way
+from ftwt.reports.advice.found import Advice, OracleSetting, Way
 from ftwt.reports.advice.looking import look
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader, first
@@ -58,7 +58,7 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         sure_accuracy=seen.accuracy_of_surest(1 - may_go_on),
         ways=_ways(model, loader, row, found.dense_accuracy, reduction, narrow),
         settings=tuple(
-            Setting(_mass(one), one.reduction_exact, one.reduction_with_gates)
+            OracleSetting(_mass(one), one.reduction_exact, one.reduction_with_gates)
             for one in settings.values()
         ),
     )
@@ -81,13 +81,13 @@ def _ways(
     reduction: float,
     narrow: float,
 ) -> tuple[Way, ...]:
-    plain = forms.whole(model)
+    plain = forms.plain_network(model)
     images = torch.cat([batch for batch, _ in first(loader, _SET + forms.TIMED, "advise")])
     example = images[:1]
     made = {
-        "fixed masks": forms.fixed(plain, loader, example, 1 - reduction),
-        "gates": forms.gated(plain, model.pruning.gate, images, reduction),
-        "a budget for each image": forms.fixed(plain, loader, example, narrow),
+        "fixed masks": forms.with_fixed_masks(plain, loader, example, 1 - reduction),
+        "gates": forms.with_gates(plain, model.pruning.gate, images, reduction),
+        "a budget for each image": forms.with_fixed_masks(plain, loader, example, narrow),
     }
     why = {name: one for name, one in made.items() if isinstance(one, str)}
     models = {name: one for name, one in made.items() if isinstance(one, Gated)}

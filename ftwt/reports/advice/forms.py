@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from ftwt import gates, runtime
 from ftwt.budget.static import inner_sites, mean_scores, uniform_masks
 from ftwt.errors import FtwtError
-from ftwt.export.engines import Run
+from ftwt.export.engines import RunEngine
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.settings import fixed_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.reports.timing.calibration import to_reduction
+from ftwt.reports.timing.calibration import randomize_to_reduction
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.measure import interleave
 from ftwt.reports.timing.subjects import widths
@@ -28,20 +28,22 @@ TIMED = 8
 
 
 @dataclass(frozen=True)
-class Time:
+class FormTime:
     """Milliseconds for one image, and what ran it."""
 
     ms: float
     by: str
 
 
-def whole(model: Gated) -> nn.Module:
+def plain_network(model: Gated) -> nn.Module:
     """The plain network with the model's weights."""
     every = {name: torch.ones(width, dtype=torch.bool) for name, width in widths(model).items()}
     return cut(model, every, fold=False).eval()
 
 
-def fixed(plain: nn.Module, loader: Loader, example: Tensor, share: float) -> Gated | str:
+def with_fixed_masks(
+    plain: nn.Module, loader: Loader, example: Tensor, share: float
+) -> Gated | str:
     """The network with the same filters for all images, at a share of its MACs; or why not."""
     sites = inner_sites(plain, example)
     every = attach(plain, Pruning(gates.Fixed({})), example=example, where=sites)
@@ -52,11 +54,11 @@ def fixed(plain: nn.Module, loader: Loader, example: Tensor, share: float) -> Ga
     return attach(plain, Pruning(masks), example=example, where=sites).eval()
 
 
-def gated(plain: nn.Module, gate: gates.Gate, images: Tensor, reduction: float) -> Gated | str:
+def with_gates(plain: nn.Module, gate: gates.Gate, images: Tensor, reduction: float) -> Gated | str:
     """The network with untrained gates that save so much, other filters for each image."""
     model = attach(plain, Pruning(gate), example=images[:1]).eval()
     try:
-        to_reduction(model, images[TIMED:], reduction)
+        randomize_to_reduction(model, images[TIMED:], reduction)
     except FtwtError as error:
         return str(error)
     return model
@@ -64,29 +66,29 @@ def gated(plain: nn.Module, gate: gates.Gate, images: Tensor, reduction: float) 
 
 def timed(
     plain: nn.Module, models: dict[str, Gated], images: Float[Tensor, "N C H W"]
-) -> dict[str, Time]:
+) -> dict[str, FormTime]:
     """The network as it is (`WHOLE`), and others, one image at a time, each by its fastest form.
 
     Networks with fixed masks are cut and given to the engines too; gates run in this library.
     """
     batches = list(images[:TIMED].unsqueeze(1).unbind())
     every = attach(plain, Pruning(gates.Fixed({})), example=batches[0]).eval()
-    forms: dict[str, dict[str, Run]] = {WHOLE: _deployed(every, batches[0])}
+    forms: dict[str, dict[str, RunEngine]] = {WHOLE: _deployed(every, batches[0])}
     for name, model in models.items():
-        own: dict[str, Run] = {"skipping": runtime.skip(model)}
+        own: dict[str, RunEngine] = {"skipping": runtime.skip(model)}
         is_fixed = isinstance(model.pruning.gate, gates.Fixed)
         forms[name] = own | (_deployed(model, batches[0]) if is_fixed else {})
     runs = {(name, by): run for name, found in forms.items() for by, run in found.items()}
     labels = {f"{name}, {by}": (name, by) for name, by in runs}
     times, _, _ = interleave({label: runs[key] for label, key in labels.items()}, batches, _ROUNDS)
-    best: dict[str, Time] = {}
+    best: dict[str, FormTime] = {}
     for label, (name, by) in labels.items():
         if name not in best or times[label].ms < best[name].ms:
-            best[name] = Time(times[label].ms, by)
+            best[name] = FormTime(times[label].ms, by)
     return best
 
 
-def _deployed(model: Gated, batch: Tensor) -> dict[str, Run]:
+def _deployed(model: Gated, batch: Tensor) -> dict[str, RunEngine]:
     """A network whose masks are fixed, cut: in torch, in this library's kernels, in engines."""
     masks = fixed_masks(model)
     assert masks is not None

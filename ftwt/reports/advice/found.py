@@ -30,7 +30,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Setting:
+class OracleSetting:
     """What perfect gates at one heatmap mass would save, on average over images."""
 
     mass: float
@@ -59,7 +59,7 @@ class Advice:
     may_go_on: float
     sure_accuracy: float
     ways: tuple[Way, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[OracleSetting, ...]
 
     @property
     def fastest(self) -> Way | None:

@@ -18,7 +18,7 @@ _UNSURE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Observation:
     """By image the margin and whether the answer is right; share of filters that `depends`."""
 
     margins: Float[Tensor, "N"]
@@ -37,7 +37,7 @@ class Seen:
         return self.right[surest].double().mean().item()
 
 
-def look(model: Gated, loader: Loader, rule: Target) -> Seen:
+def look(model: Gated, loader: Loader, rule: Target) -> Observation:
     """Note what a rule keeps for each image, and what the network answers; nothing is masked."""
     some: dict[str, Tensor] = {}
     every: dict[str, Tensor] = {}
@@ -51,8 +51,8 @@ def look(model: Gated, loader: Loader, rule: Target) -> Seen:
     device = next(model.parameters()).device
     with evaluating(model):
         for images, labels in pairs(loader, "advise"):
-            output = model.decided(note, images.to(device))
+            output = model.forward_with_masks(note, images.to(device))
             margins.append(Margin()(output).cpu())
             right.append(which_right(output, labels).cpu())
     differ = torch.cat([(some[site] & ~every[site]).cpu() for site in some])
-    return Seen(torch.cat(margins), torch.cat(right), differ.double().mean().item())
+    return Observation(torch.cat(margins), torch.cat(right), differ.double().mean().item())

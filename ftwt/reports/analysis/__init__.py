@@ -10,7 +10,7 @@ Measurements need nothing but torch; plots need `pip install ftwt[plots]`.
 from ftwt.reports import drawing, page
 from ftwt.reports.analysis.core import LayerFilters, core_filters
 from ftwt.reports.analysis.cost_plot import cost_histogram
-from ftwt.reports.analysis.curve import Curve, CurveRow, Measured, oracle_curve
+from ftwt.reports.analysis.curve import Curve, CurveRow, HasReductions, oracle_curve
 from ftwt.reports.analysis.diagnosed import diagnose_run
 from ftwt.reports.analysis.diagnosis import Control, Dynamism
 from ftwt.reports.analysis.dynamism import dynamism
@@ -36,10 +36,10 @@ __all__ = [
     "CurveRow",
     "Dynamism",
     "Findings",
+    "HasReductions",
     "Heatmaps",
     "LayerCost",
     "LayerFilters",
-    "Measured",
     "Outcomes",
     "Removal",
     "Shift",

@@ -28,7 +28,7 @@ class Observed:
     prints: Float[Tensor, "N"]
 
 
-def observe(model: Gated, loader: Loader, limit: int | None, called: str) -> Observed:
+def with_own_masks(model: Gated, loader: Loader, limit: int | None, called: str) -> Observed:
     """Run the network with its own masks."""
     device = next(model.parameters()).device
     parts: dict[str, list[Tensor]] = {}
@@ -74,7 +74,9 @@ def right_with(
             def decide(site: str, features: Tensor, now: Mapping[str, Tensor] = now) -> Tensor:
                 return now[site]
 
-            right.append(which_right(model.decided(decide, images.to(device)), labels).cpu())
+            right.append(
+                which_right(model.forward_with_masks(decide, images.to(device)), labels).cpu()
+            )
             done += len(images)
     return torch.cat(right)
 

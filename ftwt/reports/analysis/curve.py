@@ -10,13 +10,13 @@ from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Oracle
-from ftwt.graph.sites import Where
+from ftwt.graph.sites import SiteFilter
 from ftwt.targets import HeatmapMass
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader
 
 
-class Measured(Protocol):
+class HasReductions(Protocol):
     """Anything with an accuracy and both reductions, as fractions."""
 
     @property
@@ -64,7 +64,7 @@ def oracle_curve(
     masses: Sequence[float],
     *,
     example: Tensor | tuple[Tensor, ...],
-    where: Where | None = None,
+    where: SiteFilter | None = None,
 ) -> Curve:
     """Evaluate a plain network under `gates.Oracle()` for each heatmap mass.
 

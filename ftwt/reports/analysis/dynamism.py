@@ -53,7 +53,7 @@ def dynamism(
 def _of_gates(
     model: Gated, loader: Loader, limit: int | None, generator: torch.Generator
 ) -> Dynamism:
-    seen = controls.observe(model, loader, limit, "dynamism")
+    seen = controls.with_own_masks(model, loader, limit, "dynamism")
     count = len(seen.macs)
     check_images(count, "dynamism")
 

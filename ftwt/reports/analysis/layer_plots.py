@@ -86,7 +86,7 @@ def _name_layers(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
     needed = 1.35 * _LABEL_POINTS / _POINTS_PER_INCH
     step = math.ceil(needed * len(names) / inches)
     places = range(0, len(names), step)
-    labels = [drawing.short(names[place]) for place in places]
+    labels = [drawing.shortened(names[place]) for place in places]
     axes.set_xticks(places, labels, rotation=90, fontsize=_LABEL_POINTS)
     axes.set_xlim(-0.7, len(names) - 0.3)
     every = "" if step == 1 else f" (one name in {step} is shown)"

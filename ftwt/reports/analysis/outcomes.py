@@ -16,7 +16,7 @@ from ftwt.training.inspection import Loader, check_gated, first
 
 
 @dataclass(frozen=True)
-class Share:
+class ImageGroup:
     """Some of the images: accuracy, exact and paper's MAC reduction on average; fractions."""
 
     name: str
@@ -41,7 +41,7 @@ class Outcomes:
     macs: Float64[Tensor, " N"]
     paper_macs: Float64[Tensor, " N"]
 
-    def by_class(self, classes: Sequence[str]) -> tuple[Share, ...]:
+    def by_class(self, classes: Sequence[str]) -> tuple[ImageGroup, ...]:
         """One share for each class that has images."""
         return tuple(
             self._share(name, self.labels == label)
@@ -49,7 +49,7 @@ class Outcomes:
             if bool((self.labels == label).any())
         )
 
-    def by_confidence(self, parts: int = 5) -> tuple[Share, ...]:
+    def by_confidence(self, parts: int = 5) -> tuple[ImageGroup, ...]:
         """Equally large parts of the images, the least confident first; named by confidence.
 
         Raises:
@@ -79,8 +79,8 @@ class Outcomes:
             return None
         return torch.corrcoef(both)[0, 1].item()
 
-    def _share(self, name: str, chosen: Tensor) -> Share:
-        return Share(
+    def _share(self, name: str, chosen: Tensor) -> ImageGroup:
+        return ImageGroup(
             name=name,
             images=int(chosen.sum()),
             accuracy=(self.predicted == self.labels)[chosen].double().mean().item(),

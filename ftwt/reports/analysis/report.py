@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ftwt.reports import drawing, page
 from ftwt.reports.analysis.cost_plot import cost_histogram
-from ftwt.reports.analysis.curve import Curve, Measured
+from ftwt.reports.analysis.curve import Curve, HasReductions
 from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.heatmap_plot import heatmap_grid
 from ftwt.reports.analysis.heatmaps import Heatmaps
@@ -36,7 +36,7 @@ class Findings:
     activity: Activity
     dense_accuracy: float
     curve: Curve
-    trained: Measured
+    trained: HasReductions
     maps: Heatmaps
     map_pixels: Shaped[Tensor, "B 3 H W"]
     pixels: Shaped[Tensor, "N 3 H W"] | None = None
@@ -135,7 +135,7 @@ def write_report(
     ]
     path = folder / "index.html"
     large = highlights(findings) if numbers is None else numbers
-    page.write(path, Page(title, intro, tuple(sections), large))
+    page.write_html(path, Page(title, intro, tuple(sections), large))
     return path
 
 
@@ -223,7 +223,7 @@ def dynamism_table(found: Dynamism) -> Table[Any]:
 
 def plot(folder: Path, name: str, figure: Figure, caption: str, alt: str) -> page.Picture:
     """Write a figure as NAME.png and NAME.svg, and give it for the page."""
-    drawing.save(figure, folder, name)
+    drawing.save_figure(figure, folder, name)
     return page.picture(figure, caption, alt)
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from ftwt.reports import drawing
-from ftwt.reports.analysis.curve import Curve, CurveRow, Measured
+from ftwt.reports.analysis.curve import Curve, CurveRow, HasReductions
 from ftwt.reports.drawing import Axes, Figure
 
 _TRAINED = (drawing.VERMILION, drawing.GREEN, drawing.ORANGE, drawing.INK)
 _MARKERS = ("D", "^", "v", "P")
 
 
-def tradeoff(curve: Curve, *, trained: Mapping[str, Measured] | None = None) -> Figure:
+def tradeoff(curve: Curve, *, trained: Mapping[str, HasReductions] | None = None) -> Figure:
     """Draw accuracy (%) over MAC reduction (%) in both conventions.
 
     Args:
@@ -66,7 +66,7 @@ def _oracle(axes: Axes, rows: Sequence[CurveRow]) -> None:
         )
 
 
-def _trained(axes: Axes, name: str, result: Measured, colour: str, marker: str) -> None:
+def _trained(axes: Axes, name: str, result: HasReductions, colour: str, marker: str) -> None:
     """A filled point for the exact count, joined to a hollow one for the paper's."""
     accuracy = 100 * result.accuracy
     exact, paper = 100 * result.reduction_exact, 100 * result.reduction_paper

@@ -4,6 +4,6 @@ A dense network, gates, and a narrow network that shares its budget over the ima
 one: which filters run for which image, milliseconds on this machine, and what is dynamic in truth.
 """
 
-from ftwt.reports.demo.whole import RECIPE, Show, run
+from ftwt.reports.demo.whole import RECIPE, Show, run_demo
 
-__all__ = ["RECIPE", "Show", "run"]
+__all__ = ["RECIPE", "Show", "run_demo"]

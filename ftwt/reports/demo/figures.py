@@ -14,7 +14,7 @@ from ftwt.reports.drawing import Axes, Figure
 _MOST_FILTERS = 64
 
 
-class Point(NamedTuple):
+class BudgetPoint(NamedTuple):
     """One setting of a model: fractions, of the test images."""
 
     reduction_exact: float
@@ -66,7 +66,7 @@ def _square(place: int, colour: str) -> Any:
     return Rectangle((place, 0), 0.8, 1, facecolor=colour, edgecolor=drawing.GREY, linewidth=0.5)
 
 
-def budget_strip(points: Sequence[Point], dense_accuracy: float) -> Figure:
+def budget_strip(points: Sequence[BudgetPoint], dense_accuracy: float) -> Figure:
     """Draw one model at several budgets: a point for each, dense at the left end."""
     with drawing.style():
         figure = drawing.new_figure(drawing.WIDTH_INCHES, 2.6)
@@ -83,6 +83,6 @@ def budget_strip(points: Sequence[Point], dense_accuracy: float) -> Figure:
             )  # fmt: skip
         axes.set_xlabel("MAC reduction (% of the plain network's MACs, all passes counted)")
         axes.set_ylabel("accuracy (%)")
-        axes.set_ylim(drawing.spread(axes.get_ylim(), 12.0))
+        axes.set_ylim(drawing.widened(axes.get_ylim(), 12.0))
         axes.margins(x=0.08)
     return figure

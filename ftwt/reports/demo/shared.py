@@ -14,7 +14,7 @@ from ftwt.gated.model import Gated
 from ftwt.gates import Fixed
 from ftwt.io import storage
 from ftwt.macs import dense_macs
-from ftwt.reports.demo.figures import Point
+from ftwt.reports.demo.figures import BudgetPoint
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader
 from ftwt.training.optimizers import OneCycle, Sgd
@@ -75,7 +75,7 @@ def train_shared(
     return model
 
 
-def points(model: Escalating, test: Loader) -> tuple[Point, ...]:
+def budget_points(model: Escalating, test: Loader) -> tuple[BudgetPoint, ...]:
     """Each budget on the test images."""
     found = (evaluate(model.at(reduction=one), test) for one in REDUCTIONS)
-    return tuple(Point(one.reduction_exact, one.accuracy) for one in found)
+    return tuple(BudgetPoint(one.reduction_exact, one.accuracy) for one in found)

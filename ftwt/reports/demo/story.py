@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.report import dynamism_table, plot
-from ftwt.reports.demo.figures import Point, budget_strip, mask_strips
-from ftwt.reports.demo.times import DENSE, GATES, Time
+from ftwt.reports.demo.figures import BudgetPoint, budget_strip, mask_strips
+from ftwt.reports.demo.times import DENSE, GATES, NetworkTime
 from ftwt.reports.page import Commands, Section
 from ftwt.tables import MINUS, Column, Table, fixed
 
@@ -40,8 +40,8 @@ class Story:
     masks: dict[str, Bool[Tensor, "B C"]]
     gates: Dynamism
     shared: Dynamism
-    points: Sequence[Point]
-    times: Sequence[Time]
+    points: Sequence[BudgetPoint]
+    times: Sequence[NetworkTime]
     others: float | None
 
 
@@ -77,7 +77,7 @@ def closing() -> tuple[Section, ...]:
     return (Section("Next: your own images", text, (Commands(NEXT),)),)
 
 
-def highlights(story: Story) -> tuple[tuple[str, str], ...]:
+def story_highlights(story: Story) -> tuple[tuple[str, str], ...]:
     """The numbers to see first: of gates, beside the plain network."""
     change = f"{100 * (story.gates.accuracy - story.dense_accuracy):+.1f}"
     saved = 1 - story.gates.macs / story.gates.dense_macs
@@ -92,7 +92,7 @@ def highlights(story: Story) -> tuple[tuple[str, str], ...]:
     )
 
 
-def times_table(times: Sequence[Time]) -> Table[Time]:
+def times_table(times: Sequence[NetworkTime]) -> Table[NetworkTime]:
     """A row for each form, the fastest of each network first."""
     order = list(dict.fromkeys(one.network for one in times))
     ranked = sorted(times, key=lambda one: (order.index(one.network), one.ms))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt import gates, runtime
-from ftwt.export.engines import Run
+from ftwt.export.engines import RunEngine
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
@@ -20,7 +20,7 @@ DENSE, CUT = "dense", "cut to as few filters"
 GATES, SHARED = "gates, skipping", "budget for each image, skipping"
 
 
-class Time(NamedTuple):
+class NetworkTime(NamedTuple):
     """Mean milliseconds for one image."""
 
     network: str
@@ -30,7 +30,7 @@ class Time(NamedTuple):
 
 def times(
     plain: nn.Module, gated: Gated, shared: Escalating, images: Float[Tensor, "N C H W"]
-) -> tuple[tuple[Time, ...], float | None]:
+) -> tuple[tuple[NetworkTime, ...], float | None]:
     """Time the networks dense, cut, with gates and with a shared budget, one image at a time.
 
     Returns:
@@ -39,7 +39,7 @@ def times(
     """
     batches = list(images.unsqueeze(1).unbind())
     cut, _ = bound(gated, images)
-    runs: dict[tuple[str, str], Run] = {
+    runs: dict[tuple[str, str], RunEngine] = {
         **_plain(DENSE, plain.eval(), batches[0]),
         **_plain(CUT, cut.eval(), batches[0]),
         (GATES, "ftwt"): runtime.skip(gated),
@@ -50,13 +50,13 @@ def times(
         {label: runs[key] for label, key in labels.items()}, batches, len(batches)
     )
     found = (
-        Time(*key, latency(measured.times[label], len(batches)).mean)
+        NetworkTime(*key, latency(measured.times[label], len(batches)).mean)
         for label, key in labels.items()
     )
     return tuple(found), measured.others
 
 
-def _plain(name: str, network: nn.Module, image: Tensor) -> dict[tuple[str, str], Run]:
+def _plain(name: str, network: nn.Module, image: Tensor) -> dict[tuple[str, str], RunEngine]:
     """A network without decisions: in torch, in the engines that are there, in ftwt's kernels."""
     engines, _ = deployed(network, image)
     whole = attach(network, Pruning(gates.Fixed({})), example=image).eval()

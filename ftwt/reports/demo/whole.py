@@ -15,12 +15,12 @@ from ftwt import data
 from ftwt.gated.model import Gated
 from ftwt.io.files import write_atomically
 from ftwt.reports import analysis
-from ftwt.reports.demo.shared import REDUCTION, narrow_recipe, points, train_shared
-from ftwt.reports.demo.story import INTRO, NEXT, Story, closing, highlights, opening
+from ftwt.reports.demo.shared import REDUCTION, budget_points, narrow_recipe, train_shared
+from ftwt.reports.demo.story import INTRO, NEXT, Story, closing, opening, story_highlights
 from ftwt.reports.demo.times import times
 from ftwt.training.evaluation import evaluate
 from ftwt.training.folders import check_free
-from ftwt.training.recipes import Choices, Recipe, recipe
+from ftwt.training.recipes import Overrides, Recipe, recipe
 from ftwt.training.records import versions
 from ftwt.training.runs import Callbacks, train_run
 
@@ -42,7 +42,7 @@ class Show:
     training: Callable[[str, Recipe], Callbacks]
 
 
-def run(
+def run_demo(
     out: Path,
     show: Show,
     *,
@@ -73,7 +73,7 @@ def run(
         tested = tested.select(torch.arange(limit))
     epochs_of_each = _EPOCHS if epochs is None else (epochs,) * 3
     dense_recipe, gated_recipe = (
-        recipe(RECIPE, Choices(epochs=count, seed=seed, normalize="layer"), dense=dense)
+        recipe(RECIPE, Overrides(epochs=count, seed=seed, normalize="layer"), dense=dense)
         for count, dense in zip(epochs_of_each, (True, False), strict=False)
     )
 
@@ -119,7 +119,7 @@ def run(
         masks={site: trace.masks[site] for site in _SITES},
         gates=diagnosis,
         shared=analysis.dynamism(setting, test),
-        points=points(shared, test),
+        points=budget_points(shared, test),
         times=measured,
         others=others,
     )
@@ -164,7 +164,7 @@ def run(
     analysis.write_report(
         out, findings,
         title="Filters that fire together", intro=INTRO, made=made,
-        around=(opening(out, story), closing()), numbers=highlights(story),
+        around=(opening(out, story), closing()), numbers=story_highlights(story),
     )  # fmt: skip
     write_atomically(out / "demo.json", (json.dumps(result, indent=2) + "\n").encode())
     return result

@@ -10,7 +10,7 @@ from ftwt.reports.paper.claim import claim
 from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.items import ITEMS, items
 from ftwt.reports.paper.make import make
-from ftwt.reports.paper.runs import Run, read_runs
+from ftwt.reports.paper.runs import RecordedRun, read_runs
 from ftwt.reports.paper.scales import SCALES, Family, Scale, scale
 from ftwt.reports.paper.study import Study, Training
 from ftwt.reports.paper.write import write_page
@@ -21,7 +21,7 @@ __all__ = [
     "Drawing",
     "Family",
     "Item",
-    "Run",
+    "RecordedRun",
     "Scale",
     "Study",
     "Training",

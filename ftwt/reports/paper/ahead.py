@@ -15,7 +15,7 @@ from ftwt.reports.paper.study import Study, Training
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingOrder:
     """One training, and what a process needs to know to do it by itself."""
 
     folder: Path
@@ -45,11 +45,13 @@ def train_ahead(study: Study, wanted: Sequence[Item[Any]], executor: Executor) -
     size = study.dataset.image_size
     for gated in (False, True):
         orders = {
-            Order(study.folder, study.dataset.name, size, study.scale, study.seed, one): name
+            TrainingOrder(
+                study.folder, study.dataset.name, size, study.scale, study.seed, one
+            ): name
             for name, one in ahead.items()
             if (one.pruning is not None) == gated
         }
-        failed = run_all(executor, Order.follow, orders, lambda order: None)
+        failed = run_all(executor, TrainingOrder.follow, orders, lambda order: None)
         if failed:
             more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
             raise FtwtError(

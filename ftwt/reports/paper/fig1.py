@@ -10,9 +10,9 @@ from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper import published
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.published import Point
-from ftwt.reports.paper.runs import Run
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.published import PublishedPoint
+from ftwt.reports.paper.runs import RecordedRun
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, percent, points
 from ftwt.targets import HeatmapMass
 
@@ -45,7 +45,7 @@ class Panel:
     chance: float
     dense_macs: int
     rivals: tuple[Rival, ...]
-    published: tuple[Point, ...]
+    published: tuple[PublishedPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Gaps:
         return asdict(self)
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """Each family's network, plain and gated at each mass, and its narrower ones."""
     for family in study.scale.families:
         for network in family.narrower:
@@ -70,13 +70,13 @@ def train(study: Study) -> None:
             )
 
 
-def measure(study: Study) -> Gaps:
+def _measure(study: Study) -> Gaps:
     """Compare each network that has gated runs with them and with narrower networks.
 
     Raises:
         FtwtError: no run has gates.
     """
-    gated: dict[str, list[Run]] = {}
+    gated: dict[str, list[RecordedRun]] = {}
     for run in study.runs:
         if run.gated is not None:
             gated.setdefault(run.network, []).append(run)
@@ -88,7 +88,7 @@ def measure(study: Study) -> Gaps:
     return Gaps(tuple(_panel(study, name, gated[name]) for name in networks))
 
 
-def _panel(study: Study, network: str, runs: list[Run]) -> Panel:
+def _panel(study: Study, network: str, runs: list[RecordedRun]) -> Panel:
     stem = network.partition("-x")[0]
     plain = study.start_accuracy(runs[0])
     dense_macs = study.tested(runs[0]).dense_macs
@@ -99,14 +99,14 @@ def _panel(study: Study, network: str, runs: list[Run]) -> Panel:
             cut = 1 - narrower.dense_macs / dense_macs
             if cut > 0:
                 gap = plain - narrower.accuracy
-                name = f"plain {short(run.network)}"
+                name = f"plain {without_data(run.network)}"
                 rivals.append(Rival(name, run.name, False, narrower.accuracy, gap, cut, cut))
-    theirs = published.POINTS.get(short(stem), ())
+    theirs = published.POINTS.get(without_data(stem), ())
     chance = 1 / len(study.dataset.classes)
-    return Panel(short(network), plain, chance, dense_macs, tuple(rivals), theirs)
+    return Panel(without_data(network), plain, chance, dense_macs, tuple(rivals), theirs)
 
 
-def _gated(study: Study, run: Run) -> Rival:
+def _gated(study: Study, run: RecordedRun) -> Rival:
     assert run.gated is not None
     seen = study.tested(run)
     gap = study.start_accuracy(run) - seen.accuracy
@@ -115,7 +115,7 @@ def _gated(study: Study, run: Run) -> Rival:
     return Rival(name, run.name, True, seen.accuracy, gap, *cuts)
 
 
-def show(found: Gaps) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Gaps) -> tuple[Table[Any] | Drawing, ...]:
     """The figure, a table of what was measured, and one of what was published."""
     measured = Table(
         (
@@ -229,7 +229,7 @@ ITEM = Item(
     "Figure 1: gates against narrower networks",
     "Is it better to let a network leave out filters image by image, or to use a narrower one? "
     "Each gated network starts from the plain one that it is compared with.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

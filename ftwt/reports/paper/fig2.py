@@ -12,7 +12,7 @@ from ftwt.reports.analysis.layer_plots import activity_by_layer
 from ftwt.reports.analysis.removal import Removal, without_never
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count, percent
 from ftwt.targets import HeatmapMass
 from ftwt.training.activity import Activity, activity
@@ -47,13 +47,13 @@ class Core:
         }
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """One gated network."""
     mass = study.scale.masses[0]
     study.gated(study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
 
 
-def measure(study: Study) -> Core:
+def _measure(study: Study) -> Core:
     """Look at the first run with gates, over all test images."""
     run, model = study.main()
     seen = study.tested(run)
@@ -63,10 +63,10 @@ def measure(study: Study) -> Core:
     removal = None
     with suppress(FtwtError):
         _, removal = without_never(model, seen, round_to=None)
-    return Core(run.name, short(run.network), seen.images, layers, seen, removal)
+    return Core(run.name, without_data(run.network), seen.images, layers, seen, removal)
 
 
-def show(found: Core) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Core) -> tuple[Table[Any] | Drawing, ...]:
     """Two figures by layer, and a table."""
     shares = {site.name: site.mean_share for site in found.seen.sites}
     rows = [
@@ -162,7 +162,9 @@ def _bars(axes: Axes, found: Core, names: list[str], colours: list[Any]) -> None
         ]
         axes.barh(places, widths, left=left, color=colour, height=0.8, label=name)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.set_yticks(places, [drawing.short(layer.name, 18) for layer in found.layers], fontsize=8)
+    axes.set_yticks(
+        places, [drawing.shortened(layer.name, 18) for layer in found.layers], fontsize=8
+    )
     axes.set_xlim(0, 100)
     axes.set_ylim(-0.6, len(places) - 0.4)
     axes.set_xlabel("filters of the layer (%), by share of images")
@@ -174,7 +176,7 @@ ITEM = Item(
     "Figure 2: core filters",
     "Some filters are needed for every image, some for none, and some now and then. The "
     "paper's supplement calls the first kind core filters and counts them by layer.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

@@ -7,17 +7,17 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ftwt.data.streams import stream
+from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError
 from ftwt.reports import drawing
 from ftwt.reports.analysis.heatmap_plot import heatmap_grid
 from ftwt.reports.analysis.heatmaps import Heatmaps, heatmaps
 from ftwt.reports.analysis.similarity import Similarity, heatmap_similarity
 from ftwt.reports.drawing import Figure
-from ftwt.reports.paper.fig2 import train
+from ftwt.reports.paper.fig2 import _train
 from ftwt.reports.paper.images import in_memory
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, fixed, percent
 from ftwt.training.activity import Activity
 from ftwt.training.inspection import check_site
@@ -45,7 +45,7 @@ class Maps:
         }
 
 
-def measure(study: Study) -> Maps:
+def _measure(study: Study) -> Maps:
     """Look at one layer for some images, and at all layers for all of the test images.
 
     The layer is the study's, or the one whose activity is the nearest to 30 %; images are the
@@ -65,7 +65,7 @@ def measure(study: Study) -> Maps:
     images = next(iter(study.batches(chosen)))[0]
     return Maps(
         run.name,
-        short(run.network),
+        without_data(run.network),
         places,
         heatmaps(model, images, site),
         chosen.pixels,
@@ -89,11 +89,11 @@ def _places(study: Study) -> tuple[int, ...]:
             f"paper fig3: the grid takes {count} images, but there are {there} test images; "
             "name those to show with --image"
         )
-    order = torch.randperm(there, generator=stream(study.seed, 3))
+    order = torch.randperm(there, generator=random_stream(study.seed, 3))
     return wanted or tuple(sorted(order[:count].tolist()))
 
 
-def show(found: Maps) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Maps) -> tuple[Table[Any] | Drawing, ...]:
     """The grid, the similarity by layer, and its table."""
     grid = Drawing(
         heatmap_grid(found.maps, found.pixels),
@@ -141,7 +141,7 @@ def _figure(found: Maps) -> Figure:
             moved = [place + shift for place in places]
             axes.errorbar(values, moved, xerr=spread, fmt=marker, color=colour, markersize=5,
                           elinewidth=1.2, label=label)  # fmt: skip
-        axes.set_yticks(places, [drawing.short(one.site, 18) for one in layers], fontsize=8)
+        axes.set_yticks(places, [drawing.shortened(one.site, 18) for one in layers], fontsize=8)
         axes.set_xlim(0, 1.02)
         axes.set_ylim(-0.6, len(layers) - 0.4)
         axes.set_xlabel("similarity of heatmaps (1: alike)")
@@ -156,7 +156,7 @@ ITEM = Item(
     "Figure 3: what the kept filters see",
     "A heatmap is the mean magnitude of a layer's features. The method rests on few filters "
     "holding most of it: with the others left out, its shape should stay.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

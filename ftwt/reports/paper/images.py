@@ -9,10 +9,10 @@ from ftwt.data.files import Files
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 
-S = TypeVar("S", bound=Images | Files)
+_S = TypeVar("_S", bound=Images | Files)
 
 
-def some(images: S, limit: int | None) -> S:
+def some(images: _S, limit: int | None) -> _S:
     """As many images as asked for, of each class alike; all if None or if there are no more."""
     if limit is None or limit >= len(images):
         return images

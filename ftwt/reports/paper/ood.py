@@ -6,14 +6,14 @@ from typing import Any
 
 from ftwt.data import Images
 from ftwt.reports import drawing
-from ftwt.reports.analysis.outcomes import Share, outcomes
+from ftwt.reports.analysis.outcomes import ImageGroup, outcomes
 from ftwt.reports.analysis.shifts import SHIFTS, shifted
 from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
-from ftwt.reports.paper.fig2 import train
+from ftwt.reports.paper.fig2 import _train
 from ftwt.reports.paper.images import in_memory, some
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import MINUS, Column, Table, count, percent
 from ftwt.training.evaluation import evaluate
 
@@ -46,8 +46,8 @@ class Harder:
     network: str
     images: int
     shifts: tuple[Shifted, ...]
-    by_class: tuple[Share, ...]
-    by_confidence: tuple[Share, ...]
+    by_class: tuple[ImageGroup, ...]
+    by_confidence: tuple[ImageGroup, ...]
     correlation: float | None
 
     def to_json(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Harder:
         return asdict(self)
 
 
-def measure(study: Study) -> Harder:
+def _measure(study: Study) -> Harder:
     """Test the first run with gates, and its plain start, on shifted images.
 
     Raises:
@@ -78,12 +78,12 @@ def measure(study: Study) -> Harder:
             rows.append(row(changed, shift.name, shift.unit, rank, strength))
     whole = outcomes(model, study.batches(study.test))
     return Harder(
-        run.name, short(run.network), len(images), tuple(rows),
+        run.name, without_data(run.network), len(images), tuple(rows),
         whole.by_class(study.dataset.classes), whole.by_confidence(), whole.correlation,
     )  # fmt: skip
 
 
-def show(found: Harder) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Harder) -> tuple[Table[Any] | Drawing, ...]:
     """Three figures and their tables."""
     by_shift = Drawing(
         _shifts(found.shifts),
@@ -142,7 +142,7 @@ def _shifts(rows: Sequence[Shifted]) -> Figure:
             _lines(left, right, line)
             left.set_title(shift.name, fontsize=10)
         # The column shares its axis.
-        grid[0, 1].set_ylim(drawing.spread(grid[0, 1].get_ylim(), _POINTS))
+        grid[0, 1].set_ylim(drawing.widened(grid[0, 1].get_ylim(), _POINTS))
         grid[0, 1].set_title("MAC reduction, exact (%)", fontsize=10)
         grid[0, 0].set_title(f"{SHIFTS[0].name}: accuracy (%)", fontsize=10)
         for axes in grid[-1]:
@@ -166,7 +166,7 @@ def _lines(left: Axes, right: Axes, line: Sequence[Shifted]) -> None:
         axes.margins(0.05, 0.15)
 
 
-def _shares(shares: Sequence[Share], what: str) -> Figure:
+def _shares(shares: Sequence[ImageGroup], what: str) -> Figure:
     places = list(range(len(shares)))[::-1]
     with drawing.style():
         figure = drawing.new_figure(drawing.WIDTH_INCHES, 1.5 + 0.3 * len(shares))
@@ -175,9 +175,9 @@ def _shares(shares: Sequence[Share], what: str) -> Figure:
             axes.margins(0.15)
         cuts = [100 * share.reduction_exact for share in shares]
         left.plot(cuts, places, "o", color=drawing.BLUE)
-        left.set_xlim(drawing.spread(left.get_xlim(), _POINTS))
+        left.set_xlim(drawing.widened(left.get_xlim(), _POINTS))
         left.set_xlabel("MAC reduction, exact (%)")
-        left.set_yticks(places, [drawing.short(share.name, 16) for share in shares], fontsize=9)
+        left.set_yticks(places, [drawing.shortened(share.name, 16) for share in shares], fontsize=9)
         left.set_ylabel(what)
         right.plot([100 * share.accuracy for share in shares], places, "s", color=drawing.ORANGE)
         right.set_xlabel("accuracy (%)")
@@ -193,7 +193,7 @@ ITEM = Item(
     "Gates that choose for each image could spend more where it is harder. Here the images are "
     "blurred, made noisy, paler, darker or compressed, and the spending is looked at by class and "
     "by how sure the network is.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

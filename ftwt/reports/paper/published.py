@@ -11,7 +11,7 @@ QUOTED = "as quoted in Automatic Complementary Separation Pruning, table 1; 1 - 
 
 
 @dataclass(frozen=True)
-class Point:
+class PublishedPoint:
     """CIFAR-10: accuracy lost against the plain network, and MAC reduction; fractions.
 
     A gap below zero is a gain. Reductions are in the paper's convention or in that of their own
@@ -28,26 +28,26 @@ class Point:
         return asdict(self)
 
 
-def _ftwt(*pairs: tuple[float, float]) -> tuple[Point, ...]:
-    return tuple(Point("FTWT", gap / 100, cut / 100, FTWT_FIGURE) for gap, cut in pairs)
+def _ftwt(*pairs: tuple[float, float]) -> tuple[PublishedPoint, ...]:
+    return tuple(PublishedPoint("FTWT", gap / 100, cut / 100, FTWT_FIGURE) for gap, cut in pairs)
 
 
-POINTS: Mapping[str, tuple[Point, ...]] = {
+POINTS: Mapping[str, tuple[PublishedPoint, ...]] = {
     "mobilenet_v1": _ftwt((-0.3, 78), (1.3, 92)),
     "mobilenet_v2": (
         *_ftwt((-0.2, 41), (-0.2, 53), (-0.2, 66), (0.3, 77), (1.2, 87)),
-        Point("SCOP", 0.0024, 1 - 1 / 1.67, QUOTED),
-        Point("DCP", -0.0022, 1 - 1 / 1.35, QUOTED),
+        PublishedPoint("SCOP", 0.0024, 1 - 1 / 1.67, QUOTED),
+        PublishedPoint("DCP", -0.0022, 1 - 1 / 1.35, QUOTED),
     ),
     "resnet56": (
-        Point("FTWT, decoupled", 0.0103, 0.66, FTWT),
-        Point("FTWT, joint", 0.0138, 0.54, FTWT),
+        PublishedPoint("FTWT, decoupled", 0.0103, 0.66, FTWT),
+        PublishedPoint("FTWT, joint", 0.0138, 0.54, FTWT),
     ),
     "vgg16_bn": (
-        Point("FTWT, decoupled", 0.0009, 0.56, FTWT),
-        Point("FTWT, joint", 0.0027, 0.65, FTWT),
-        Point("FTWT, decoupled", 0.0063, 0.73, FTWT),
-        Point("FTWT, joint", 0.0117, 0.74, FTWT),
+        PublishedPoint("FTWT, decoupled", 0.0009, 0.56, FTWT),
+        PublishedPoint("FTWT, joint", 0.0027, 0.65, FTWT),
+        PublishedPoint("FTWT, decoupled", 0.0063, 0.73, FTWT),
+        PublishedPoint("FTWT, joint", 0.0117, 0.74, FTWT),
     ),
 }
 # Network, data, accuracy, MAC reduction in its own count, source. Without the plain network's

@@ -29,7 +29,7 @@ class _Record(RunRecord):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RecordedRun:
     """A finished training: the folder of `ftwt train`, its model and what `run.json` says."""
 
     folder: Path
@@ -92,7 +92,7 @@ class Run:
         return storage.load(file)[0]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RecordedRun:
     """Read one finished run.
 
     Raises:
@@ -109,10 +109,10 @@ def read_run(folder: Path) -> Run:
             "finish it with ftwt train --resume, or leave it out"
         )
     model, card = storage.load(folder)
-    return Run(folder, model, card, record)
+    return RecordedRun(folder, model, card, record)
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
+def read_runs(folders: Sequence[Path]) -> tuple[RecordedRun, ...]:
     """Read finished runs, of one data set.
 
     Raises:

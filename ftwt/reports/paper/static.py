@@ -16,8 +16,8 @@ from ftwt.reports.analysis.equal_cost import oracle_top_k, static_uniform
 from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.runs import Run
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.runs import RecordedRun
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count
 from ftwt.targets import HeatmapMass, Target, TopK
 from ftwt.training.activity import Activity, activity
@@ -54,7 +54,7 @@ class Ways:
         return asdict(self)
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """A run by mass, and static and top-k runs brought to what that run costs, exactly counted."""
     network, mass = study.scale.network, study.scale.masses[0]
     run = study.gated(network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
@@ -71,14 +71,14 @@ def train(study: Study) -> None:
     study.gated(network, Pruning(target=top_k), f"top-k-as-mass{mass:g}")
 
 
-def measure(study: Study) -> Ways:
+def _measure(study: Study) -> Ways:
     """Compare all three on the plain network that the first gated run started from, and trained.
 
     Raises:
         FtwtError: no run has gates.
     """
     main, _ = study.main()
-    plain, network = main.start(), short(main.network)
+    plain, network = main.start(), without_data(main.network)
     rows = [row for mass in _ORACLE_MASSES for row in _untrained(study, plain, mass)]
     for run in study.runs:
         way = _way(run)
@@ -108,7 +108,7 @@ def _untrained(study: Study, plain: nn.Module, mass: float) -> list[Pruned]:
     return [_row(way, how, study.measure(model), None) for way, how, model in tried]
 
 
-def _way(run: Run) -> str | None:
+def _way(run: RecordedRun) -> str | None:
     if run.how == "static":
         return _STATIC
     if run.gated is None or run.gated.pruning.coupling == "joint":
@@ -128,7 +128,7 @@ def _row(way: str, how: str, seen: Activity | Evaluation, run: str | None) -> Pr
     return Pruned(way, run is not None, how, run, seen.accuracy, macs, *cuts)
 
 
-def show(found: Ways) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Ways) -> tuple[Table[Any] | Drawing, ...]:
     """The figure and both tables."""
     columns = (
         Column("way", "pruned by"),
@@ -213,7 +213,7 @@ ITEM = Item(
     "Does choosing filters by image pay? Static uniform pruning keeps the same filters for every "
     "image and the same share in each layer; top-k keeps the same share but chooses which by "
     "image; heatmap mass chooses both. All three are compared at the same exact MACs.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

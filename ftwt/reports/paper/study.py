@@ -19,14 +19,14 @@ from ftwt.io import specs
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
 from ftwt.reports.paper.images import some
-from ftwt.reports.paper.runs import Run, read_run
+from ftwt.reports.paper.runs import RecordedRun, read_run
 from ftwt.reports.paper.scales import Scale
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
 from ftwt.training.inspection import Loader, check_classes
 from ftwt.training.optimizers import Sgd
-from ftwt.training.recipes import Choices, Recipe, recipe
+from ftwt.training.recipes import Overrides, Recipe, recipe
 from ftwt.training.runs import Callbacks, train_run
 
 
@@ -55,13 +55,13 @@ class Study:
     folder: Path
     dataset: Dataset
     scale: Scale
-    given: tuple[Run, ...] = ()
-    starts: tuple[Run, ...] = ()
+    given: tuple[RecordedRun, ...] = ()
+    starts: tuple[RecordedRun, ...] = ()
     seed: int = 0
     layer: str | None = None
     places: tuple[int, ...] | None = None
     callbacks: Callable[[str, int], Callbacks] = lambda name, epochs: Callbacks()
-    _trained: dict[str, Run] = field(default_factory=dict)
+    _trained: dict[str, RecordedRun] = field(default_factory=dict)
     _measured: dict[Path, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,11 +69,11 @@ class Study:
             check_classes(f"paper: {run.folder}", run.card, self.dataset)
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[RecordedRun, ...]:
         """All runs, the given ones or those trained so far, in that order."""
         return self.given or tuple(self._trained.values())
 
-    def main(self) -> tuple[Run, Gated]:
+    def main(self) -> tuple[RecordedRun, Gated]:
         """The run that is looked at closely: the first one with gates.
 
         Raises:
@@ -109,14 +109,14 @@ class Study:
         held = holdout(some(self.dataset.train, self.scale.train_images))[1]
         return self.batches(some(held, self.scale.few_images))
 
-    def tested(self, run: Run) -> Activity | Evaluation:
+    def tested(self, run: RecordedRun) -> Activity | Evaluation:
         """A run's accuracy and cost on the test images, measured once."""
         if run.folder not in self._measured:
             self._measured[run.folder] = self.measure(run.model)
         found: Activity | Evaluation = self._measured[run.folder]
         return found
 
-    def start_accuracy(self, run: Run) -> float:
+    def start_accuracy(self, run: RecordedRun) -> float:
         """Accuracy on the test images of the plain network that a run started from."""
         key = run.folder / "dense.safetensors"
         if key not in self._measured:
@@ -139,7 +139,7 @@ class Study:
             train(scout)
         return scout.asked
 
-    def train(self, training: Training) -> Run:
+    def train(self, training: Training) -> RecordedRun:
         """The finished run of a training: from the study's folder, or trained now.
 
         Raises:
@@ -168,19 +168,19 @@ class Study:
         self._trained[training.name] = run
         return run
 
-    def dense(self, network: str, *, family: bool = False) -> Run:
+    def dense(self, network: str, *, family: bool = False) -> RecordedRun:
         """The plain network, given or trained once for all of its gated ones."""
         for run in self.starts:
             if run.network == network and run.how == "plain":
                 return self._trained.setdefault(run.name, run)
-        return self.train(Training(f"{short(network)}-dense", network, family=family))
+        return self.train(Training(f"{without_data(network)}-dense", network, family=family))
 
     def gated(
         self, network: str, pruning: Pruning, label: str, *, seed: int = 0, family: bool = False
-    ) -> Run:
+    ) -> RecordedRun:
         """A gated network that starts from the plain one; `label` tells it from its like."""
         init = self.dense(network, family=family).folder
-        name = f"{short(network)}-{label}-{pruning.coupling}-seed{seed}"
+        name = f"{without_data(network)}-{label}-{pruning.coupling}-seed{seed}"
         return self.train(Training(name, network, pruning, seed, family, init))
 
     def _recipe(self, training: Training) -> Recipe:
@@ -191,8 +191,10 @@ class Study:
             if training.family
             else (size.dense_epochs, size.gated_epochs)
         )
-        choices = Choices(epochs=wanted[0] if plain else wanted[1], seed=training.seed + self.seed)
-        made = recipe(self._recipe_name(training), choices, dense=plain)
+        overrides = Overrides(
+            epochs=wanted[0] if plain else wanted[1], seed=training.seed + self.seed
+        )
+        made = recipe(self._recipe_name(training), overrides, dense=plain)
         made = replace(made, network=training.network, pruning=training.pruning)
         if training.family and plain and size.family_lr is not None:
             assert isinstance(made.settings.backbone, Sgd)
@@ -215,7 +217,7 @@ class _Unknown(Exception):
     """A run was looked at that is not trained yet."""
 
 
-class _Untrained(Run):
+class _Untrained(RecordedRun):
     """A run that is only planned: its folder is known."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -230,17 +232,17 @@ class _Scout(Study):
 
     asked: dict[str, Training] = field(default_factory=dict)
 
-    def train(self, training: Training) -> Run:
+    def train(self, training: Training) -> RecordedRun:
         self.asked[training.name] = training
         return _Untrained(self.folder / "runs" / training.name, None, None, {})  # type: ignore[arg-type]
 
 
-def short(network: str) -> str:
+def without_data(network: str) -> str:
     """A network's name without that of the data that it was made for."""
     return network.partition("-")[2] or network
 
 
-def _check_same(run: Run, made: Recipe) -> None:
+def _check_same(run: RecordedRun, made: Recipe) -> None:
     was, now = specs.renewed(run.record["specification"]), specs.recorded(made)
     if was != now:
         differs = sorted(key for key in {*was, *now} if was.get(key) != now.get(key))

@@ -8,7 +8,7 @@ from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count, fixed
 from ftwt.targets import HeatmapMass
 
@@ -39,14 +39,14 @@ class Hours:
         return asdict(self) | {"published_hours": [list(row) for row in published.HOURS]}
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """One plain network and one gated one, unless others were trained already."""
     if not study.runs:
         mass = study.scale.masses[0]
         study.gated(study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
 
 
-def measure(study: Study) -> Hours:
+def _measure(study: Study) -> Hours:
     """Add up the records' hours by network, data, device and threads."""
     groups: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
     for run in study.runs:
@@ -60,11 +60,11 @@ def measure(study: Study) -> Hours:
         passes = sum(one["epochs"] * one["data"]["train_images"] for one in records)
         hours = (sum(one["hours"] for one in plain), sum(one["hours"] for one in gated))
         counts = len(plain), len(gated)
-        costs.append(Cost(short(network), data, device, threads, *counts, passes, *hours))
+        costs.append(Cost(without_data(network), data, device, threads, *counts, passes, *hours))
     return Hours(tuple(costs))
 
 
-def show(found: Hours) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Hours) -> tuple[Table[Any] | Drawing, ...]:
     """Tables of measured and of published hours, and bars of the measured ones."""
     rows = [asdict(cost) for cost in found.costs]
     measured = Table(
@@ -120,7 +120,7 @@ ITEM = Item(
     "Table 1: what training took",
     "Compute hours by network and data set, read from the records of the trainings that this "
     "page is made of.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

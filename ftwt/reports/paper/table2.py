@@ -10,14 +10,14 @@ from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.runs import Run
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.runs import RecordedRun
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import MINUS, Column, Table, count, percent
 from ftwt.targets import HeatmapMass
 
 
 @dataclass(frozen=True)
-class Spread:
+class OverSeeds:
     """Values of like runs, one for each seed."""
 
     values: tuple[float, ...]
@@ -41,9 +41,9 @@ class Group:
     how: str
     coupling: str
     seeds: tuple[int, ...]
-    accuracy: Spread
-    reduction_exact: Spread
-    reduction_paper: Spread
+    accuracy: OverSeeds
+    reduction_exact: OverSeeds
+    reduction_paper: OverSeeds
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Seeds:
         return {"groups": [asdict(group) | _row(group) for group in self.groups]}
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """Each mass with each seed, all from the same plain network."""
     for seed in range(study.scale.seeds):
         for mass in study.scale.masses:
@@ -66,13 +66,13 @@ def train(study: Study) -> None:
             )
 
 
-def measure(study: Study) -> Seeds:
+def _measure(study: Study) -> Seeds:
     """Group runs with gates by everything but their seed.
 
     Raises:
         FtwtError: no two runs are alike but for their seed.
     """
-    alike: dict[tuple[Any, ...], list[Run]] = {}
+    alike: dict[tuple[Any, ...], list[RecordedRun]] = {}
     for run in study.runs:
         if run.gated is not None:
             alike.setdefault(_key(run), []).append(run)
@@ -85,23 +85,23 @@ def measure(study: Study) -> Seeds:
     return Seeds(groups)
 
 
-def _key(run: Run) -> tuple[Any, ...]:
+def _key(run: RecordedRun) -> tuple[Any, ...]:
     assert run.gated is not None
     images, epochs = run.record["data"]["train_images"], run.record["epochs"]
     return run.network, run.gated.pruning, images, epochs
 
 
-def _group(study: Study, runs: list[Run]) -> Group:
+def _group(study: Study, runs: list[RecordedRun]) -> Group:
     seen = [study.tested(run) for run in runs]
     assert runs[0].gated is not None
     return Group(
-        short(runs[0].network),
+        without_data(runs[0].network),
         runs[0].how,
         runs[0].gated.pruning.coupling,
         tuple(run.seed for run in runs),
-        Spread(tuple(one.accuracy for one in seen)),
-        Spread(tuple(one.reduction_exact for one in seen)),
-        Spread(tuple(one.reduction_paper for one in seen)),
+        OverSeeds(tuple(one.accuracy for one in seen)),
+        OverSeeds(tuple(one.reduction_exact for one in seen)),
+        OverSeeds(tuple(one.reduction_paper for one in seen)),
     )
 
 
@@ -113,7 +113,7 @@ def _row(group: Group) -> dict[str, Any]:
         "runs": len(group.seeds),
     }
     for name in ("accuracy", "reduction_exact", "reduction_paper"):
-        spread: Spread = getattr(group, name)
+        spread: OverSeeds = getattr(group, name)
         row |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
     return row
 
@@ -128,7 +128,7 @@ _COLUMNS = (
 )
 
 
-def show(found: Seeds) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Seeds) -> tuple[Table[Any] | Drawing, ...]:
     """The measured table, the published one, and a figure."""
     measured = Table(
         (
@@ -199,7 +199,7 @@ ITEM = Item(
     "Table 2: several seeds",
     "One run can be lucky. The same training with other seeds tells by how much accuracy and "
     "cost differ by chance.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

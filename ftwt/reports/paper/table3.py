@@ -13,8 +13,8 @@ from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
 from ftwt.reports.paper.item import Drawing, Item
-from ftwt.reports.paper.runs import Run
-from ftwt.reports.paper.study import Study, short
+from ftwt.reports.paper.runs import RecordedRun
+from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, percent, points
 from ftwt.targets import HeatmapMass
 
@@ -46,7 +46,7 @@ class Couplings:
         return asdict(self) | {"published": [list(row) for row in published.COUPLINGS]}
 
 
-def train(study: Study) -> None:
+def _train(study: Study) -> None:
     """Each mass both ways."""
     couplings: tuple[Coupling, ...] = ("decoupled", "joint")
     for coupling in couplings:
@@ -55,7 +55,7 @@ def train(study: Study) -> None:
             study.gated(study.scale.network, pruning, f"mass{mass:g}")
 
 
-def measure(study: Study) -> Couplings:
+def _measure(study: Study) -> Couplings:
     """Compare joint runs with decoupled ones that were trained alike.
 
     Alike are network, gates, images and epochs; masses and seeds may differ.
@@ -81,16 +81,16 @@ def measure(study: Study) -> Couplings:
     return Couplings(tuple(sorted(rows, key=_order)))
 
 
-def _key(run: Run, pruning: Pruning) -> tuple[Any, ...]:
+def _key(run: RecordedRun, pruning: Pruning) -> tuple[Any, ...]:
     images, epochs = run.record["data"]["train_images"], run.record["epochs"]
     return run.network, pruning.gate, pruning.estimator, images, epochs
 
 
-def _coupled(study: Study, run: Run) -> Coupled:
+def _coupled(study: Study, run: RecordedRun) -> Coupled:
     assert run.gated is not None
     seen, coupling = study.tested(run), run.gated.pruning.coupling
     cuts = seen.reduction_exact, seen.reduction_paper
-    return Coupled(short(run.network), run.how, run.name, coupling, seen.accuracy, *cuts)
+    return Coupled(without_data(run.network), run.how, run.name, coupling, seen.accuracy, *cuts)
 
 
 def _order(one: Coupled) -> tuple[str, str, float]:
@@ -121,7 +121,7 @@ def interpolate(line: Sequence[tuple[float, float]], at: float) -> float | None:
     return None
 
 
-def show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
+def _show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
     """The figure, the measured table and the published one."""
     rows = []
     for one in found.runs:
@@ -200,7 +200,7 @@ ITEM = Item(
     "Table 3: joint against decoupled",
     "Decoupled gates learn from the network and leave it alone; joint ones also change it. The "
     "paper finds decoupled training better at equal reduction.",
-    train,
-    measure,
-    show,
+    _train,
+    _measure,
+    _show,
 )

@@ -68,7 +68,7 @@ def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, 
                 }
             )
         else:
-            drawing.save(part.figure, folder, name)
+            drawing.save_figure(part.figure, folder, name)
             content.append(_picture(name, part))
     value = {
         "name": item.name,
@@ -109,7 +109,7 @@ def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
     sections = [_section(folder, value) for value in found]
     how = page.Section("How this was made", content=(of_text(("what", "value"), rows),))
     path = folder / "index.html"
-    page.write(path, page.Page(_TITLE, _INTRO, (*sections, how)))
+    page.write_html(path, page.Page(_TITLE, _INTRO, (*sections, how)))
     return path
 
 

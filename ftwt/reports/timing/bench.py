@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.export.engines import Run
+from ftwt.export.engines import RunEngine
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.reports.timing import subjects
@@ -73,7 +73,7 @@ def bench(
     if isinstance(model, Gated):
         cut, bound_macs = subjects.bound(model, images)
         bounds = subjects.bounds(cut, batches[0])
-    runs: dict[str, Run] = {
+    runs: dict[str, RunEngine] = {
         **dense.runs,
         subjects.MASKED: model,
         **skipping.runs,

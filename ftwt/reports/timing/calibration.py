@@ -18,7 +18,7 @@ _NEAR = 0.003
 _TRIALS = 6
 
 
-def calibrate(model: Gated, images: Float[Tensor, "B C H W"], fraction: float) -> None:
+def randomize_gates(model: Gated, images: Float[Tensor, "B C H W"], fraction: float) -> None:
     """Set gates and batch norms of an untrained network in place, so that masks look trained.
 
     The gates' weights stay random; their biases become such that each filter runs for a share
@@ -49,7 +49,9 @@ def calibrate(model: Gated, images: Float[Tensor, "B C H W"], fraction: float) -
             hook.remove()
 
 
-def to_reduction(model: Gated, images: Float[Tensor, "B C H W"], reduction: float) -> float:
+def randomize_to_reduction(
+    model: Gated, images: Float[Tensor, "B C H W"], reduction: float
+) -> float:
     """Calibrate to a mean exact MAC reduction, gates counted; returns the fraction that gives it.
 
     Gates are set on the first half of the images, the reduction is that of the second half.
@@ -70,7 +72,7 @@ def to_reduction(model: Gated, images: Float[Tensor, "B C H W"], reduction: floa
     for _ in range(_TRIALS):
         share = (wanted - low[1]) / (high[1] - low[1])
         fraction = low[0] + (high[0] - low[0]) * min(max(share, 0.05), 0.95)
-        calibrate(model, images[:half], fraction)
+        randomize_gates(model, images[:half], fraction)
         found = measured_reduction(model, images[half:])
         if abs(found - reduction) < nearest:
             best, nearest = fraction, abs(found - reduction)
@@ -83,7 +85,7 @@ def to_reduction(model: Gated, images: Float[Tensor, "B C H W"], reduction: floa
             f"bench: a reduction of {reduction:.0%} is out of reach; at fraction {best:.2f} it is "
             f"off by {nearest:.0%}, as gates and layers without a gate cost too; ask for less"
         )
-    calibrate(model, images[:half], best)
+    randomize_gates(model, images[:half], best)
     return best
 
 

@@ -4,18 +4,18 @@ import torch
 from torch import Tensor, nn
 
 from ftwt.errors import first_line
-from ftwt.export.engines import ENGINES, NEAR, Run
+from ftwt.export.engines import ENGINES, NEAR, RunEngine
 from ftwt.export.exporting import EXTRA, onnx_of
 
 
-def deployed(network: nn.Module, batch: Tensor) -> tuple[dict[str, Run], dict[str, str]]:
+def deployed(network: nn.Module, batch: Tensor) -> tuple[dict[str, RunEngine], dict[str, str]]:
     """The network in each engine by name, with torch's number of threads; and why others are not.
 
     Args:
         network: in eval mode, on the CPU; one tensor in, one tensor out.
         batch: what is given is always of this shape.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunEngine] = {}
     missing: dict[str, str] = {}
     exported: bytes | None = None
     for name, prepare in ENGINES.items():

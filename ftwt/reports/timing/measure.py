@@ -39,7 +39,7 @@ class Latency(NamedTuple):
     p99: float
 
 
-class Measured(NamedTuple):
+class Interleaved(NamedTuple):
     """What `interleave` took.
 
     `others` is the share of the machine's processors that other programs used in the rounds that
@@ -64,7 +64,7 @@ class _Round(NamedTuple):
 
 def interleave(
     subjects: Mapping[str, Callable[[Tensor], Any]], batches: Sequence[Tensor], rounds: int
-) -> Measured:
+) -> Interleaved:
     """Time each subject in each round, on the round's batch; every round starts with another.
 
     A round gives the median of a few calls, after one that is not timed: the one before was of
@@ -93,7 +93,7 @@ def interleave(
     times = {name: _timing([one.ms[name] for one in taken]) for name in names}
     shares = [one.others for one in taken if one.others is not None]
     others = statistics.mean(shares) if shares else None
-    return Measured(times, others, sum(one.disturbance > QUIET for one in taken))
+    return Interleaved(times, others, sum(one.disturbance > QUIET for one in taken))
 
 
 def latency(timing: Timing, batches: int) -> Latency:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ftwt import gates, runtime
 from ftwt.errors import FtwtError, first_line
-from ftwt.export.engines import ENGINES, Run
+from ftwt.export.engines import ENGINES, RunEngine
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
@@ -37,7 +37,7 @@ BACKENDS = {TORCH: "torch", NATIVE: "native"}
 class Subjects:
     """Callables by name, in the order of a table, and why others are not there."""
 
-    runs: Mapping[str, Run]
+    runs: Mapping[str, RunEngine]
     missing: Mapping[str, str]
 
 
@@ -51,7 +51,7 @@ def dense(network: nn.Module, model: Gated, batch: Tensor) -> Subjects:
     folded = cut(
         model, {name: torch.ones(w, dtype=torch.bool) for name, w in widths(model).items()}
     )
-    runs: dict[str, Run] = {EAGER: plain, FOLDED: folded}
+    runs: dict[str, RunEngine] = {EAGER: plain, FOLDED: folded}
     missing: dict[str, str] = {}
     compiled = torch.compile(copy.deepcopy(folded))
     try:
@@ -72,7 +72,7 @@ def bounds(network: nn.Module, batch: Tensor) -> Subjects:
     The first is what skipping could reach at best, as the same kernels run it. Without the library
     that is torch.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunEngine] = {}
     missing: dict[str, str] = {}
     _kernels(BOUND, network, batch, runs, missing)
     runs.setdefault(BOUND, network)
@@ -82,7 +82,11 @@ def bounds(network: nn.Module, batch: Tensor) -> Subjects:
 
 
 def _deploy(
-    form: str, network: nn.Module, batch: Tensor, runs: dict[str, Run], missing: dict[str, str]
+    form: str,
+    network: nn.Module,
+    batch: Tensor,
+    runs: dict[str, RunEngine],
+    missing: dict[str, str],
 ) -> None:
     """Add the network as each engine runs it."""
     found, why = deployed(network, batch)
@@ -91,7 +95,11 @@ def _deploy(
 
 
 def _kernels(
-    form: str, network: nn.Module, batch: Tensor, runs: dict[str, Run], missing: dict[str, str]
+    form: str,
+    network: nn.Module,
+    batch: Tensor,
+    runs: dict[str, RunEngine],
+    missing: dict[str, str],
 ) -> None:
     """Add a plain network as the own kernels run it: gates that cost nothing keep every filter."""
     if (reason := native.missing()) is not None:
@@ -106,7 +114,7 @@ def _kernels(
 
 def skipping(model: Gated | Escalating, batch: Tensor) -> Subjects:
     """The skipping runtime: each back end for every step that it takes, and by its plan."""
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunEngine] = {}
     missing: dict[str, str] = {}
     for name, backend in BACKENDS.items():
         if backend == "native" and (reason := native.missing()) is not None:
@@ -160,7 +168,7 @@ def nested(model: Gated, masks: Mapping[str, Bool[Tensor, "C"]]) -> dict[str, Bo
     """
     rows = {name: mask[None] for name, mask in masks.items()}
     for site in model.anatomy.sites:
-        module, source = site.module, calls.source(site.convolution)
+        module, source = site.module, calls.source_of(site.convolution)
         assert source is not None
         width = rows[site.name].shape[1]
         if not isinstance(module, nn.Conv2d) or not module.groups == module.in_channels == width:

@@ -3,14 +3,22 @@
 from ftwt.errors import FtwtError
 from ftwt.runtime.backends import dense, gathered
 from ftwt.runtime.backends.channels_last import ChannelsLast
-from ftwt.runtime.backends.interface import Backend, Part
+from ftwt.runtime.backends.interface import Backend, Runnable
 from ftwt.runtime.backends.native import Native
 from ftwt.runtime.backends.stepwise import Stepwise
 from ftwt.runtime.program import Program, Step
 
 __all__ = [
-    "Backend", "ChannelsLast", "Native", "Part", "Stepwise", "backend_named", "everywhere",
-    "register", "registered", "taking",
+    "Backend",
+    "ChannelsLast",
+    "Native",
+    "Runnable",
+    "Stepwise",
+    "backend_named",
+    "backend_names",
+    "everywhere",
+    "register",
+    "taking",
 ]  # fmt: skip
 
 # Runs any step on any device, and whatever the others do not take.
@@ -38,7 +46,7 @@ def register(backend: Backend) -> Backend:
     return backend
 
 
-def registered() -> tuple[str, ...]:
+def backend_names() -> tuple[str, ...]:
     """The names of all back ends."""
     return tuple(_KNOWN)
 
@@ -67,8 +75,8 @@ def everywhere(program: Program, name: str) -> tuple[str, ...]:
 
 
 for _backend in (
-    Stepwise("dense", dense.run_step, dense=True),
-    Stepwise(_ANY, gathered.run_step),
+    Stepwise("dense", dense.run_dense, dense=True),
+    Stepwise(_ANY, gathered.run_gathered),
     Native("native", winograd=True),
     Native("native-direct", winograd=False),
     ChannelsLast(),

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from ftwt.runtime.backends import dense
-from ftwt.runtime.backends.interface import Part
+from ftwt.runtime.backends.interface import Runnable
 from ftwt.runtime.program import Conv, Step, Value
 
 
@@ -26,10 +26,10 @@ class ChannelsLast:
         """Return True."""
         return True
 
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Runnable:
         """Turn a convolution's weights."""
         (step,) = steps
         if isinstance(step, Conv) and step.weight.dim() == 4:
             turned = step.weight.contiguous(memory_format=torch.channels_last)
             return partial(dense.convolve, step, turned)
-        return partial(dense.run_step, step)
+        return partial(dense.run_dense, step)

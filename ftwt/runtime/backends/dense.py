@@ -5,15 +5,15 @@ from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
 from ftwt.runtime.backends.gates import decide, decide_rows
-from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Step
-from ftwt.runtime.state import State
+from ftwt.runtime.program import Conv, GateRows, GateStep, Linear, Step
+from ftwt.runtime.state import RunState
 
 
-def run_step(step: Step, state: State) -> None:
+def run_dense(step: Step, state: RunState) -> None:
     """Run one step with every filter and every input."""
     values, everyone = state.values, slice(None)
     match step:
-        case Gate():
+        case GateStep():
             decide(step, state, dense=True)
         case GateRows():
             decide_rows(step, state)
@@ -28,10 +28,10 @@ def run_step(step: Step, state: State) -> None:
             state.count(step, everyone, step.weight.numel() * positions)
             values[step.output] = plain.activated_(y, step.activation)
         case _:
-            plain.run(step, state)
+            plain.run_unweighted(step, state)
 
 
-def convolve(step: Conv, weight: Tensor, state: State) -> None:
+def convolve(step: Conv, weight: Tensor, state: RunState) -> None:
     """Run a convolution with every filter; `weight` is the step's, in whatever form of memory."""
     y = F.conv2d(
         state.values[step.source], weight, step.bias, step.stride, step.padding,
@@ -41,10 +41,10 @@ def convolve(step: Conv, weight: Tensor, state: State) -> None:
     y = plain.pooled(plain.activated_(y, step.activation), step.pool)
     # The mask comes last here: it commutes with pooling, and there is less of it then.
     if step.site is not None and not (y.device.type == "cpu" and _full(state, step.site)):
-        y = plain.masked(y, state.masks[step.site])
+        y = plain.zeroed(y, state.masks[step.site])
     state.values[step.output] = y
 
 
-def _full(state: State, site: str) -> bool:
+def _full(state: RunState, site: str) -> bool:
     """Looking takes less time than multiplying by one; not on a GPU, which would have to wait."""
     return state.filters(site).full

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from ftwt.gates.forms import AffineForm, form_of
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import summarize
-from ftwt.runtime.backends.steps import counted, masked
-from ftwt.runtime.program import Gate, GateRows
-from ftwt.runtime.state import Rows, State
+from ftwt.runtime.backends.steps import counted, zeroed
+from ftwt.runtime.program import GateRows, GateStep
+from ftwt.runtime.state import ChannelRows, RunState
 
 
-def decide(step: Gate, state: State, *, dense: bool = False) -> None:
+def decide(step: GateStep, state: RunState, *, dense: bool = False) -> None:
     """Note the mask of a site; `dense` reads every channel."""
     if follows_input(step.module):
         mask, x = state.rows(step.source.live).mask, state.values[step.source]
@@ -24,7 +24,7 @@ def decide(step: Gate, state: State, *, dense: bool = False) -> None:
         state.masks[step.site] = every if mask is None else mask.expand_as(every)
         return
     x = state.values[step.source]
-    module, live = step.module, Rows(None) if dense else state.rows(step.source.live)
+    module, live = step.module, ChannelRows(None) if dense else state.rows(step.source.live)
     match form_of(module):
         case AffineForm(pool, normalize, weight, bias, hidden):
             values = summarize(x, pool, normalize)
@@ -40,14 +40,14 @@ def decide(step: Gate, state: State, *, dense: bool = False) -> None:
     state.masks[step.site] = mask_of(logits, state.thresholds.get(step.site, 0.0))
 
 
-def decide_rows(step: GateRows, state: State) -> None:
+def decide_rows(step: GateRows, state: RunState) -> None:
     """Note the mask of a site's rows, and apply it."""
     values = state.values
     context = () if step.context is None else (values[step.context],)
     logits = counted(step, state, lambda: step.module(values[step.source], *context))
     mask = mask_of(logits, state.thresholds.get(step.site, 0.0))
     state.masks[step.site] = mask
-    values[step.output] = masked(values[step.features], mask)
+    values[step.output] = zeroed(values[step.features], mask)
 
 
 def mask_of(logits: Tensor, threshold: float) -> Tensor:
@@ -55,13 +55,13 @@ def mask_of(logits: Tensor, threshold: float) -> Tensor:
     return ~(logits <= threshold)
 
 
-def exact(step: Gate) -> bool:
+def exact(step: GateStep) -> bool:
     """Whether a gate executes the MACs that are counted for it, no more."""
     return form_of(step.module) is not None or follows_input(step.module)
 
 
 def _product(
-    step: Gate, state: State, layer: tuple[Tensor, Tensor], values: Tensor, live: Rows
+    step: GateStep, state: RunState, layer: tuple[Tensor, Tensor], values: Tensor, live: ChannelRows
 ) -> Tensor:
     weight, bias = layer
     values = values.to(weight.dtype)

@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from ftwt.runtime.backends import steps as plain
 from ftwt.runtime.backends.gates import decide, decide_rows
-from ftwt.runtime.program import Conv, Gate, GateRows, Linear, Step
-from ftwt.runtime.state import Rows, State
+from ftwt.runtime.program import Conv, GateRows, GateStep, Linear, Step
+from ftwt.runtime.state import ChannelRows, RunState
 
 
-def run_step(step: Step, state: State) -> None:
+def run_gathered(step: Step, state: RunState) -> None:
     """Run one step on live inputs and active filters."""
     match step:
-        case Gate():
+        case GateStep():
             decide(step, state)
         case GateRows():
             decide_rows(step, state)
@@ -24,23 +24,23 @@ def run_step(step: Step, state: State) -> None:
         case Linear():
             state.values[step.output] = _linear(step, state)
         case _:
-            plain.run(step, state)
+            plain.run_unweighted(step, state)
 
 
-def alike(batch: int, *rows: Rows) -> Iterator[tuple[slice, int]]:
+def uniform_groups(batch: int, *rows: ChannelRows) -> Iterator[tuple[slice, int]]:
     """Samples that can run together, as they have the same channels; each by itself otherwise."""
-    if all(one.alike for one in rows):
+    if all(one.uniform for one in rows):
         yield slice(0, batch), 0
     else:
         for sample in range(batch):
             yield slice(sample, sample + 1), sample
 
 
-def _convolved(step: Conv, state: State) -> Tensor:
+def _convolved(step: Conv, state: RunState) -> Tensor:
     x: Tensor = state.values[step.source]
     inputs, filters = state.rows(step.source.live), state.filters(step.site)
     out: Tensor | None = None
-    for samples, one in alike(state.batch, inputs, filters):
+    for samples, one in uniform_groups(state.batch, inputs, filters):
         chosen = filters.index(one)
         if chosen is not None and out is None:
             out = x.new_zeros((state.batch, *step.output.shape))
@@ -61,7 +61,12 @@ def _convolved(step: Conv, state: State) -> Tensor:
 
 
 def _block(
-    step: Conv, x: Tensor, live: Tensor | None, chosen: Tensor | None, state: State, samples: slice
+    step: Conv,
+    x: Tensor,
+    live: Tensor | None,
+    chosen: Tensor | None,
+    state: RunState,
+    samples: slice,
 ) -> Tensor:
     """Active filters of some samples that have the same channels, before the activation."""
     if live is None and chosen is None:
@@ -121,7 +126,13 @@ def _block(
 
 
 def _apply(
-    step: Conv, x: Tensor, weight: Tensor, bias: Tensor, groups: int, state: State, samples: slice
+    step: Conv,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    state: RunState,
+    samples: slice,
 ) -> Tensor:
     if not len(weight):
         return _constant(step, x, bias)
@@ -142,13 +153,13 @@ def _constant(step: Conv, x: Tensor, bias: Tensor) -> Tensor:
     return bias.view(1, -1, 1, 1).repeat(len(x), 1, *sides)
 
 
-def _linear(step: Linear, state: State) -> Tensor:
+def _linear(step: Linear, state: RunState) -> Tensor:
     x: Tensor = state.values[step.source]
     if len(step.output.shape) == 1:
         x = x.flatten(1)
     inputs = state.rows(step.inputs)
     parts = []
-    for samples, one in alike(state.batch, inputs):
+    for samples, one in uniform_groups(state.batch, inputs):
         live, part, weight = inputs.index(one), x[samples], step.weight
         if live is not None:
             part, weight = part.index_select(-1, live), weight.index_select(1, live)

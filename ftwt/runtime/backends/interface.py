@@ -6,10 +6,10 @@ from typing import Protocol, TypeAlias
 import torch
 
 from ftwt.runtime.program import Step, Value
-from ftwt.runtime.state import State
+from ftwt.runtime.state import RunState
 
 # Runs some steps: reads values and masks of the state, and adds those that it makes.
-Part: TypeAlias = Callable[[State], None]
+Runnable: TypeAlias = Callable[[RunState], None]
 
 
 class Backend(Protocol):
@@ -48,7 +48,7 @@ class Backend(Protocol):
         """Whether it runs a step."""
         ...
 
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Runnable:
         """Make ready what can be ready before a batch comes.
 
         Args:

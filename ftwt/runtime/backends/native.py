@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ftwt.runtime import native
 from ftwt.runtime.backends import gathered
-from ftwt.runtime.backends.interface import Part
+from ftwt.runtime.backends.interface import Runnable
 from ftwt.runtime.program import Step, Value, output_of, sources_of
-from ftwt.runtime.state import State, clock
+from ftwt.runtime.state import RunState, clock
 
 
 class Native:
@@ -34,14 +34,14 @@ class Native:
         """Whether the library is there and knows the step."""
         return native.supports(step)
 
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Runnable:
         """Translate the steps for one batch size."""
         made = {output_of(step) for step in steps}
         read = dict.fromkeys(source for step in steps for source in sources_of(step))
         inputs = [one for one in read if isinstance(one, Value) and one not in made]
         segment = native.Segment(steps, inputs, list(writes), batch, winograd=self._winograd)
 
-        def run(state: State) -> None:
+        def run(state: RunState) -> None:
             if any(state.values[one].dtype != torch.float32 for one in inputs):
                 # Pixels before they are scaled, say: torch knows what they become.
                 _in_torch(steps, state)
@@ -62,9 +62,9 @@ class Native:
         return run
 
 
-def _in_torch(steps: Sequence[Step], state: State) -> None:
+def _in_torch(steps: Sequence[Step], state: RunState) -> None:
     for step in steps:
         started = clock(state.device)
-        gathered.run_step(step, state)
+        gathered.run_gathered(step, state)
         if state.times is not None:
             state.times[step] = clock(state.device) - started

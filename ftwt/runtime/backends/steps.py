@@ -15,7 +15,7 @@ from ftwt.runtime.program import (
     Affine,
     Call,
     Concat,
-    Mask,
+    MaskStep,
     Multiply,
     Other,
     Pick,
@@ -25,7 +25,7 @@ from ftwt.runtime.program import (
     Value,
     held,
 )
-from ftwt.runtime.state import State
+from ftwt.runtime.state import RunState
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
@@ -51,12 +51,12 @@ def pooled(x: Tensor, pool: Pool | None) -> Tensor:
     return made
 
 
-def masked(x: Tensor, mask: Tensor) -> Tensor:
+def zeroed(x: Tensor, mask: Tensor) -> Tensor:
     """Zero where the mask (B, C) is not set."""
     return x * mask.view(*mask.shape, *(1,) * (x.dim() - 2))
 
 
-def run(step: Step, state: State) -> None:
+def run_unweighted(step: Step, state: RunState) -> None:
     """Run a step that has no weights of channels by channels."""
     values = state.values
     match step:
@@ -69,8 +69,8 @@ def run(step: Step, state: State) -> None:
             shape = (1, -1, *(1,) * (len(step.output.shape) - 1))
             scaled = values[step.source] * step.scale.view(shape) + step.shift.view(shape)
             values[step.output] = activated_(scaled, step.activation)
-        case Mask():
-            values[step.output] = masked(values[step.source], state.masks[step.site])
+        case MaskStep():
+            values[step.output] = zeroed(values[step.source], state.masks[step.site])
         case Pooling():
             made = pooled(values[step.source], step.pool)
             if step.pool is None:
@@ -103,21 +103,21 @@ def _picked(x: Tensor, step: Pick) -> Tensor:
     return F.pad(x, (*around, 1, 0)).index_select(1, index)
 
 
-def _called(step: Call, state: State) -> Any:
+def _called(step: Call, state: RunState) -> Any:
     def fill(leaf: Any) -> Any:
         return state.values[leaf] if isinstance(leaf, (Value, Other)) else leaf
 
     # Code that asks for views counts on the form that the network itself would give it.
     for one in held((step.arguments, dict(step.keywords))):
         tensor = state.values[one]
-        if isinstance(tensor, Tensor) and turned(tensor):
+        if isinstance(tensor, Tensor) and is_channels_last(tensor):
             state.values[one] = tensor.contiguous()
     args = fx.node.map_aggregate(step.arguments, fill)
     keywords = fx.node.map_aggregate(dict(step.keywords), fill)
     return counted(step, state, lambda: step.run(*args, **keywords))
 
 
-def turned(x: Tensor) -> bool:
+def is_channels_last(x: Tensor) -> bool:
     """Whether a tensor has its channels innermost."""
     return (
         x.dim() == 4
@@ -126,7 +126,7 @@ def turned(x: Tensor) -> bool:
     )
 
 
-def counted(step: Step, state: State, run: Callable[[], Any]) -> Any:
+def counted(step: Step, state: RunState, run: Callable[[], Any]) -> Any:
     """Run what only torch can count."""
     if state.executed is None:
         return run()

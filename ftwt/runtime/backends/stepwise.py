@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ftwt.runtime.backends.interface import Part
+from ftwt.runtime.backends.interface import Runnable
 from ftwt.runtime.program import Step, Value
-from ftwt.runtime.state import State
+from ftwt.runtime.state import RunState
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Stepwise:
     """Runs any step on any device, by a function of the step and the state."""
 
     name: str
-    run_step: Callable[[Step, State], None]
+    run_step: Callable[[Step, RunState], None]
     dense: bool = False
     whole: bool = False
     fuses = False
@@ -24,7 +24,7 @@ class Stepwise:
         """Return True."""
         return True
 
-    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Part:
+    def prepare(self, steps: Sequence[Step], writes: Sequence[Value], batch: int) -> Runnable:
         """Nothing is ready beforehand."""
         (step,) = steps
         return partial(self.run_step, step)

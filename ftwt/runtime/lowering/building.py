@@ -18,7 +18,17 @@ from ftwt.graph.sites import Candidate
 from ftwt.runtime.gating import gate_of
 from ftwt.runtime.lowering.each import works_on_each
 from ftwt.runtime.lowering.lives import simplified
-from ftwt.runtime.program import Call, Constant, Gate, GateRows, Method, Other, Step, Value, same
+from ftwt.runtime.program import (
+    Call,
+    ConstantValue,
+    GateRows,
+    GateStep,
+    Method,
+    Other,
+    Step,
+    Value,
+    same,
+)
 
 
 class Building:
@@ -35,7 +45,7 @@ class Building:
         self.gates, self.fold = gates, fold
         self.traced = anatomy.traced
         self.steps: list[Step] = []
-        self.made: dict[fx.Node, Value | Other | Constant] = {}
+        self.made: dict[fx.Node, Value | Other | ConstantValue] = {}
         # Where the elements of tensors that were only moved come from.
         self.moved: dict[fx.Node, Any] = {}
         # Nodes that are part of an earlier node's step.
@@ -54,7 +64,7 @@ class Building:
     def add(self, node: fx.Node, step: Step) -> bool:
         """Let a node become a step; return True."""
         self.steps.append(step)
-        if not isinstance(step, Gate):
+        if not isinstance(step, GateStep):
             self.made[node] = step.output
         return True
 
@@ -64,7 +74,7 @@ class Building:
         if self.gates:
             gate = self.model.get_submodule(f"gates.{candidate.key}")
             assert isinstance(gate, SiteGate)
-            self.steps.append(Gate(candidate.name, source, *gate_of(gate), self.context))
+            self.steps.append(GateStep(candidate.name, source, *gate_of(gate), self.context))
 
     def decide_rows(self, candidate: Candidate, source: Other) -> None:
         """Mask a site of which each sample has several rows, now that its convolution has run.
@@ -148,26 +158,26 @@ class Building:
     def is_constant(self, node: fx.Node) -> bool:
         """Whether a node depends on nothing but what is known beforehand."""
         inputs = node.all_input_nodes
-        return bool(inputs) and all(isinstance(self.made.get(one), Constant) for one in inputs)
+        return bool(inputs) and all(isinstance(self.made.get(one), ConstantValue) for one in inputs)
 
-    def constant(self, node: fx.Node) -> Constant:
+    def constant(self, node: fx.Node) -> ConstantValue:
         """What a node that depends on constants alone comes to."""
         values = fx.node.map_arg((node.args, node.kwargs), self.read)
         made: Mapping[fx.Node, Any] = self.made
         args, keywords = fx.node.map_arg((node.args, node.kwargs), made.__getitem__)
         run = self.runner(node)
-        return Constant(run(*values[0], **values[1]), None, run, args, keywords)
+        return ConstantValue(run(*values[0], **values[1]), None, run, args, keywords)
 
     def argument(self, node: fx.Node) -> Any:
         """What a call gets in place of a node."""
         made = self.made[node]
-        return made.value if self.gates and isinstance(made, Constant) else made
+        return made.value if self.gates and isinstance(made, ConstantValue) else made
 
     def read(self, value: Any) -> Any:
         """An argument's value if it is known beforehand; a node where it is not."""
         if isinstance(value, fx.Node):
             made = self.made.get(value)
-            return made.value if isinstance(made, Constant) else value
+            return made.value if isinstance(made, ConstantValue) else value
         return value
 
     def attribute(self, target: str) -> Any:

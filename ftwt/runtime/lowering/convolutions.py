@@ -15,18 +15,18 @@ from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.each import activates
 from ftwt.runtime.lowering.elementary import known
-from ftwt.runtime.program import Activation, Call, Conv, Mask, Other, Value
+from ftwt.runtime.program import Activation, Call, Conv, MaskStep, Other, Value
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def convolution(building: Building, candidate: Candidate) -> None:
     """Add the steps of a convolution: its gate if it is a site, itself, and a mask if need be."""
     node = candidate.convolution
-    source = calls.source(node)
+    source = calls.source_of(node)
     value = building.made.get(source) if source is not None else None
     site = building.site_of.get(candidate.output)
-    conv = recognise.convolution(node, building.module(node), building.read)
+    conv = recognise.convolution_of(node, building.module(node), building.read)
     if not isinstance(value, Value):
         building.as_is(node)
         if site is not None and isinstance(value, Other):
@@ -50,7 +50,7 @@ def convolution(building: Building, candidate: Candidate) -> None:
         bare = building.made[candidate.output]
         assert isinstance(bare, Value)
         value = building.value(candidate.output, masked=True)
-        building.steps.append(Mask(f"{value.name}_masked", bare, value, site))
+        building.steps.append(MaskStep(f"{value.name}_masked", bare, value, site))
         building.made[candidate.output] = value
 
 
@@ -73,7 +73,7 @@ def _fuse(
     activation: Activation | None = None
     extra = None if norm is None else norm.activation
     if norm is not None:
-        conv = recognise.folded(conv, norm)
+        conv = recognise.folded_convolution(conv, norm)
     if not building.gates:
         # Activations are calls.
         pass
@@ -82,7 +82,9 @@ def _fuse(
         extra = extra if activation is None else None
     else:
         activation = _take(building, rest, taken, recognise.activation)
-    if extra is None and all(operations.plain(building.module(one), nn.Identity) for one in rest):
+    if extra is None and all(
+        operations.computes_as(building.module(one), nn.Identity) for one in rest
+    ):
         taken += rest
         rest.clear()
     if conv.pad_mode != "constant":
@@ -104,7 +106,7 @@ def _fuse(
         building.made[taken[-1]] = whole
         if site is not None and not rest:
             masked = building.value(candidate.output, masked=True)
-            building.steps.append(Mask(f"{masked.name}_masked", whole, masked, site))
+            building.steps.append(MaskStep(f"{masked.name}_masked", whole, masked, site))
             building.made[candidate.output] = masked
 
 
@@ -112,12 +114,12 @@ def _take(
     building: Building,
     rest: list[fx.Node],
     taken: list[fx.Node],
-    known: Callable[[fx.Node, nn.Module | None], T | None],
-) -> T | None:
+    known: Callable[[fx.Node, nn.Module | None], _T | None],
+) -> _T | None:
     """What the next node of `rest` is, past modules that do nothing; it goes to `taken`."""
     for place, node in enumerate(rest):
         module = building.module(node)
-        if operations.plain(module, nn.Identity):
+        if operations.computes_as(module, nn.Identity):
             continue
         found = known(node, module)
         if found is not None:

@@ -15,7 +15,7 @@ def works_on_each(node: fx.Node, module: nn.Module | None, traced: Traced) -> bo
     It does so for any choice of channels: it has no number of channels in its arguments, and
     parameters, if any, by channel.
     """
-    source, found = calls.source(node), operations.operation_of(node, module)
+    source, found = calls.source_of(node), operations.operation_of(node, module)
     tensors = [one for one in node.all_input_nodes if traced.shape(one) is not None]
     after = traced.shape(node)
     if source is None or tensors != [source] or after is None or found.mixes:

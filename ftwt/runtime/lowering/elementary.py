@@ -15,7 +15,7 @@ from ftwt.runtime.program import (
     Add,
     Affine,
     Concat,
-    Constant,
+    ConstantValue,
     Linear,
     Multiply,
     Pick,
@@ -28,7 +28,7 @@ def known(building: Building, node: fx.Node) -> bool:
     """Make a node a step that back ends know, if it is one."""
     module = building.module(node)
     if _passes(building, node, module):
-        source = calls.source(node)
+        source = calls.source_of(node)
         assert source is not None
         building.made[node] = building.made[source]
         if source in building.moved:
@@ -41,13 +41,13 @@ def known(building: Building, node: fx.Node) -> bool:
 
 
 def _passes(building: Building, node: fx.Node, module: nn.Module | None) -> bool:
-    source = calls.source(node)
+    source = calls.source_of(node)
     if source is None or not isinstance(building.made.get(source), Value):
         return False
     role = operations.operation_of(node, module).role
     if role is Role.DROP and not building.fold:
         return False
-    return recognise.passes(node, module, building.read)
+    return recognise.is_identity(node, module, building.read)
 
 
 def _simple(building: Building, node: fx.Node, module: nn.Module | None) -> bool:
@@ -56,7 +56,7 @@ def _simple(building: Building, node: fx.Node, module: nn.Module | None) -> bool
     if shape is None:
         return False
     output, name = building.value(node), node.name
-    source = calls.source(node)
+    source = calls.source_of(node)
     of = building.made.get(source) if source is not None else None
     if recognise.is_sum(node) or recognise.is_product(node):
         return _binary(building, node, output)
@@ -108,7 +108,7 @@ def _concatenation(building: Building, node: fx.Node) -> bool:
 
 def _linear(building: Building, node: fx.Node, module: nn.Module | None) -> bool:
     found = recognise.linear(node, module, building.read)
-    source, shape = calls.source(node), building.batch_shape(node)
+    source, shape = calls.source_of(node), building.batch_shape(node)
     if found is None or source is None or shape is None:
         return False
     value, moved = building.made[source], building.moved.get(source)
@@ -169,7 +169,7 @@ def _follow(building: Building, node: fx.Node) -> Any:
 
     def rest(arg: fx.Node) -> Any:
         made = building.made[arg]
-        if isinstance(made, Constant):
+        if isinstance(made, ConstantValue):
             return made.value
         return building.traced.values[arg.name]
 

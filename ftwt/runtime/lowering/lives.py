@@ -1,6 +1,6 @@
 """Live-channel expressions in their shortest form, so that "all live" is seen as such."""
 
-from ftwt.graph.live import All, Concat, Intersection, Live, OfSite, Reorder, Union
+from ftwt.graph.live import All, Concatenation, Intersection, Live, OfSite, Reorder, Union
 
 
 def simplified(live: Live) -> Live:
@@ -19,10 +19,12 @@ def simplified(live: Live) -> Live:
             if not parts:
                 return All(live.width)
             return parts[0] if len(parts) == 1 else Intersection(parts)
-        case Concat():
+        case Concatenation():
             pieces = tuple(simplified(part) for part in live.parts)
             return (
-                All(live.width) if all(isinstance(one, All) for one in pieces) else Concat(pieces)
+                All(live.width)
+                if all(isinstance(one, All) for one in pieces)
+                else Concatenation(pieces)
             )
         case Reorder():
             source = simplified(live.source)

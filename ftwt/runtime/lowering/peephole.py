@@ -12,7 +12,7 @@ from ftwt.runtime.program import (
     Affine,
     Call,
     Conv,
-    Gate,
+    GateStep,
     Linear,
     Pooling,
     Program,
@@ -38,7 +38,7 @@ def _read(steps: list[Step], program: Program) -> list[Step]:
     kept: list[Step] = []
     for step in reversed(steps):
         acts = isinstance(step, Call) and (step.changes or step.run is settled)
-        needed = isinstance(step, Gate) or acts
+        needed = isinstance(step, GateStep) or acts
         if needed or output_of(step) in wanted:
             wanted.update(sources_of(step))
             kept.append(step)

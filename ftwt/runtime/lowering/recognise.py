@@ -41,7 +41,7 @@ class Norm:
 
 def activation(node: fx.Node, module: nn.Module | None) -> Activation | None:
     """The activation that a node applies, if a program knows it."""
-    if isinstance(module, nn.Hardtanh) and operations.plain(module, nn.Hardtanh):
+    if isinstance(module, nn.Hardtanh) and operations.computes_as(module, nn.Hardtanh):
         return "relu6" if (module.min_val, module.max_val) == (0, 6) else None
     return operations.operation_of(node, module).activation
 
@@ -54,7 +54,7 @@ def activation_of(module: nn.Module) -> Activation | None:
     return operations.TABLE[kind].activation if kind in operations.TABLE else None
 
 
-def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
+def is_identity(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     """Whether a node's result is what it is given, in eval mode."""
     found = operations.operation_of(node, module)
     if found.role is Role.DROP and module is None and found.training is not None:
@@ -63,10 +63,10 @@ def passes(node: fx.Node, module: nn.Module | None, read: Read) -> bool:
     return found.role in (Role.DROP, Role.SAME)
 
 
-def convolution(node: fx.Node, module: nn.Module | None, read: Read) -> Convolution | None:
+def convolution_of(node: fx.Node, module: nn.Module | None, read: Read) -> Convolution | None:
     """The convolution that a node is; None if its weights are not known beforehand."""
     if node.op == "call_module":
-        if not (isinstance(module, nn.Conv2d) and operations.plain(module, nn.Conv2d)):
+        if not (isinstance(module, nn.Conv2d) and operations.computes_as(module, nn.Conv2d)):
             return None
         found = _convolution(
             module.weight,
@@ -135,7 +135,7 @@ def norm(node: fx.Node, module: nn.Module | None, read: Read) -> Norm | None:
     return Norm(mean, variance, epsilon, scale, shift)
 
 
-def folded(conv: Convolution, after: Norm) -> Convolution:
+def folded_convolution(conv: Convolution, after: Norm) -> Convolution:
     """A convolution with the batch norm that follows it folded in."""
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, after.mean, after.variance, after.epsilon, after.scale, after.shift
@@ -145,7 +145,7 @@ def folded(conv: Convolution, after: Norm) -> Convolution:
 
 def linear(node: fx.Node, module: nn.Module | None, read: Read) -> tuple[Tensor, Tensor] | None:
     """Weight and bias of a linear layer, if they are known beforehand."""
-    if isinstance(module, nn.Linear) and operations.plain(module, nn.Linear):
+    if isinstance(module, nn.Linear) and operations.computes_as(module, nn.Linear):
         weight, bias = module.weight, module.bias
     elif module is None and _role(node, module) is Role.LINEAR:
         weight = read(calls.argument(node, 1, "weight"))

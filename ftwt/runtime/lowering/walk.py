@@ -14,7 +14,7 @@ from ftwt.runtime.lowering.building import Building
 from ftwt.runtime.lowering.convolutions import convolution
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.lowering.peephole import tidied
-from ftwt.runtime.program import Call, Constant, Other, Program, Value
+from ftwt.runtime.program import Call, ConstantValue, Other, Program, Value
 
 
 def lower(model: Gated, anatomy: Anatomy, *, gates: bool = True, fold: bool = True) -> Program:
@@ -50,7 +50,7 @@ def _built(building: Building) -> Program:
     traced = building.traced
     checks = proxies.checks(traced.graph, traced.values) if building.gates else frozenset()
     for node in traced.graph.nodes:
-        known_before = isinstance(building.made.get(node), Constant)
+        known_before = isinstance(building.made.get(node), ConstantValue)
         if node in building.fused or node in checks or known_before:
             continue
         if node.op == "placeholder":
@@ -76,9 +76,9 @@ def _constants(building: Building) -> None:
     for node in building.traced.graph.nodes:
         if node.op == "get_attr":
             path = str(node.target)
-            building.made[node] = Constant(building.attribute(path), path)
+            building.made[node] = ConstantValue(building.attribute(path), path)
         elif node.op == "placeholder" and building.traced.shape(node) is None:
-            building.made[node] = Constant(building.traced.values.get(node.name))
+            building.made[node] = ConstantValue(building.traced.values.get(node.name))
         elif node.op != "output" and building.is_constant(node):
             building.made[node] = building.constant(node)
 
@@ -94,7 +94,9 @@ def _check_precision(building: Building) -> None:
                 "the weights' own precision; take the autocast out of forward, and convert the "
                 "model with .to(torch.bfloat16) if that is what it should compute in"
             )
-        if not building.fold and regions.of(node) != regions.with_gradient(regions.of(node)):
+        if not building.fold and regions.region_of(node) != regions.with_gradient(
+            regions.region_of(node)
+        ):
             raise FtwtError(
                 f"{what}: {node.name} runs without gradient inside of forward, which the smaller "
                 "network would not; freeze its parameters instead, with requires_grad_(False)"

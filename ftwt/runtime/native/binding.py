@@ -27,22 +27,22 @@ _FAILURES = {
 _forced: str | None = None
 
 
-class Library(NamedTuple):
+class NativeLibrary(NamedTuple):
     """The compiled code, and its constants by name."""
 
     calls: ctypes.CDLL
     facts: Mapping[str, int]
 
 
-def load() -> Library | None:
+def load_library() -> NativeLibrary | None:
     """The library, or None where it was not built for this installation."""
     found = _find()
-    return found if isinstance(found, Library) else None
+    return found if isinstance(found, NativeLibrary) else None
 
 
 def available() -> bool:
     """Whether the compiled library is there and loads."""
-    return load() is not None
+    return load_library() is not None
 
 
 def missing() -> str | None:
@@ -53,14 +53,14 @@ def missing() -> str | None:
 
 def constant(name: str) -> int:
     """A constant of the library, such as "MOST_TAPS"."""
-    library = load()
+    library = load_library()
     assert library is not None, "available() was asked first"
     return library.facts[name]
 
 
 def known_sets() -> tuple[str, ...]:
     """The instruction sets that this processor can run, best first; none without the library."""
-    library = load()
+    library = load_library()
     return tuple(library.calls.ftwt_sets_known().decode().split()) if library is not None else ()
 
 
@@ -78,7 +78,7 @@ def instruction_set() -> str | None:
 
 def team_size(threads: int) -> int:
     """How many threads share the work where so many are asked for; 0 without the library."""
-    library = load()
+    library = load_library()
     return int(library.calls.ftwt_team_size(threads)) if library is not None else 0
 
 
@@ -87,7 +87,7 @@ def peak() -> float | None:
 
     Measured in some milliseconds, in registers alone; None without the library.
     """
-    library, instructions = load(), instruction_set()
+    library, instructions = load_library(), instruction_set()
     if library is None or instructions is None:
         return None
     return float(library.calls.ftwt_peak(instructions.encode(), torch.get_num_threads()))
@@ -103,7 +103,7 @@ def force(name: str | None) -> None:
     _forced = name
 
 
-def check(status: int, called: str) -> None:
+def check_status(status: int, called: str) -> None:
     """Raise FtwtError unless a call of the library succeeded."""
     if status:
         meanings = {constant(name): meaning for name, meaning in _FAILURES.items()}
@@ -111,7 +111,7 @@ def check(status: int, called: str) -> None:
 
 
 @functools.cache
-def _find() -> Library | str:
+def _find() -> NativeLibrary | str:
     """The library, or why there is none."""
     folder = Path(os.environ.get(FOLDER) or Path(__file__).parent)
     path = folder / NAME
@@ -131,7 +131,7 @@ def _find() -> Library | str:
     ]
     if different:
         return f"{path} was built from other sources ({different[0]} differs); install again"
-    return Library(calls, facts)
+    return NativeLibrary(calls, facts)
 
 
 def _facts(calls: ctypes.CDLL) -> dict[str, int]:
@@ -144,11 +144,11 @@ def _facts(calls: ctypes.CDLL) -> dict[str, int]:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    tensors = ctypes.POINTER(structs.Tensor)
+    tensors = ctypes.POINTER(structs.CTensor)
     library.ftwt_sets_known.restype = ctypes.c_char_p
     library.ftwt_prepare.restype = ctypes.c_int
     library.ftwt_prepare.argtypes = (
-        ctypes.POINTER(structs.Program),
+        ctypes.POINTER(structs.CProgram),
         ctypes.c_char_p,
         ctypes.c_int,
         ctypes.POINTER(ctypes.c_void_p),

@@ -11,7 +11,7 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
-from ftwt.runtime.native.binding import check, instruction_set, load
+from ftwt.runtime.native.binding import check_status, instruction_set, load_library
 from ftwt.runtime.native.support import supports
 from ftwt.runtime.native.translate import Translation
 from ftwt.runtime.program import Step, Value
@@ -65,7 +65,7 @@ class Segment:
         thresholds: Mapping[str, float] | None = None,
         executed: MutableMapping[Step, Tensor] | None = None,
         times: MutableMapping[Step, float] | None = None,
-    ) -> "tuple[dict[Value, Tensor], Masks]":
+    ) -> "tuple[dict[Value, Tensor], SegmentMasks]":
         """Return the outputs, dead channels zero, and the masks that the gates inside decided.
 
         `values` holds float32 tensors (B, *value.shape) for the inputs, dead channels zero;
@@ -83,13 +83,13 @@ class Segment:
             for site in self.needs
         ]
         # All masks in one piece: a tensor for each would take longer than some layers do.
-        made = Masks(torch.empty(self._room, dtype=torch.bool), self._places, batch)
+        made = SegmentMasks(torch.empty(self._room, dtype=torch.bool), self._places, batch)
         outputs = {value: torch.empty(batch, *value.shape) for value in translation.outputs}
         count = len(translation.steps)
         limits = (ctypes.c_float * count)()
         if thresholds:
             for i, step in enumerate(translation.steps):
-                if isinstance(step, program.Gate):
+                if isinstance(step, program.GateStep):
                     limits[i] = thresholds.get(step.site, 0.0)
         counts = torch.zeros(count, batch, dtype=torch.int64) if executed is not None else None
         spent = (ctypes.c_int64 * count)() if times is not None else None
@@ -109,7 +109,7 @@ class Segment:
         finally:
             self._idle[threads].append(plan)
         if executed is not None and counts is not None:
-            counting = (program.Gate, program.Conv, program.Linear)
+            counting = (program.GateStep, program.Conv, program.Linear)
             for step, macs in zip(translation.steps, counts, strict=True):
                 if isinstance(step, counting):
                     executed[step] = macs
@@ -125,7 +125,7 @@ class Segment:
             return _Plan(self._translation, self._set, threads)
 
 
-class Masks(Mapping[str, Tensor]):
+class SegmentMasks(Mapping[str, Tensor]):
     """Masks by site, bool (B, C), in one piece of memory; a tensor is made when it is asked for."""
 
     def __init__(self, memory: Tensor, places: Mapping[str, tuple[int, int]], batch: int) -> None:
@@ -142,13 +142,13 @@ class Masks(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def pointers(self) -> ctypes.Array[structs.Tensor]:
+    def pointers(self) -> ctypes.Array[structs.CTensor]:
         """Where the library writes them."""
         base, batch = self._memory.data_ptr(), self._batch
         rows = [
-            structs.Tensor(base + start, width * batch) for start, width in self._places.values()
+            structs.CTensor(base + start, width * batch) for start, width in self._places.values()
         ]
-        array: ctypes.Array[structs.Tensor] = (structs.Tensor * max(1, len(rows)))(*rows)
+        array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
         return array
 
 
@@ -156,12 +156,12 @@ class _Plan:
     """The library's side of a segment, with memory for one run at a time."""
 
     def __init__(self, translation: Translation, instructions: str | None, threads: int) -> None:
-        library = load()
+        library = load_library()
         assert library is not None, "supports() said so"
         calls = library.calls
         assert instructions is not None
         handle = ctypes.c_void_p()
-        check(
+        check_status(
             calls.ftwt_prepare(
                 ctypes.byref(translation.struct), instructions.encode(), threads, handle
             ),
@@ -173,16 +173,16 @@ class _Plan:
 
     def run(self, *arguments: object) -> None:
         """Call ftwt_execute."""
-        check(self._library.ftwt_execute(self._handle, *arguments), "native.Segment.run")
+        check_status(self._library.ftwt_execute(self._handle, *arguments), "native.Segment.run")
 
 
 def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Translation) -> None:
     library.ftwt_release(handle)
 
 
-def _tensors(tensors: Iterable[Tensor]) -> ctypes.Array[structs.Tensor]:
-    rows = [structs.Tensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
-    array: ctypes.Array[structs.Tensor] = (structs.Tensor * max(1, len(rows)))(*rows)
+def _tensors(tensors: Iterable[Tensor]) -> ctypes.Array[structs.CTensor]:
+    rows = [structs.CTensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
     return array
 
 

@@ -16,7 +16,7 @@ class Sets:
     made: dict[str, int]  # sites gated inside: name -> number of the mask
     given: dict[str, int] = field(default_factory=dict)  # sites gated outside
     widths: dict[str, int] = field(default_factory=dict)
-    rows: list[structs.Set] = field(default_factory=list)
+    rows: list[structs.CSet] = field(default_factory=list)
     _numbers: dict[object, int] = field(default_factory=dict)
     _kept: list[object] = field(default_factory=list)
 
@@ -36,30 +36,30 @@ class Sets:
         """Whether both are surely the same set."""
         return _key(one) == _key(two)
 
-    def _row(self, expression: Live, before: int) -> structs.Set:
+    def _row(self, expression: Live, before: int) -> structs.CSet:
         match expression:
             case live.All():
-                return structs.Set(kind=structs.SETS["all"])
+                return structs.CSet(kind=structs.SETS["all"])
             case live.OfSite(site, width):
                 if site in self.made:
-                    return structs.Set(kind=structs.SETS["made"], number=self.made[site])
+                    return structs.CSet(kind=structs.SETS["made"], number=self.made[site])
                 self.widths[site] = width
                 number = self.given.setdefault(site, len(self.given))
-                return structs.Set(kind=structs.SETS["given"], number=number)
+                return structs.CSet(kind=structs.SETS["given"], number=number)
             case live.Union(parts):
                 return self._combined("union", parts, before)
             case live.Intersection(parts):
                 return self._combined("intersection", parts, before)
-            case live.Concat(parts):
+            case live.Concatenation(parts):
                 return self._combined("concat", parts, before)
             case live.Reorder(source, index):
                 row = self._combined("reorder", (source,), before)
                 row.index = self._ints(index)
                 return row
 
-    def _combined(self, kind: str, parts: Iterable[Live], before: int) -> structs.Set:
+    def _combined(self, kind: str, parts: Iterable[Live], before: int) -> structs.CSet:
         numbers = [self.number(part, before) for part in parts]
-        return structs.Set(kind=structs.SETS[kind], parts=len(numbers), part=self._ints(numbers))
+        return structs.CSet(kind=structs.SETS[kind], parts=len(numbers), part=self._ints(numbers))
 
     def _ints(self, numbers: Iterable[int]) -> ctypes.Array[ctypes.c_int32]:
         listed = list(numbers)

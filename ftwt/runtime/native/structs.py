@@ -17,9 +17,9 @@ from ctypes import (
 )
 from typing import Any
 
-Ints = POINTER(c_int32)
-Pair = c_int32 * 2
-Shape = c_int32 * 3
+CInts = POINTER(c_int32)
+CPair = c_int32 * 2
+CShape = c_int32 * 3
 
 PLACES = {"arena": 0, "input": 1, "output": 2}
 SETS = {"all": 0, "given": 1, "made": 2, "union": 3, "intersection": 4, "concat": 5, "reorder": 6}
@@ -29,9 +29,9 @@ ACTIVATIONS = {
         (None, "relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid")
     )
 }
-POOLS = {None: 0, "max": 1, "mean": 2, "mean_std": 3}
+POOL_CODES = {None: 0, "max": 1, "mean": 2, "mean_std": 3}
 SIGNALS = {"margin": 0, "confidence": 1, "entropy": 2}
-NORMALIZERS = {"none": 0, "softmax": 1, "layer": 2}
+NORMALIZER_CODES = {"none": 0, "softmax": 1, "layer": 2}
 STEPS = {
     name: number
     for number, name in enumerate(
@@ -54,7 +54,7 @@ STEPS = {
 }
 
 
-class Value(Structure):
+class CValue(Structure):
     """ftwt_value."""
 
     _fields_ = (
@@ -68,7 +68,7 @@ class Value(Structure):
     )
 
 
-class Set(Structure):
+class CSet(Structure):
     """ftwt_set."""
 
     _fields_ = (
@@ -78,18 +78,18 @@ class Set(Structure):
         ("before", c_int32),
         ("parts", c_int32),
         ("unused", c_int32),
-        ("part", Ints),
-        ("index", Ints),
+        ("part", CInts),
+        ("index", CInts),
     )
 
 
-class Window(Structure):
+class CWindow(Structure):
     """ftwt_window."""
 
-    _fields_ = (("kernel", Pair), ("stride", Pair), ("padding", Pair), ("dilation", Pair))
+    _fields_ = (("kernel", CPair), ("stride", CPair), ("padding", CPair), ("dilation", CPair))
 
 
-class Step(Structure):
+class CStep(Structure):
     """ftwt_step."""
 
     _fields_ = (
@@ -105,11 +105,11 @@ class Step(Structure):
         ("rank", c_int32),
         ("sources", c_int32),
         ("row", c_int32),
-        ("source", Ints),
-        ("window", Window),
-        ("pooling", Window),
-        ("middle", Pair),
-        ("index", Ints),
+        ("source", CInts),
+        ("window", CWindow),
+        ("pooling", CWindow),
+        ("middle", CPair),
+        ("index", CInts),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("rows", c_void_p),
@@ -118,7 +118,7 @@ class Step(Structure):
     )
 
 
-class Program(Structure):
+class CProgram(Structure):
     """ftwt_program."""
 
     _fields_ = (
@@ -130,32 +130,32 @@ class Program(Structure):
         ("outputs", c_int32),
         ("given", c_int32),
         ("made", c_int32),
-        ("value", POINTER(Value)),
-        ("set", POINTER(Set)),
-        ("step", POINTER(Step)),
+        ("value", POINTER(CValue)),
+        ("set", POINTER(CSet)),
+        ("step", POINTER(CStep)),
         ("arena", c_int64),
     )
 
 
-class Tensor(Structure):
+class CTensor(Structure):
     """ftwt_tensor."""
 
     _fields_ = (("data", c_void_p), ("count", c_int64))
 
 
-class Signal(Structure):
+class CSignal(Structure):
     """ftwt_signal, in a file."""
 
     _fields_ = (("kind", c_int32), ("unused", c_int32), ("temperature", c_double))
 
 
-class Setting(Structure):
+class CSetting(Structure):
     """ftwt_setting, in a file."""
 
-    _fields_ = (("program", Program), ("thresholds", c_void_p), ("macs", c_int64))
+    _fields_ = (("program", CProgram), ("thresholds", c_void_p), ("macs", c_int64))
 
 
-class File(Structure):
+class CFile(Structure):
     """ftwt_file, with which a file begins."""
 
     _fields_ = (
@@ -167,30 +167,30 @@ class File(Structure):
         ("order", c_uint32),
         ("checksum", c_uint32),
         ("size", c_int64),
-        ("input", Shape),
-        ("output", Shape),
+        ("input", CShape),
+        ("output", CShape),
         ("dense_macs", c_int64),
         ("settings", c_int32),
-        ("knots", c_int32),
+        ("points", c_int32),
         ("limits", c_int32),
         ("unused", c_int32),
         ("weight", c_double),
         ("setting", c_void_p),
         ("signal", c_void_p),
         ("sure", c_void_p),
-        ("knot", c_void_p),
+        ("point", c_void_p),
         ("scale", c_void_p),
         ("classes", c_void_p),
         ("classes_bytes", c_int64),
     )
 
 
-class Sizes(Structure):
+class CSizes(Structure):
     """ftwt_sizes, of an opened file."""
 
     _fields_ = (
-        ("input", Shape),
-        ("output", Shape),
+        ("input", CShape),
+        ("output", CShape),
         ("dense_macs", c_int64),
         ("lowest", c_double),
         ("highest", c_double),
@@ -212,8 +212,8 @@ def facts() -> dict[str, int]:
         "PLACE": PLACES,
         "SET": SETS,
         "ACT": ACTIVATIONS,
-        "POOL": POOLS,
-        "NORM": NORMALIZERS,
+        "POOL": POOL_CODES,
+        "NORM": NORMALIZER_CODES,
         "STEP": STEPS,
         "SIGNAL": SIGNALS,
     }
@@ -224,8 +224,19 @@ def facts() -> dict[str, int]:
     }
     for prefix, names in numbers.items():
         known |= {f"{prefix}_{name or 'none'}".upper(): value for name, value in names.items()}
-    for struct in (Value, Set, Window, Step, Program, Tensor, Signal, Setting, File, Sizes):
-        name = f"ftwt_{struct.__name__.lower()}"
+    for struct in (
+        CValue,
+        CSet,
+        CWindow,
+        CStep,
+        CProgram,
+        CTensor,
+        CSignal,
+        CSetting,
+        CFile,
+        CSizes,
+    ):
+        name = f"ftwt_{struct.__name__[1:].lower()}"
         known[name] = sizeof(struct)
         known |= {f"{name}.{field}": getattr(struct, field).offset for field, _ in struct._fields_}
     return known

@@ -19,7 +19,7 @@ def supports(step: Step) -> bool:
     if not available():
         return False
     match step:
-        case program.Gate():
+        case program.GateStep():
             return _usable(step.source) and _gate(step)
         case program.Conv():
             space = step.weight.dim() == 4 and len(step.source.shape) == len(step.output.shape) == 3
@@ -44,7 +44,7 @@ def supports(step: Step) -> bool:
             window = len(step.source.shape) == 3 and len(step.output.shape) == 3
             fits = step.pool is None or (window and _pool(step.pool, step.output))
             return fits and _usable(step.source)
-        case program.Activate() | program.Mask():
+        case program.Activate() | program.MaskStep():
             return _usable(step.source)
         case _:
             return False
@@ -86,12 +86,12 @@ def _pool(pool: program.Pool | None, output: Value) -> bool:
     return (output.shape[2] - 1) * pool.stride[1] + pool.kernel[1] <= constant("POOL_ROW")
 
 
-def _gate(step: program.Gate) -> bool:
+def _gate(step: program.GateStep) -> bool:
     if follows_input(step.module):
         return step.source.shape[0] == step.out_channels
     match form_of(step.module):
         case AffineForm() as form:
-            known = form.pool in structs.POOLS and form.normalize in structs.NORMALIZERS
+            known = form.pool in structs.POOL_CODES and form.normalize in structs.NORMALIZER_CODES
             return known and _plain(form.weight, form.bias, *(form.hidden or ()))
         case TableForm(logits):
             return logits.device.type == "cpu"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import values_of
-from ftwt.graph.live import All, Concat, Live, OfSite
+from ftwt.graph.live import All, Concatenation, Live, OfSite
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.placement import Lifetime, place
@@ -39,28 +39,28 @@ class Translation:
         self.steps = _known_first(steps)
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.batch, self._winograd = batch, winograd
-        gates = [step for step in steps if isinstance(step, program.Gate)]
+        gates = [step for step in steps if isinstance(step, program.GateStep)]
         self.made = {gate.site: number for number, gate in enumerate(gates)}
         self.widths = {gate.site: gate.out_channels for gate in gates}
         self._sets = Sets(self.made)
         self._kept: list[Any] = []
         self._values: dict[Value, int] = {}
-        self._rows: list[structs.Value] = []
+        self._rows: list[structs.CValue] = []
         self._lives: list[tuple[int, int]] = []
         rows = [self._step(number, step) for number, step in enumerate(self.steps)]
         for step, row in zip(self.steps, rows, strict=True):
-            if isinstance(step, program.Gate):
+            if isinstance(step, program.GateStep):
                 row.made = self._sets.number(OfSite(step.site, step.out_channels), len(rows))
         self.given = self._sets.given
         self.widths |= self._sets.widths
         self.struct = self._program(rows)
 
-    def _step(self, number: int, step: Step) -> structs.Step:
-        row = structs.Step(output=-1, reads=-1, groups=1)
+    def _step(self, number: int, step: Step) -> structs.CStep:
+        row = structs.CStep(output=-1, reads=-1, groups=1)
         sources = product_sources(step) if isinstance(step, program.Multiply) else sources_of(step)
         read = [self._value(one, number) for one in sources if isinstance(one, Value)]
         row.source, row.sources = self._ints(read), len(read)
-        if isinstance(step, program.Gate):
+        if isinstance(step, program.GateStep):
             self._gate(number, step, row)
             return row
         assert not isinstance(step, program.Call)
@@ -73,7 +73,7 @@ class Translation:
         self._details(number, step, row)
         return row
 
-    def _gate(self, number: int, step: program.Gate, row: structs.Step) -> None:
+    def _gate(self, number: int, step: program.GateStep, row: structs.CStep) -> None:
         if follows_input(step.module):
             row.kind = structs.STEPS["follow"]
             return
@@ -83,13 +83,15 @@ class Translation:
             # A pooling may leave several kinds of values, each of all channels.
             live = step.source.live
             kinds = values_of(weights.pool)
-            row.reads = self._sets.number(live if kinds == 1 else Concat((live,) * kinds), number)
+            row.reads = self._sets.number(
+                live if kinds == 1 else Concatenation((live,) * kinds), number
+            )
 
-    def _details(self, number: int, step: Step, row: structs.Step) -> None:
+    def _details(self, number: int, step: Step, row: structs.CStep) -> None:
         match step:
             case program.Conv():
                 row.kind, row.groups = structs.STEPS["conv"], step.groups
-                row.window = structs.Window(
+                row.window = structs.CWindow(
                     step.weight.shape[2:], step.stride, step.padding, step.dilation
                 )
                 space = zip(
@@ -100,7 +102,7 @@ class Translation:
                     step.dilation,
                     strict=True,
                 )
-                row.middle = structs.Pair(
+                row.middle = structs.CPair(
                     *((n + 2 * pad - gap * (k - 1) - 1) // by + 1 for n, k, by, pad, gap in space)
                 )
                 self._pool(step.pool, row)
@@ -127,7 +129,7 @@ class Translation:
             case program.Affine():
                 row.kind = structs.STEPS["affine"]
                 row.rows, row.bias = self._address(step.scale), self._address(step.shift)
-            case program.Mask():
+            case program.MaskStep():
                 row.kind = structs.STEPS["mask"]
                 width = step.source.shape[0]
                 row.reads = self._sets.number(OfSite(step.site, width), number)
@@ -140,11 +142,11 @@ class Translation:
             case program.Activate():
                 row.kind = structs.STEPS["activate"]
 
-    def _pool(self, pool: program.Pool | None, row: structs.Step) -> None:
+    def _pool(self, pool: program.Pool | None, row: structs.CStep) -> None:
         if pool is None:
             return
-        row.pool = structs.POOLS[pool.kind]
-        row.pooling = structs.Window(pool.kernel, pool.stride, pool.padding, (1, 1))
+        row.pool = structs.POOL_CODES[pool.kind]
+        row.pooling = structs.CWindow(pool.kernel, pool.stride, pool.padding, (1, 1))
 
     def _value(self, value: Value, number: int) -> int:
         """The value's number, used in step `number`."""
@@ -155,7 +157,7 @@ class Translation:
         self._values[value] = len(self._rows)
         channels, *space = value.shape
         height, width = space if len(space) == 2 else (1, math.prod(space))
-        row = structs.Value(channels=channels, height=height, width=width)
+        row = structs.CValue(channels=channels, height=height, width=width)
         row.set = self._sets.number(value.live, number)
         for place_name, border in (("input", self.inputs), ("output", self.outputs)):
             if value in border:
@@ -164,7 +166,7 @@ class Translation:
         self._lives.append((number, number))
         return len(self._rows) - 1
 
-    def _program(self, rows: list[structs.Step]) -> structs.Program:
+    def _program(self, rows: list[structs.CStep]) -> structs.CProgram:
         inside = [i for i, row in enumerate(self._rows) if row.place == structs.PLACES["arena"]]
         offsets, total = place(
             [
@@ -178,7 +180,7 @@ class Translation:
         for i, offset in zip(inside, offsets, strict=True):
             self._rows[i].offset = offset
         sets = self._sets.rows
-        return structs.Program(
+        return structs.CProgram(
             batch=self.batch,
             values=len(self._rows),
             sets=len(sets),
@@ -187,9 +189,9 @@ class Translation:
             outputs=len(self.outputs),
             given=len(self.given),
             made=len(self.made),
-            value=self._keep((structs.Value * len(self._rows))(*self._rows)),
-            set=self._keep((structs.Set * len(sets))(*sets)),
-            step=self._keep((structs.Step * len(rows))(*rows)),
+            value=self._keep((structs.CValue * len(self._rows))(*self._rows)),
+            set=self._keep((structs.CSet * len(sets))(*sets)),
+            step=self._keep((structs.CStep * len(rows))(*rows)),
             arena=total,
         )
 
@@ -214,7 +216,7 @@ def _known_first(steps: Sequence[Step]) -> tuple[Step, ...]:
     ordered: list[Step] = []
     for step in steps:
         place = len(ordered)
-        if isinstance(step, program.Gate) and follows_input(step.module):
+        if isinstance(step, program.GateStep) and follows_input(step.module):
             made = [i for i, one in enumerate(ordered) if output_of(one) is step.source]
             place = made[0] if made else place
         ordered.insert(place, step)
@@ -228,7 +230,7 @@ def _made(step: Step) -> Live:
             return All(step.weight.shape[0])
         case program.Conv(site=str(site)):
             return OfSite(site, step.weight.shape[0])
-        case program.Gate() | program.GateRows() | program.Call():
+        case program.GateStep() | program.GateRows() | program.Call():
             raise AssertionError("makes no value of a segment")
         case _:
             return step.output.live

@@ -28,10 +28,13 @@ class GateWeights(NamedTuple):
     weight2: Tensor | None = None
     bias2: Tensor | None = None
 
-    def fill(self, step: structs.Step) -> None:
+    def fill(self, step: structs.CStep) -> None:
         """Write settings and addresses into the struct."""
         step.kind, step.rank = structs.STEPS[self.kind], self.rank
-        step.pool, step.normalize = structs.POOLS[self.pool], structs.NORMALIZERS[self.normalize]
+        step.pool, step.normalize = (
+            structs.POOL_CODES[self.pool],
+            structs.NORMALIZER_CODES[self.normalize],
+        )
         for name in ("weight", "bias", "rows", "weight2", "bias2"):
             tensor = getattr(self, name)
             setattr(step, name, tensor.data_ptr() if tensor is not None else None)

@@ -3,30 +3,30 @@
 from ftwt import losses
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
-from ftwt.training.recipes.recipe import Choices, Escalation, Recipe
+from ftwt.training.recipes.recipe import Escalation, Overrides, Recipe
 from ftwt.training.settings import Settings
 
 
-def best_dense(network: str, choices: Choices) -> Recipe:
+def best_dense(network: str, overrides: Overrides) -> Recipe:
     """The whole network trained as long, taught by itself as it was: what to compare with."""
     settings = Settings(
-        (Phase("train", choices.epochs or 6),),
+        (Phase("train", overrides.epochs or 6),),
         Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         amp="auto",
         channels_last=True,
-        seed=choices.seed or 0,
+        seed=overrides.seed or 0,
     )
     return Recipe(network, settings, losses.CrossEntropy() + losses.Distillation())
 
 
-def best(network: str, choices: Choices) -> Recipe:
+def best(network: str, overrides: Overrides) -> Recipe:
     """A budget for each image: a narrow network, and the whole one where it is unsure."""
     settings = Settings(
-        (Phase("train", choices.epochs or 6),),
+        (Phase("train", overrides.epochs or 6),),
         Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
         amp="auto",
         channels_last=True,
-        seed=choices.seed or 0,
+        seed=overrides.seed or 0,
     )
     objective = losses.CrossEntropy() + losses.Distillation()
     return Recipe(network, settings, objective, escalation=Escalation())

@@ -11,9 +11,9 @@ from ftwt.errors import FtwtError
 from ftwt.io.user_code import is_file, known_network
 from ftwt.training.recipes import best, general, imagenet, paper, short
 from ftwt.training.recipes.files import chosen, from_file
-from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.recipe import Overrides, Recipe
 
-Make = Callable[[str, Choices], Recipe]
+Make = Callable[[str, Overrides], Recipe]
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,24 @@ def _catalogue() -> Mapping[str, Entry]:
 CATALOGUE: Mapping[str, Entry] = _catalogue()
 
 
-def recipe(name: str, choices: Choices, *, dense: bool = False) -> Recipe:
+def recipe(name: str, overrides: Overrides, *, dense: bool = False) -> Recipe:
     """Make the recipe `name`.
 
     Args:
         name: of the catalogue; or a Python file that defines `recipe`; or a network,
             `torchvision:NAME`, `timm:NAME` or `my_module:factory`, for general fine-tuning.
-        choices: instead of the recipe's own.
+        overrides: instead of the recipe's own.
         dense: for the plain network.
 
     Raises:
         FtwtError: no recipe of that name; says which are the nearest. Or the file does not run.
     """
     if is_file(name):
-        return chosen(from_file(Path(name)), choices, dense=dense, name=name)
+        return chosen(from_file(Path(name)), overrides, dense=dense, name=name)
     entry = find(name)
     if dense:
-        return entry.dense(entry.network, choices)
-    return entry.dynamic(entry.network, at_published_mass(entry, choices))
+        return entry.dense(entry.network, overrides)
+    return entry.dynamic(entry.network, at_published_mass(entry, overrides))
 
 
 def find(name: str) -> Entry:
@@ -119,9 +119,9 @@ def find(name: str) -> Entry:
     )
 
 
-def at_published_mass(entry: Entry, choices: Choices) -> Choices:
-    """The choices with the published mass, where there is one and none was chosen."""
-    if choices.mass is not None or entry.published is None:
-        return choices
+def at_published_mass(entry: Entry, overrides: Overrides) -> Overrides:
+    """The overrides with the published mass, where there is one and none was chosen."""
+    if overrides.mass is not None or entry.published is None:
+        return overrides
     decoupled, joint = entry.published
-    return replace(choices, mass=decoupled if choices.coupling == "decoupled" else joint)
+    return replace(overrides, mass=decoupled if overrides.coupling == "decoupled" else joint)

@@ -11,7 +11,7 @@ from ftwt.errors import FtwtError
 from ftwt.io import registry
 from ftwt.io.user_code import import_file
 from ftwt.training.phases import Phase
-from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.recipe import Overrides, Recipe
 
 
 def from_file(path: Path) -> Recipe:
@@ -46,27 +46,27 @@ def _registered(module: str, network: nn.Module) -> str:
     return name
 
 
-def chosen(made: Recipe, choices: Choices, *, dense: bool, name: str) -> Recipe:
+def chosen(made: Recipe, overrides: Overrides, *, dense: bool, name: str) -> Recipe:
     """A recipe with what was chosen instead of its own.
 
     Raises:
         FtwtError: a choice that only the recipe itself can make, or that it has no place for.
     """
-    untouched = Choices(mass=choices.mass, epochs=choices.epochs, seed=choices.seed)
-    if choices != untouched:
+    untouched = Overrides(mass=overrides.mass, epochs=overrides.epochs, seed=overrides.seed)
+    if overrides != untouched:
         raise FtwtError(
             f"recipe: coupling, normalize, distill and target_source are what {name} says; change "
             "them there"
         )
     if dense:
         made = _dense(made)
-    if choices.mass is not None:
-        made = _with_mass(made, choices.mass, name)
+    if overrides.mass is not None:
+        made = _with_mass(made, overrides.mass, name)
     settings = made.settings
-    if choices.epochs is not None:
-        settings = replace(settings, phases=_shortened(settings.phases, choices.epochs, name))
-    if choices.seed is not None:
-        settings = replace(settings, seed=choices.seed)
+    if overrides.epochs is not None:
+        settings = replace(settings, phases=_shortened(settings.phases, overrides.epochs, name))
+    if overrides.seed is not None:
+        settings = replace(settings, seed=overrides.seed)
     return replace(made, settings=settings)
 
 

@@ -4,50 +4,50 @@ from ftwt import gates, losses, targets
 from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import AdamW, Cosine, Sgd, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
-from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.recipe import Overrides, Recipe
 from ftwt.training.settings import Settings
 
 _BATCH = 64
 
 
-def general_dense(network: str, choices: Choices) -> Recipe:
+def general_dense(network: str, overrides: Overrides) -> Recipe:
     """Any network without gates: 20 epochs of AdamW, lr 0.001 along a cosine after a warm-up."""
     settings = Settings(
-        (Phase("dense", choices.epochs or 20),),
+        (Phase("dense", overrides.epochs or 20),),
         AdamW(1e-3, schedule=Warmup(Cosine())),
         amp="auto",
         clip_norm=5.0,
-        seed=choices.seed or 0,
+        seed=overrides.seed or 0,
     )
     return Recipe(network, settings, losses.Objective.of(losses.CrossEntropy()), batch_size=_BATCH)
 
 
-def general_dynamic(network: str, choices: Choices) -> Recipe:
+def general_dynamic(network: str, overrides: Overrides) -> Recipe:
     """Any trained network: gates start open and learn alone first; AdamW, lr 0.0002, 12 epochs.
 
     Gates that would cost more than a twentieth of their convolution are of low rank.
     """
     gate = gates.ByCost(
-        gates.PooledLinear(normalize=choices.normalize, open=2.0),
+        gates.PooledLinear(normalize=overrides.normalize, open=2.0),
         gates.Bottleneck(8, open=2.0),
         share=0.05,
     )
     pruning = Pruning(
         gate,
-        targets.HeatmapMass(0.9 if choices.mass is None else choices.mass),
-        choices.coupling,
-        target_source=choices.target_source,
+        targets.HeatmapMass(0.9 if overrides.mass is None else overrides.mass),
+        overrides.coupling,
+        target_source=overrides.target_source,
     )
     objective = losses.CrossEntropy() + losses.GateBCE()
-    if choices.distill:
+    if overrides.distill:
         objective += losses.Distillation()
     settings = Settings(
-        _phases(choices.epochs or 12),
+        _phases(overrides.epochs or 12),
         AdamW(2e-4, schedule=Warmup(Cosine())),
         Sgd(0.1, schedule=Warmup(Cosine())),
         amp="auto",
         clip_norm=5.0,
-        seed=choices.seed or 0,
+        seed=overrides.seed or 0,
     )
     return Recipe(network, settings, objective, pruning, _BATCH)
 

@@ -8,7 +8,7 @@ from ftwt.gated.pruning import Pruning
 from ftwt.training.optimizers import Sgd
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.precision import Amp
-from ftwt.training.recipes.recipe import Choices, Recipe
+from ftwt.training.recipes.recipe import Overrides, Recipe
 from ftwt.training.settings import Settings
 
 
@@ -26,7 +26,7 @@ class Serving:
     def recipe(
         self,
         network: str,
-        choices: Choices,
+        overrides: Overrides,
         phases: tuple[Phase, ...],
         optimizers: tuple[Sgd, Sgd | None],
         objective: losses.Objective,
@@ -35,23 +35,23 @@ class Serving:
         """The recipe of these parts."""
         amp: Amp | None = "auto" if self.fast else None
         settings = Settings(
-            phases, *optimizers, amp=amp, channels_last=self.fast, seed=choices.seed or 0
+            phases, *optimizers, amp=amp, channels_last=self.fast, seed=overrides.seed or 0
         )
         return Recipe(network, settings, objective, pruning, self.batch_size, self.augment)
 
 
-def plain(
-    network: str, choices: Choices, serving: Serving, *, epochs: int, backbone: Sgd
+def plain_recipe(
+    network: str, overrides: Overrides, serving: Serving, *, epochs: int, backbone: Sgd
 ) -> Recipe:
     """A network without gates that learns its labels."""
-    phases = (Phase("dense", choices.epochs or epochs),)
+    phases = (Phase("dense", overrides.epochs or epochs),)
     objective = losses.Objective.of(losses.CrossEntropy())
-    return serving.recipe(network, choices, phases, (backbone, None), objective)
+    return serving.recipe(network, overrides, phases, (backbone, None), objective)
 
 
-def gated(
+def gated_recipe(
     network: str,
-    choices: Choices,
+    overrides: Overrides,
     serving: Serving,
     *,
     epochs: int,
@@ -61,13 +61,13 @@ def gated(
 ) -> Recipe:
     """The paper's method: gates learn from heatmaps and are frozen after half of the epochs."""
     pruning = Pruning(
-        gates.PooledLinear(pool="max", normalize=choices.normalize),
-        targets.HeatmapMass(mass if choices.mass is None else choices.mass),
-        choices.coupling,
-        target_source=choices.target_source,
+        gates.PooledLinear(pool="max", normalize=overrides.normalize),
+        targets.HeatmapMass(mass if overrides.mass is None else overrides.mass),
+        overrides.coupling,
+        target_source=overrides.target_source,
     )
     objective = losses.CrossEntropy() + losses.GateBCE()
-    if choices.distill:
+    if overrides.distill:
         objective += losses.Distillation()
-    phases = freeze_gates_halfway(choices.epochs or epochs)
-    return serving.recipe(network, choices, phases, (backbone, gates_learn), objective, pruning)
+    phases = freeze_gates_halfway(overrides.epochs or epochs)
+    return serving.recipe(network, overrides, phases, (backbone, gates_learn), objective, pruning)

@@ -91,7 +91,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Choices:
+class Overrides:
     """What a user may choose of a recipe; None takes the recipe's own.
 
     `distill` adds `losses.Distillation()` from the dense network that training starts from.

@@ -10,7 +10,7 @@ from ftwt.gated.pruning import Pruning
 from ftwt.io.user_code import is_file
 from ftwt.losses import Objective
 from ftwt.training.recipes.catalogue import recipe
-from ftwt.training.recipes.recipe import Choices, Escalation
+from ftwt.training.recipes.recipe import Escalation, Overrides
 
 _SCRIPT = '''"""{name}, {kind}, as ftwt trains it. Edit it, then run this file."""
 
@@ -42,7 +42,7 @@ def source(name: str, *, dense: bool = False) -> str:
     """
     if is_file(name):
         raise FtwtError(f"recipe: {name} is a script already; copy and edit it")
-    made = recipe(name, Choices(), dense=dense)
+    made = recipe(name, Overrides(), dense=dense)
     # Of networks of other packages, whose names are none of files.
     called = name.replace(":", "-")
     written = expression(made)
@@ -89,7 +89,7 @@ def expression(value: Any, indent: int = 0) -> str:
 
 
 def _is_worth_writing(value: Any, one: Any) -> bool:
-    """Whether a field is chosen, or one of the choices that make the method."""
+    """Whether a field is chosen, or one of the overrides that make the method."""
     given = getattr(value, one.name)
     default = one.default if one.default_factory is MISSING else one.default_factory()
     return isinstance(value, (Pruning, Escalation)) or bool(given != default)

@@ -12,7 +12,7 @@ from ftwt.losses import CrossEntropy, Objective, PixelCrossEntropy
 from ftwt.losses.classification import right_answers, which_right
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
-from ftwt.training.tasks.meters import Means
+from ftwt.training.tasks.meters import MeanMeter
 
 _TOP = 5
 
@@ -49,9 +49,9 @@ class Classification(OfTensors):
             return right_answers(answer, wanted)
         return which_right(answer, wanted).sum().double()
 
-    def meter(self, device: torch.device, *, shared: bool = False) -> Means:
+    def meter(self, device: torch.device, *, shared: bool = False) -> MeanMeter:
         """Shares of images that are right."""
-        return Means(self._seen, device, shared)
+        return MeanMeter(self._seen, device, shared)
 
     def _seen(self, answer: Any, wanted: Any) -> dict[str, Tensor]:
         right = self.right(answer, wanted)

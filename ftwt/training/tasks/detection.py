@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ftwt.errors import FtwtError
 from ftwt.io.registry import register
 from ftwt.losses import ModelLosses, Objective
-from ftwt.training.tasks.meters import Library, torchmetrics
+from ftwt.training.tasks.meters import TorchmetricsMeter, torchmetrics
 
 _ANSWERS, _TARGETS = {"boxes", "labels", "scores"}, {"boxes", "labels"}
 _METRICS = {"map": "map", "map_50": "map_50", "map_75": "map_75", "recall": "mar_100"}
@@ -66,7 +66,7 @@ class Detection:
     def right(self, answer: Any, wanted: Any) -> None:
         """Nothing: in training mode such networks return no boxes."""
 
-    def meter(self, device: torch.device, *, shared: bool = False) -> Library:
+    def meter(self, device: torch.device, *, shared: bool = False) -> TorchmetricsMeter:
         """Mean average precision."""
         module = torchmetrics("detection", "Detection")
         try:
@@ -78,7 +78,7 @@ class Detection:
             ) from None
         # COCO counts the 100 best boxes of an image; that there are more is no mistake.
         metric.warn_on_many_detections = False
-        return Library(metric, _prepared, _METRICS)
+        return TorchmetricsMeter(metric, _prepared, _METRICS)
 
 
 def _prepared(answer: Any, wanted: Any) -> tuple[list[Any], list[Any]]:

@@ -13,7 +13,7 @@ from ftwt.training.distributed import sum_over_processes
 
 
 @dataclass
-class Means:
+class MeanMeter:
     """Means over images, or over whatever "count" counts.
 
     `sums_of` gives what a batch adds, by the metrics' names, and "count".
@@ -40,7 +40,7 @@ class Means:
 
 
 @dataclass
-class Library:
+class TorchmetricsMeter:
     """A metric of torchmetrics; `prepare` checks a batch and gives what the metric takes."""
 
     metric: Any
@@ -59,7 +59,7 @@ class Library:
 
 
 @dataclass
-class Both:
+class TwoMeters:
     """Two meters of the same batches."""
 
     first: Any

@@ -11,7 +11,7 @@ from ftwt.losses import MeanSquaredError, Objective
 from ftwt.losses.mean_squared_error import need_numbers
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
-from ftwt.training.tasks.meters import Means
+from ftwt.training.tasks.meters import MeanMeter
 
 
 @register
@@ -38,9 +38,9 @@ class Regression(OfTensors):
         """Nothing: no number is right or wrong."""
         need_numbers("Regression", answer, wanted)
 
-    def meter(self, device: torch.device, *, shared: bool = False) -> Means:
+    def meter(self, device: torch.device, *, shared: bool = False) -> MeanMeter:
         """Mean errors."""
-        return Means(_seen, device, shared)
+        return MeanMeter(_seen, device, shared)
 
 
 def _seen(answer: Any, wanted: Any) -> dict[str, Tensor]:

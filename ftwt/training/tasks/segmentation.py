@@ -13,7 +13,7 @@ from ftwt.losses import Objective, PixelCrossEntropy
 from ftwt.losses.classification import VOID, need_maps, right_answers
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
-from ftwt.training.tasks.meters import Both, Library, Means, torchmetrics
+from ftwt.training.tasks.meters import MeanMeter, TorchmetricsMeter, TwoMeters, torchmetrics
 
 
 @register
@@ -54,13 +54,13 @@ class Segmentation(OfTensors):
         maps, labels = need_maps("Segmentation", answer, wanted)
         return right_answers(maps, labels)
 
-    def meter(self, device: torch.device, *, shared: bool = False) -> Both:
+    def meter(self, device: torch.device, *, shared: bool = False) -> TwoMeters:
         """Mean intersection over union, and accuracy."""
         index = torchmetrics("classification", "Segmentation").MulticlassJaccardIndex(
             self.classes, ignore_index=VOID[0], sync_on_compute=shared
         )
-        overlap = Library(index.to(device), self._prepared, {"mean_iou": ""})
-        return Both(overlap, Means(self._seen, device, shared))
+        overlap = TorchmetricsMeter(index.to(device), self._prepared, {"mean_iou": ""})
+        return TwoMeters(overlap, MeanMeter(self._seen, device, shared))
 
     def _prepared(self, answer: Any, wanted: Any) -> tuple[Tensor, Tensor]:
         maps, labels = need_maps("Segmentation", answer, wanted)

@@ -16,7 +16,7 @@ _Static_assert(offsetof(ftwt_file, size) == FILE_CHECKED, "the checksum begins a
 
 /* What no network needs more of: settings, reductions, channels of all sets, and positions of all
  * planes that are convolved. A file made to do harm asks for more than there is memory. */
-enum { MOST_SETTINGS = 64, MOST_KNOTS = 1 << 16, MOST_WIDTH = 1 << 26, MOST_POSITIONS = 1 << 28 };
+enum { MOST_SETTINGS = 64, MOST_POINTS = 1 << 16, MOST_WIDTH = 1 << 26, MOST_POSITIONS = 1 << 28 };
 
 #define NEED(condition, text) \
     if (!(condition)) return text
@@ -207,10 +207,10 @@ static const char *resolve_all(ftwt_contents *all) {
                  wrong);
         NEED(head->output[0] > 1, wrong);
     }
-    NEED(head->knots >= 0 && head->knots <= MOST_KNOTS, wrong);
-    if (head->knots) {
+    NEED(head->points >= 0 && head->points <= MOST_POINTS, wrong);
+    if (head->points) {
         NEED(head->limits == (others ? others : decisions(&head->setting->program)), wrong);
-        RESOLVE(head->knot, head->knots * (1 + (int64_t)head->limits));
+        RESOLVE(head->point, head->points * (1 + (int64_t)head->limits));
     }
     TRY(resolve_any(all, &head->scale, 2 * (int64_t)head->input[0], sizeof *head->scale));
     TRY(resolve_any(all, &head->classes, head->classes_bytes, 1));

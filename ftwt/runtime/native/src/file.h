@@ -37,14 +37,14 @@ typedef struct {
     int32_t input[3], output[3];
     int64_t dense_macs;
     int32_t settings;
-    int32_t knots;  /* reductions that were calibrated, rising */
+    int32_t points;  /* reductions that were calibrated, rising */
     int32_t limits; /* thresholds of each: by deciding step of the one setting, or by setting but the last */
     int32_t unused;
     double weight; /* share of the later answer where an image went on */
     const ftwt_setting *setting;
     const ftwt_signal *signal; /* of each setting but the last */
     const double *sure;        /* of each setting but the last: what the signal has to reach */
-    const double *knot;        /* (knots, 1 + limits): the reduction, then thresholds */
+    const double *point;        /* (points, 1 + limits): the reduction, then thresholds */
     const float *scale;        /* mean, then deviation of each channel of pixels from 0 to 1; or null */
     const char *classes;       /* names, each ended by a zero byte; or null */
     int64_t classes_bytes;

@@ -170,19 +170,19 @@ static void set_limit(ftwt_model *model, int place, double limit) {
 const char *ftwt_at(ftwt_model *model, double reduction) {
     if (!model) return "ftwt_at: an address is null";
     const ftwt_file *head = &model->contents.head;
-    if (!head->knots)
+    if (!head->points)
         return "ftwt_at: the network was not calibrated; export what ftwt.calibrate gives";
     const int64_t width = 1 + head->limits;
-    const double first = head->knot[0], last = head->knot[(head->knots - 1) * width];
+    const double first = head->point[0], last = head->point[(head->points - 1) * width];
     /* 0.2 + 0.4 is a little more than 0.6. */
     const double near = fmin(fmax(reduction, first), last);
     if (fabs(near - reduction) < 1e-9) reduction = near;
     if (!(first <= reduction && reduction <= last))
         return ftwt_line("ftwt_at: the network was calibrated for reductions from %g to %g, not for "
                          "%g", first, last, reduction);
-    const double *low = head->knot + (head->knots - 1) * width, *high = low;
-    for (int k = 0; k + 1 < head->knots; k++) {
-        const double *one = head->knot + k * width;
+    const double *low = head->point + (head->points - 1) * width, *high = low;
+    for (int k = 0; k + 1 < head->points; k++) {
+        const double *one = head->point + k * width;
         if (one[0] <= reduction && reduction < one[width]) low = one, high = one + width;
     }
     const double share = low == high ? 0 : (reduction - low[0]) / (high[0] - low[0]);
@@ -202,9 +202,9 @@ const char *ftwt_shape(const ftwt_model *model, ftwt_sizes *sizes) {
     };
     memcpy(sizes->input, head->input, sizeof head->input);
     memcpy(sizes->output, head->output, sizeof head->output);
-    if (head->knots) {
-        sizes->lowest = head->knot[0];
-        sizes->highest = head->knot[(head->knots - 1) * (1 + (int64_t)head->limits)];
+    if (head->points) {
+        sizes->lowest = head->point[0];
+        sizes->highest = head->point[(head->points - 1) * (1 + (int64_t)head->limits)];
     }
     return 0;
 }

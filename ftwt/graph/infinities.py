@@ -50,4 +50,4 @@ def _kept_from_zero(node: fx.Node | None, traced: Traced, overwritten: Collectio
     if apart is None:
         return False
     kept = apart(node)
-    return _kept_from_zero(calls.source(node), traced, overwritten) if kept is None else kept
+    return _kept_from_zero(calls.source_of(node), traced, overwritten) if kept is None else kept

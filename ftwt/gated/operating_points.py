@@ -8,7 +8,7 @@ from ftwt.errors import FtwtError
 
 
 @dataclass(frozen=True)
-class Knot:
+class OperatingPoint:
     """Thresholds that were calibrated for one reduction; fractions.
 
     `measured` and `accuracy` are what came out on the calibration images.
@@ -23,21 +23,21 @@ class Knot:
         return hash((self.reduction, *self.thresholds.items()))
 
 
-def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]:
-    """The thresholds of each site for a reduction: those of a knot, or between two of them.
+def thresholds_at(points: tuple[OperatingPoint, ...], reduction: float) -> dict[str, float]:
+    """Each site's threshold for a reduction: an operating point's, or between those of two.
 
-    Thresholds of gates rise from knot to knot, so they never fall as the reduction rises; those of
-    an escalation fall in the same way.
+    Thresholds of gates rise from one to the next, so they never fall as the reduction rises; those
+    of an escalation fall in the same way.
 
     Raises:
-        FtwtError: there are no knots, or the reduction lies outside of them.
+        FtwtError: there are no operating points, or the reduction lies outside of them.
     """
-    if not knots:
+    if not points:
         raise FtwtError(
             f"at(reduction={reduction:g}): the model was not calibrated; "
             "use the one that ftwt.calibrate(model, loader, reductions=[...]) gives"
         )
-    first, last = knots[0], knots[-1]
+    first, last = points[0], points[-1]
     # 0.2 + 0.4 is a little more than 0.6.
     near = min(max(reduction, first.reduction), last.reduction)
     if abs(near - reduction) < 1e-9:
@@ -48,7 +48,7 @@ def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]
             f"at(reduction={reduction:g}): the model was calibrated for reductions from "
             f"{first.reduction:g} to {last.reduction:g}; ask within, or calibrate it for this one"
         )
-    for low, high in pairwise(knots):
+    for low, high in pairwise(points):
         if low.reduction <= reduction < high.reduction:
             share = (reduction - low.reduction) / (high.reduction - low.reduction)
             return {
@@ -58,7 +58,7 @@ def thresholds_at(knots: tuple[Knot, ...], reduction: float) -> dict[str, float]
     return dict(last.thresholds)
 
 
-def check(thresholds: Mapping[str, float], sites: Collection[str]) -> None:
+def check_thresholds(thresholds: Mapping[str, float], sites: Collection[str]) -> None:
     """Raise FtwtError unless there is a threshold for each site and no other."""
     wrong = sorted(set(thresholds) ^ set(sites))
     if wrong:
