@@ -198,7 +198,8 @@ class Pooling:
 class Pick:
     """Channels and positions moved: output channel i is source channel index[i] - 1, 0 is zeros.
 
-    Every `stride`-th row and column from the first. Option-A shortcuts, slices, channel shuffles.
+    Every `stride`-th row and column from the first. Option-A shortcuts, slices, channel shuffles,
+    and a vector made of a map of one position, or the other way round.
     """
 
     name: str

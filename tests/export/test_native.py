@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 import ftwt
@@ -131,6 +132,27 @@ def test_wrong_shapes_are_refused(written):
 def attached(*layers):
     network = nn.Sequential(*plain()[:11], *layers)
     return ftwt.attach(network, ftwt.Pruning(), example=images(1)).eval()
+
+
+class Excited(nn.Module):
+    """Weighs channels, by way of a vector."""
+
+    def forward(self, x):
+        return x * x.mean((2, 3)).sigmoid()[:, :, None, None]
+
+
+@pytest.mark.parametrize("layers", [
+    (nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    (Excited(), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(16, 3)),
+    (nn.Conv2d(16, 8, 1), BatchNormAct2d(8, apply_act=False), nn.AdaptiveMaxPool2d(1)),
+], ids=["vector of a map", "map of a vector", "no activation"])  # fmt: skip
+def test_every_step_of_usual_layers_is_written(tmp_path, layers):
+    model = attached(*layers)
+    ftwt.export(model, tmp_path / "out", format="native")
+    answers, _ = Opened(tmp_path / "out" / "model.ftwt").run(images(2))
+    torch.testing.assert_close(answers.flatten(1), model(images(2)).flatten(1))
+    for backend in ("torch", "dense", "native"):
+        torch.testing.assert_close(skip(model, backend=backend)(images(2)), model(images(2)))
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

@@ -77,7 +77,8 @@ def run_unweighted(step: Step, state: RunState) -> None:
                 made = made.mean((2, 3), keepdim=len(step.output.shape) == 3)
             values[step.output] = made
         case Pick():
-            values[step.output] = _picked(values[step.source], step).contiguous()
+            x = values[step.source]
+            values[step.output] = _picked(x, step).reshape(len(x), *step.output.shape).contiguous()
         case Concat():
             values[step.output] = torch.cat([values[one] for one in step.sources], 1)
         case Activate():

@@ -145,6 +145,9 @@ def _move(building: Building, node: fx.Node) -> bool:
     if picked is None or building.batch_shape(node) is None:
         return False
     index, stride = picked
+    if moved.places.dim() != 1 + len(moved.source.shape) and not building.gates:
+        # A single position is told from one size of image.
+        return False
     if stride != (1, 1) and not building.gates:
         # A stride is told from one size of image; the operation itself knows it of every size.
         del building.moved[node]

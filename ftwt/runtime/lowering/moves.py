@@ -37,12 +37,19 @@ class Moved:
         return len(flat) == start.places.numel() and torch.equal(flat, start.places.reshape(-1))
 
     def pick(self) -> tuple[tuple[int, ...], Pair] | None:
-        """Channels and stride, if each channel is one of the source's or zero."""
+        """Channels and stride, if each channel is one of the source's or zero.
+
+        One position may be a vector or a map of one.
+        """
         places, source = self.places, start_of(self.source).places
-        if places.dim() != source.dim() or places.dim() not in (2, 4) or not places.numel():
+        if not {places.dim(), source.dim()} <= {2, 4} or not places.numel():
             return None
         if places.dim() == 2:
-            places, source = places[:, :, None, None], source[:, :, None, None]
+            places = places[:, :, None, None]
+        if source.dim() == 2:
+            source = source[:, :, None, None]
+        elif self.places.dim() == 2 and source.shape[2:] != (1, 1):
+            return None
         stride = tuple(_stride(places, source, dim) for dim in (2, 3))
         picked = source[:, :, :: stride[0], :: stride[1]]
         if len(places) != PROBE_BATCH or picked.shape[2:] != places.shape[2:]:

@@ -119,6 +119,8 @@ def norm(node: fx.Node, module: nn.Module | None, read: Read) -> Norm | None:
     if isinstance(module, nn.BatchNorm2d):
         # timm's brings an activation along; its drop is nothing when evaluated.
         act: nn.Module | None = getattr(module, "act", None)
+        if operations.computes_as(act, nn.Identity):
+            act = None
         mean, variance = module.running_mean, module.running_var
         if mean is None or variance is None:
             return None
