@@ -11,7 +11,7 @@ from ftwt.budget.families import NestedRules, check_distinct, families
 from ftwt.gated.model import Gated
 from ftwt.io import specs
 from ftwt.macs import GridCounts, count_grid
-from ftwt.targets import HeatmapMass, Ranking, Score, Target, TopK
+from ftwt.targets import Adjustable, Ranking, Score, Target
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
 from ftwt.training.tasks import LABELLED, Meter, Task
@@ -59,6 +59,11 @@ class EstimateRow:
     layers: tuple[LayerEstimate, ...]
     applied: Applied | None = None
 
+    def amount(self, name: str) -> float | None:
+        """How much the rule keeps, if that is what it calls its amount."""
+        rule = self.rule
+        return rule.amount if isinstance(rule, Adjustable) and rule.amount_name == name else None
+
     @property
     def reduction_exact(self) -> float:
         """Share of the plain network's MACs that an oracle, which costs nothing, would save."""
@@ -88,8 +93,8 @@ class Estimate:
         """All figures as plain numbers, strings, lists and dicts."""
         rows = [
             {
-                "mass": row.rule.mass if isinstance(row.rule, HeatmapMass) else None,
-                "fraction": row.rule.fraction if isinstance(row.rule, TopK) else None,
+                "mass": row.amount("mass"),
+                "fraction": row.amount("fraction"),
                 "rule": specs.to_json(row.rule),
                 "reduction_exact": row.reduction_exact,
                 "reduction_with_gates": row.reduction_with_gates,

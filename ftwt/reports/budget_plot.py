@@ -11,13 +11,12 @@ from ftwt.budget.sweep import SweepRow
 from ftwt.io.files import make_folder, write_atomically
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Axes, Figure
-from ftwt.targets import HeatmapMass, TopK
 
 
 def estimate_plot(found: Estimate, *, title: str) -> Figure:
     """Draw MAC reduction (%) over what is kept, with the deviation over images as a band."""
-    masses = [row for row in found.rows if isinstance(row.rule, HeatmapMass)]
-    fractions = [row for row in found.rows if isinstance(row.rule, TopK)]
+    masses = [row for row in found.rows if row.amount("mass") is not None]
+    fractions = [row for row in found.rows if row.amount("fraction") is not None]
     with drawing.style():
         figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
         axes = figure.add_subplot()

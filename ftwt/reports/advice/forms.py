@@ -76,8 +76,8 @@ def timed(
     forms: dict[str, dict[str, RunEngine]] = {WHOLE: _deployed(every, batches[0])}
     for name, model in models.items():
         own: dict[str, RunEngine] = {"skipping": runtime.skip(model)}
-        is_fixed = isinstance(model.pruning.gate, gates.Fixed)
-        forms[name] = own | (_deployed(model, batches[0]) if is_fixed else {})
+        same_for_all = fixed_masks(model) is not None
+        forms[name] = own | (_deployed(model, batches[0]) if same_for_all else {})
     runs = {(name, by): run for name, found in forms.items() for by, run in found.items()}
     labels = {f"{name}, {by}": (name, by) for name, by in runs}
     times, _, _ = interleave({label: runs[key] for label, key in labels.items()}, batches, _ROUNDS)
