@@ -1,8 +1,7 @@
-"""What of the zoo can be exported, and how fast it is then: docs/exports.md and its record.
+"""What of the zoo can be exported: docs/exports.md and its record.
 
     python -m benchmarks.exports run --files DIR            # networks that the record lacks
     python -m benchmarks.exports run --files DIR --names NAME ...   # these again, the others stay
-    python -m benchmarks.exports time --files DIR           # whole and cut, in ONNX Runtime
     python -m benchmarks.exports write                      # the page from the record
 
 A network that does not export is listed with the reason. The record is written after each network,
@@ -11,9 +10,7 @@ so a run that is stopped loses little.
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -27,8 +24,7 @@ RECORD = _ROOT / "benchmarks" / "records" / "exports.json"
 PAGE = _ROOT / "docs" / "exports.md"
 # Share of the filters of each site that random masks keep, and what widths are rounded to.
 KEPT, ROUND_TO = 0.5, 8
-# Seconds for which a pair of networks takes turns.
-_SECONDS = 1.0
+FORMS = ("onnx", "torch", "native")
 _ABOUT = """\
 # Exports of the zoo
 
@@ -38,25 +34,24 @@ and checked in ONNX Runtime {onnxruntime} and OpenVINO {openvino}. Written from
 
 - **masks, ONNX** and **masks, torch**: the network with the paper's gates on its default sites, as one
   ONNX file and as a program of `torch.export`; yes, if it answers the same for batches of two sizes.
+- **gates, native**: the same as a file for the runtime in C, if that answers as Python does.
 - **cut**: the same network cut to random masks that keep {kept:.0f} % of the filters, widths rounded
   to multiples of {round_to}. *Operators* are the nodes of the ONNX file, whole and cut; *MB* its
   size.
-- **ms**: one image in ONNX Runtime on one thread, whole (batch norms folded) and cut, taking turns;
-  medians. *Times* is their ratio, in the median over turns.
 
-{good} of {networks} networks export in all three forms. {slower}
+{good} of {networks} networks export in all forms. {untried}
 
-| network | side | masks, ONNX | masks, torch | operators, whole | cut | MB, whole | cut | ms, whole | cut | times |
-|---|---|---|---|---|---|---|---|---|---|---|
+| network | side | masks, ONNX | masks, torch | gates, native | operators, whole | cut | MB, whole | cut |
+|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
 
 
 def main() -> None:
-    """Export, time or write."""
+    """Export or write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", choices=("run", "time", "write"))
+    parser.add_argument("task", choices=("run", "write"))
     parser.add_argument("--names", nargs="*", default=[], help="networks; all of them by default")
-    parser.add_argument("--files", type=Path, help="folder of the files that are timed")
+    parser.add_argument("--files", type=Path, help="folder that keeps the files")
     options = parser.parse_args()
     if options.task == "write":
         PAGE.write_text(page(json.loads(RECORD.read_text())))
@@ -67,17 +62,14 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     if RECORD.exists():
         rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
-    left = [name for name in order if (name in rows) == (options.task == "time")]
-    for name in options.names or left:
-        if options.task == "run":
-            rows[name] = exported(name, options.files)
-        else:
-            rows[name] = rows[name] | timed(options.files / name.replace(":", "-"))
+    for name in options.names or [name for name in order if name not in rows]:
+        rows[name] = exported(name, options.files)
         print(rows[name], flush=True)
         value = {
             "versions": _versions(),
             "kept": KEPT,
             "round_to": ROUND_TO,
+            "networks_in_all": len(order),
             "networks": [rows[one] for one in order if one in rows],
         }
         write_atomically(RECORD, (json.dumps(value, indent=1) + "\n").encode())
@@ -103,7 +95,7 @@ def exported(name: str, files: Path) -> dict[str, Any]:
         network = networks.build(name).eval()
         row["side"] = zoo.smallest(network)
         images = torch.randn(1, 3, row["side"], row["side"])
-        for form in ("onnx", "torch", "native"):
+        for form in FORMS:
             model = ftwt.attach(network, ftwt.Pruning(), example=images).eval()
             row[f"masks_{form}"] = _tried(
                 partial(ftwt.export, model, Path(scratch) / form, format=form)
@@ -130,7 +122,8 @@ def _tried(export: Callable[[], Any]) -> dict[str, Any]:
     except Exception as error:
         # A benchmark goes on to the next network, whatever stopped this one.
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return {"failed": lines[0]}
+        # What torch adds of itself and of its own graph.
+        return {"failed": lines[0].partition(". Please feel free")[0]}
 
 
 def _operators(path: Path) -> int:
@@ -139,37 +132,6 @@ def _operators(path: Path) -> int:
     # Constants cost nothing.
     nodes = onnx.load(path).graph.node
     return sum(node.op_type not in ("Constant", "Identity") for node in nodes)
-
-
-def timed(folder: Path) -> dict[str, Any]:
-    """Milliseconds of the two files for one image, taking turns."""
-    import torch
-
-    from ftwt.export.engines import ENGINES
-
-    paths = [folder / "whole.onnx", folder / "cut.onnx"]
-    if not all(path.is_file() for path in paths):
-        return {}
-    runs = [ENGINES["onnxruntime"](path.read_bytes(), 1) for path in paths]
-    side = json.loads(RECORD.read_text())["networks"]
-    own = next(row for row in side if row["network"].replace(":", "-") == folder.name)
-    images = torch.randn(1, 3, own["side"], own["side"])
-    for run in runs * 3:
-        run(images)
-    rounds: list[tuple[float, float]] = []
-    end = time.perf_counter() + _SECONDS
-    while time.perf_counter() < end or len(rounds) < 5:
-        first, second = (_seconds(run, images) for run in runs)
-        rounds.append((first, second))
-    whole, cut = (1e3 * statistics.median(one) for one in zip(*rounds, strict=True))
-    times = statistics.median(first / second for first, second in rounds)
-    return {"ms": {"whole": whole, "cut": cut, "times": times, "rounds": len(rounds)}}
-
-
-def _seconds(run: Callable[..., Any], images: Any) -> float:
-    start = time.perf_counter()
-    run(images)
-    return time.perf_counter() - start
 
 
 def _versions() -> dict[str, str]:
@@ -182,23 +144,21 @@ def _versions() -> dict[str, str]:
 def page(value: dict[str, Any]) -> str:
     """The page that a record makes."""
     rows = value["networks"]
-    forms = ("masks_onnx", "masks_torch", "cut")
+    forms = ("masks_onnx", "masks_torch", "masks_native", "cut")
     good = [row for row in rows if not any("failed" in row[form] for form in forms)]
-    slower = [row["network"] for row in rows if "ms" in row and row["ms"]["times"] < 1]
-    timed = sum("ms" in row for row in rows)
+    left = value["networks_in_all"] - len(rows)
     head = _ABOUT.format(
         **value["versions"],
         kept=100 * value["kept"],
         round_to=value["round_to"],
         good=len(good),
         networks=len(rows),
-        slower=f"Of {timed} that were timed, {len(slower)} are slower cut than whole"
-        + (f": {', '.join(slower)}." if slower else "."),
+        untried=f"The other {left} of the zoo were not tried." if left else "",
     )
     reasons = [
         f"- {row['network']}, {form.replace('_', ', ')}: {row[form]['failed']}"
         for row in rows
-        for form in (*forms, "whole")
+        for form in forms
         if "failed" in row[form]
     ]
     why = "\n## What does not export, and why\n\n" + "\n".join(reasons) + "\n" if reasons else ""
@@ -207,15 +167,11 @@ def page(value: dict[str, Any]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     cells = [row["network"], str(row["side"])]
-    cells += ["no" if "failed" in row[f"masks_{form}"] else "yes" for form in ("onnx", "torch")]
+    cells += ["no" if "failed" in row[f"masks_{form}"] else "yes" for form in FORMS]
     for what, scale in (("operators", 1), ("bytes", 1e6)):
         for form in ("whole", "cut"):
             number = row[form].get(what)
             cells.append("" if number is None else f"{number / scale:.{0 if scale == 1 else 2}f}")
-    ms = row.get("ms")
-    cells += ["", "", ""] if ms is None else [
-        f"{ms['whole']:.2f}", f"{ms['cut']:.2f}", f"{ms['times']:.2f}"
-    ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -10,7 +10,17 @@ import pytest
 import torch
 
 import ftwt
-from benchmarks import estimate, native_c, objectives, overhead, readme, results, runtime, zoo
+from benchmarks import (
+    estimate,
+    exports,
+    native_c,
+    objectives,
+    overhead,
+    readme,
+    results,
+    runtime,
+    zoo,
+)
 from benchmarks.pareto import page as pareto_page
 from benchmarks.pareto import record as pareto_record
 from tests.laws.zoo import names
@@ -130,6 +140,13 @@ def test_the_program_in_c_is_not_slower_than_python():
     for record in native_c.records().values():
         assert not record["missing"]
         assert record["program_over_python"] >= 1
+
+
+def test_the_page_of_exports_is_made_from_its_record():
+    record = json.loads(exports.RECORD.read_text())
+    assert exports.PAGE.read_text() == exports.page(record)
+    tried = [row["network"] for row in record["networks"]]
+    assert tried == [name for name in names() if name in tried]
 
 
 def test_the_page_of_objectives_is_made_from_its_record():
