@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ftwt.graph import regions
-from ftwt.graph.products import Products
+from ftwt.graph.products import Products, Watching
 from ftwt.graph.proxies import holds_tensor
 from ftwt.graph.rows import ONE_ROW, SampleRows, rows_between
 
@@ -212,7 +211,7 @@ class _Single(_Counting):
         return result
 
 
-class _Unknown(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Unknown(Watching):
     """Notes operations that multiply and that torch's counter does not know."""
 
     def __init__(self, found: list[str]) -> None:

@@ -8,7 +8,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
-class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees each operation of torch that runs inside of it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # To have the compiler skip what watches, torch imports it first, which takes a second.
+        return False
+
+
+class Products(Watching):
     """Adds up the MACs of what runs inside of it, by torch's table of operations.
 
     `torch.utils.flop_counter.FlopCounterMode` hooks modules, too, and fails without gradients on

@@ -88,9 +88,7 @@ class Tracer(fx.Tracer):
         arguments: Arguments,
         inputs: Mapping[str, Tensor],
     ) -> None:
-        from torchvision.ops import stochastic_depth
-
-        super().__init__(autowrap_functions=(stochastic_depth, *_timm_functions()))
+        super().__init__(autowrap_functions=_foreign_functions())
         self._leaves, self._small = leaves, small
         self._arguments, self._inputs = arguments, inputs
         self._regions = regions.Regions()
@@ -218,10 +216,10 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is not traced into."""
-        from torchvision.ops import StochasticDepth
-
+        vision = operations.torchvision_operations()
+        drops = () if vision is None else (vision.StochasticDepth,)
         # Batch norms of other libraries, too: they count batches and update statistics.
-        kinds = (StochasticDepth, Select, Spread, *operations.BATCH_NORMS, *self._leaves)
+        kinds = (*drops, Select, Spread, *operations.BATCH_NORMS, *self._leaves)
         return (
             isinstance(m, kinds)
             or m in self._small
@@ -371,9 +369,11 @@ def _line_of_user() -> str:
     return "a value"
 
 
-def _timm_functions() -> tuple[Callable[..., Any], ...]:
-    timm = operations.timm_layers()
-    return () if timm is None else (timm.drop_path,)
+def _foreign_functions() -> tuple[Callable[..., Any], ...]:
+    """Of other libraries, what draws random numbers: one node each."""
+    vision, timm = operations.torchvision_operations(), operations.timm_layers()
+    found = () if vision is None else (vision.stochastic_depth,)
+    return found if timm is None else (*found, timm.drop_path)
 
 
 def _is_small(module: nn.Module) -> bool:

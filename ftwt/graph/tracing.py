@@ -175,7 +175,8 @@ def _check_kind(network: nn.Module) -> None:
             f"attach: {name} runs a network on several devices; give the one inside of the {name}, "
             "network.module, and wrap what attach returns"
         )
-    if isinstance(network, torch._dynamo.OptimizedModule):
+    # By name, as an import of torch's compiler takes longer than tracing.
+    if type(network).__module__.startswith("torch._dynamo"):
         raise FtwtError(
             "attach: the network was given to torch.compile; give the one inside of it, "
             "network._orig_mod, and compile what attach returns"

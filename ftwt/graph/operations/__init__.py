@@ -18,7 +18,7 @@ from ftwt.graph.operations.match import (
     target_of,
     type_of,
 )
-from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, timm_layers
+from ftwt.graph.operations.table import OUT_OF_PLACE, TABLE, timm_layers, torchvision_operations
 
 __all__ = [
     "BATCH_NORMS",
@@ -42,5 +42,6 @@ __all__ = [
     "table_row",
     "target_of",
     "timm_layers",
+    "torchvision_operations",
     "type_of",
 ]  # fmt: skip

@@ -284,7 +284,7 @@ OUT_OF_PLACE: Mapping[Any, Callable[..., Any]] = {
 def foreign() -> dict[Any, Operation]:
     """Rows for torchvision and timm, which are only there if somebody has imported them."""
     found: dict[Any, Operation] = {}
-    vision, timm = sys.modules.get("torchvision.ops"), timm_layers()
+    vision, timm = torchvision_operations(), timm_layers()
     if vision is not None:
         drop = _drop(3, "training", True)
         found |= {vision.StochasticDepth: drop, vision.stochastic_depth: drop}
@@ -295,6 +295,11 @@ def foreign() -> dict[Any, Operation]:
         # Batch norm, drop and activation in one.
         found[timm.BatchNormAct2d] = Operation(Kind.FRESH, Role.BATCH_NORM)
     return found
+
+
+def torchvision_operations() -> Any:
+    """As `timm_layers`, of torchvision, which takes long to import."""
+    return sys.modules.get("torchvision.ops")
 
 
 def timm_layers() -> Any:
