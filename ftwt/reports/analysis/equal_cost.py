@@ -1,11 +1,13 @@
 """Other ways to prune, brought to given exact MACs: static uniform masks, and top-k."""
 
 from collections.abc import Callable
+from functools import cache
 
 from torch import Tensor, nn
 
 from ftwt.budget.static import uniform_masks, weight_scores
 from ftwt.gated.attach import attach
+from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed, Oracle
 from ftwt.targets import TopK
@@ -50,11 +52,12 @@ def oracle_top_k(
         loader: gives (images, labels), and can be iterated again and again.
         example: an input of the network; MACs are counted for its shape.
     """
+    model = attach(network, Pruning(gate=Oracle()), example=example)
 
+    @cache
     def cost(fraction: float) -> float:
         target = TopK(max(fraction, 1e-6))
-        model = attach(network, Pruning(gate=Oracle(), target=target), example=example)
-        return evaluate(model, loader).macs
+        return evaluate(with_pruning(model, Pruning(gate=Oracle(), target=target)), loader).macs
 
     low, high = _bracket(cost, macs, _TOP_K_STEPS)
     nearest = min((low, high), key=lambda fraction: abs(cost(fraction) - macs))
