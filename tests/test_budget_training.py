@@ -70,18 +70,22 @@ class Stopped(Exception):
 
 
 # Eight batches an epoch; the frozen phase begins with the third epoch.
-@pytest.mark.parametrize(("epoch", "batch"), [(1, 8), (2, 1), (2, 8), (3, 4)])
-def test_a_run_that_was_stopped_goes_on_with_its_thresholds(
-    epoch, batch, made, whole, shapes, dense, tmp_path
-):
-    def stop(event):
-        if (event.epoch, event.batch) == (epoch, batch):
-            raise Stopped
+STOPS = (1, 8), (2, 1), (2, 8), (3, 4)
 
+
+def test_a_run_that_was_stopped_again_and_again_goes_on_with_its_thresholds(
+    made, whole, shapes, dense, tmp_path
+):
     out = tmp_path / "run"
-    with pytest.raises(Stopped):
-        train(made, shapes, dense, out, runs.Callbacks(step=stop))
-    assert json.loads((out / "run.json").read_text())["status"] == "running"
+    for place in STOPS:
+
+        def stop(event, place=place):
+            if (event.epoch, event.batch) == place:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            train(made, shapes, dense, out, runs.Callbacks(step=stop))
+        assert json.loads((out / "run.json").read_text())["status"] == "running"
     again, _ = train(made, shapes, dense, out)
     model = whole[1][0]
     assert again.thresholds == model.thresholds

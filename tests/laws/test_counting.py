@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import gates
 from tests.laws.components import GATES
-from tests.laws.networks import images, networks, random_masks
+from tests.laws.networks import examples, images, networks, random_masks
 
 seeds = st.integers(0, 2**16)
 
@@ -27,6 +27,7 @@ def torch_macs(network, example) -> int:
     return counter.get_total_flops() // 2
 
 
+@examples(0.5)
 @given(networks(), images())
 def test_all_filters_on_is_dense_by_torchs_own_counter(network, batch):
     model = attached(network, batch, gates.Fixed({}))
@@ -38,6 +39,7 @@ def test_all_filters_on_is_dense_by_torchs_own_counter(network, batch):
 
 
 @pytest.mark.parametrize("gate", GATES, ids=repr)
+@examples(0.15)
 @given(networks(most=2), images(), seeds)
 def test_gates_count_their_own_macs(gate, network, batch, seed):
     model = attached(network, batch, gate)
@@ -59,6 +61,7 @@ def _gate_modules(model):
     return [(by_name[site.name], model.gates[site.key]) for site in model.anatomy.sites]
 
 
+@examples(0.3)
 @given(networks(), images(), seeds, st.floats(0, 1))
 def test_monotone_in_the_masks(network, batch, seed, share):
     model = attached(network, batch, gates.Fixed({}))
@@ -75,6 +78,7 @@ def test_monotone_in_the_masks(network, batch, seed, share):
     assert (costs.total(more) <= model.dense_macs).all()
 
 
+@examples(0.3)
 @given(networks(), images(), seeds)
 def test_layers_add_up_and_samples_do_not_mix(network, batch, seed):
     model = attached(network, batch, gates.PooledLinear())
@@ -87,6 +91,7 @@ def test_layers_add_up_and_samples_do_not_mix(network, batch, seed):
         assert costs.total(alone).item() == costs.total(masks)[sample]
 
 
+@examples(0.3)
 @given(networks(), images())
 def test_no_filter_on_costs_only_what_no_gate_reaches(network, batch):
     model = attached(network, batch, gates.Fixed({}))
@@ -98,6 +103,7 @@ def test_no_filter_on_costs_only_what_no_gate_reaches(network, batch):
     assert (costs.paper_total(none) == 0).all()
 
 
+@examples(0.3)
 @given(networks(), images(), seeds)
 def test_relaxed_count_equals_the_exact_one_on_hard_masks(network, batch, seed):
     model = attached(network, batch, gates.PooledLinear())
@@ -107,6 +113,7 @@ def test_relaxed_count_equals_the_exact_one_on_hard_masks(network, batch, seed):
     assert torch.allclose(costs.relaxed(weights), costs.total(masks).double())
 
 
+@examples(0.3)
 @given(networks(most=2), images(), seeds)
 def test_trace_reports_what_the_plan_counts(network, batch, seed):
     model = attached(network, batch, gates.Random(0.4, seed))

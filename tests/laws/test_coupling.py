@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch.nn import functional as F
 
 import ftwt
 from ftwt import gates, losses, targets
 from tests.laws.components import DIFFERENTIABLE, TRAINABLE_GATES
-from tests.laws.networks import images, networks
+from tests.laws.networks import examples, images, networks
 
 every_gate = pytest.mark.parametrize("gate", TRAINABLE_GATES, ids=repr)
 
@@ -24,7 +24,7 @@ def gradient(parameters) -> float:
 
 
 @every_gate
-@settings(max_examples=10)
+@examples(0.15)
 @given(networks(most=2), images())
 def test_decoupled_gate_loss_leaves_the_backbone_alone(gate, network, batch):
     model = attached(network, batch.repeat(2, 1, 1, 1), gate, "decoupled")
@@ -47,7 +47,7 @@ def test_joint_gate_loss_reaches_the_backbone(gate):
 
 
 @every_gate
-@settings(max_examples=10)
+@examples(0.15)
 @given(networks(most=2), images())
 def test_the_task_loss_never_reaches_a_hard_gate(gate, network, batch):
     batch = batch.repeat(2, 1, 1, 1)
@@ -60,7 +60,7 @@ every_differentiable = pytest.mark.parametrize("estimator", DIFFERENTIABLE, ids=
 
 
 @every_differentiable
-@settings(max_examples=10)
+@examples(0.25)
 @given(networks(most=2), images())
 def test_in_evaluation_every_estimator_is_the_threshold(estimator, network, batch):
     batch = batch.repeat(2, 1, 1, 1)
@@ -88,7 +88,7 @@ def test_a_budget_reaches_every_gate(gate, estimator):
     assert all(gradient(site.parameters()) > 0 for site in model.gates.values())
 
 
-@settings(max_examples=10)
+@examples(0.25)
 @given(networks(most=2), images())
 def test_evaluation_builds_no_graph_and_computes_no_target(network, batch):
     calls = []
@@ -112,7 +112,7 @@ def test_evaluation_builds_no_graph_and_computes_no_target(network, batch):
 
 
 @every_gate
-@settings(max_examples=10)
+@examples(0.1)
 @given(networks(most=2), images())
 def test_gate_parameters_are_named_so(gate, network, batch):
     model = attached(network, batch, gate, "decoupled")

@@ -3,17 +3,17 @@
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 import ftwt
 from ftwt import escalation, gates, runtime
 from ftwt.gated.escalation.settings import cost_of
 from tests.laws.components import SIGNALS
-from tests.laws.networks import images, networks, random_masks
+from tests.laws.networks import examples, images, networks, random_masks
 
 thresholds = st.floats(0, 1)
 # Networks are attached for each example.
-few = settings(max_examples=12)
+few = examples(0.3)
 
 
 @st.composite

@@ -3,14 +3,14 @@
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 
 import ftwt
 from ftwt import FtwtError, gates, targets
 from ftwt.budget.families import families
 from ftwt.macs import count_grid
 from tests.laws.components import GATES, TARGETS
-from tests.laws.networks import images, networks
+from tests.laws.networks import examples, images, networks
 
 seeds = st.integers(0, 2**16)
 amounts = st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4, unique=True).map(sorted)
@@ -37,7 +37,7 @@ def mean(values) -> float:
     return values.double().mean().item()
 
 
-@settings(max_examples=8)
+@examples(0.15)
 @given(networks(), images(), amounts)
 def test_one_pass_equals_separate_oracles(network, batch, masses):
     model = attached(network, batch)
@@ -61,7 +61,7 @@ def test_one_pass_equals_separate_oracles(network, batch, masses):
         assert sum(layer.mean_macs for layer in row.layers) == pytest.approx(row.mean_macs)
 
 
-@settings(max_examples=8)
+@examples(0.15)
 @given(networks(most=2), images(), amounts)
 def test_applied_masks_are_an_attached_oracles(network, batch, masses):
     model = attached(network, batch)
@@ -78,7 +78,7 @@ def test_applied_masks_are_an_attached_oracles(network, batch, masses):
         assert row.applied.difference == pytest.approx(difference, abs=1e-9)
 
 
-@settings(max_examples=10)
+@examples(0.2)
 @given(networks(), images(), amounts)
 def test_estimates_fall_as_mass_rises(network, batch, masses):
     model = attached(network, batch)
@@ -97,7 +97,7 @@ def test_estimates_fall_as_mass_rises(network, batch, masses):
 
 
 @pytest.mark.parametrize("gate", GATES, ids=repr)
-@settings(max_examples=5)
+@examples(0.1)
 @given(networks(most=2), images(), seeds, st.integers(1, 5))
 def test_a_grid_counts_each_setting_as_its_masks(gate, network, batch, seed, top):
     model = attached(network, batch, gate)
@@ -131,7 +131,7 @@ def test_strengths_are_the_rules_masks(rule, seed, batch, channels):
     assert torch.equal(family.strengths(features, {}) > 0, rule(features))
 
 
-@settings(max_examples=6)
+@examples(0.1)
 @given(networks(most=2), seeds, st.floats(0, 0.99), st.booleans())
 def test_solving_twice_is_solving_once_and_what_it_says_holds(network, seed, reduction, per_layer):
     batch = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import ftwt
 from ftwt import gates
 from tests.laws.components import OPEN_GATES
-from tests.laws.networks import images, networks
+from tests.laws.networks import examples, images, networks
 
 every_open_gate = pytest.mark.parametrize("gate", OPEN_GATES, ids=repr)
 sites = st.builds(
@@ -18,6 +18,7 @@ sites = st.builds(
 
 
 @every_open_gate
+@examples(0.2)
 @given(networks(most=2), images())
 def test_an_open_gate_starts_as_the_dense_network(gate, network, batch):
     pruning = ftwt.Pruning(gate)

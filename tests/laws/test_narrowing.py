@@ -9,7 +9,7 @@ from torch import nn
 import ftwt
 from ftwt import FtwtError, analysis, gates
 from ftwt.slicing import narrow
-from tests.laws.networks import backbone, images, networks, random_masks
+from tests.laws.networks import backbone, examples, images, networks, random_masks
 from tests.laws.test_slicing import (
     ChangedInPlace,
     Functional,
@@ -85,6 +85,7 @@ def narrowed(model, kept):
 
 
 @pytest.mark.parametrize("gate", [*GATES.values(), Stranger()], ids=[*GATES, "a stranger"])
+@examples(0.2)
 @given(networks(), images(), st.integers(0, 2**16), st.sampled_from([-1.0, 0.1, 0.5, 0.9]))
 def test_without_filters_that_never_ran_all_stays_the_same(gate, network, batch, seed, share):
     model, trace, kept = whole_and_kept(network, batch, gate, seed, share)
@@ -106,6 +107,7 @@ def test_without_filters_that_never_ran_all_stays_the_same(gate, network, batch,
     assert small.dense_macs <= model.dense_macs
 
 
+@examples(0.3)
 @given(networks(), images(), st.integers(0, 2**16))
 def test_a_narrowed_network_runs_by_what_is_counted_for_it(network, batch, seed):
     model, trace, kept = whole_and_kept(network, batch, gates.PooledLinear(), seed, 0.5)
@@ -116,6 +118,7 @@ def test_a_narrowed_network_runs_by_what_is_counted_for_it(network, batch, seed)
     )
 
 
+@examples(0.2)
 @given(networks(), images(), st.integers(0, 2**16))
 def test_a_narrowed_network_is_saved_and_loaded(tmp_path_factory, network, batch, seed):
     model, _, kept = whole_and_kept(network, batch, gates.PooledLinear(), seed, 0.5)

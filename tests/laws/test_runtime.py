@@ -5,7 +5,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
@@ -13,7 +13,7 @@ from ftwt import gates, runtime
 from ftwt.runtime import native
 from ftwt.runtime.placement import Placed
 from tests.laws.components import TRAINABLE_GATES
-from tests.laws.networks import images, networks, random_masks
+from tests.laws.networks import examples, images, networks, random_masks
 
 BACKENDS = ("channels-last", "dense", "torch", *(("native",) if native.available() else ()))
 SKIPPING = BACKENDS[2:]
@@ -21,14 +21,16 @@ SHARES = (-1.0, 0.3, 0.7, 1.0)
 seeds = st.integers(0, 2**16)
 
 
-def attached(network, example, gate):
+def attached(network, example, gate, **options):
     pruning = ftwt.Pruning(gate=gate)
-    return ftwt.attach(network, pruning, example=example[:1], where=lambda *_: True).eval()
+    return ftwt.attach(
+        network, pruning, example=example[:1], where=lambda *_: True, **options
+    ).eval()
 
 
 def with_masks(network, batch, seed, share):
     """Gates with random masks of each sample's own: none, some or all filters."""
-    plain = attached(network, batch, gates.Fixed({}))
+    plain = attached(network, batch, gates.Fixed({}), check=False)
     masks = random_masks(plain, len(batch), seed, share)
     return attached(network, batch, gates.Fixed(masks))
 
@@ -39,6 +41,7 @@ def close(one, two):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@examples(0.3)
 @given(networks(), images(most=9), seeds, st.sampled_from(SHARES))
 def test_outputs_are_the_masked_networks(backend, network, batch, seed, share):
     model = with_masks(network, batch, seed, share)
@@ -51,6 +54,7 @@ def test_outputs_are_the_masked_networks(backend, network, batch, seed, share):
 
 
 @pytest.mark.parametrize("backend", SKIPPING)
+@examples(0.4)
 @given(networks(), images(most=9), seeds, st.sampled_from(SHARES))
 def test_what_is_executed_is_what_is_counted(backend, network, batch, seed, share):
     model = with_masks(network, batch, seed, share)
@@ -62,6 +66,7 @@ def test_what_is_executed_is_what_is_counted(backend, network, batch, seed, shar
     assert torch.equal(audit.counted_macs, trace.macs)
 
 
+@examples(0.3)
 @given(networks(), images(most=5), seeds, st.sampled_from(SHARES))
 def test_torchs_own_counter_sees_the_same(network, batch, seed, share):
     fast = runtime.skip(with_masks(network, batch, seed, share), backend="torch")
@@ -73,7 +78,7 @@ def test_torchs_own_counter_sees_the_same(network, batch, seed, share):
 
 @pytest.mark.parametrize("backend", SKIPPING)
 @pytest.mark.parametrize("gate", TRAINABLE_GATES, ids=repr)
-@settings(max_examples=10)
+@examples(0.15)
 @given(networks(most=3), images(most=4))
 def test_gates_decide_the_same(gate, backend, network, batch):
     model = attached(network, batch, gate)
@@ -88,6 +93,7 @@ def test_gates_decide_the_same(gate, backend, network, batch):
     assert torch.equal(audit.macs, trace.macs)
 
 
+@examples(0.4)
 @given(networks(), images(most=5), seeds, st.sampled_from(SHARES), st.randoms())
 def test_any_mix_of_back_ends_does_the_same(network, batch, seed, share, random):
     model = with_masks(network, batch, seed, share)
@@ -104,6 +110,7 @@ def test_any_mix_of_back_ends_does_the_same(network, batch, seed, share, random)
     assert set(audit.differing) <= set(audit.dense)
 
 
+@examples(0.3)
 @given(networks(), images(most=3), seeds)
 def test_dense_lists_what_it_runs_dense(network, batch, seed):
     model = with_masks(network, batch, seed, 0.5)
@@ -112,6 +119,7 @@ def test_dense_lists_what_it_runs_dense(network, batch, seed):
     assert (audit.macs == model.dense_macs).all()
 
 
+@examples(0.3)
 @given(networks(), images(most=3), seeds, st.sampled_from(BACKENDS))
 def test_memory_layout_of_the_input_does_not_matter(network, batch, seed, backend):
     fast = runtime.skip(with_masks(network, batch, seed, 0.5), backend=backend)

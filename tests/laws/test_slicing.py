@@ -12,14 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import ftwt
 from ftwt import FtwtError, gates
 from ftwt.slicing import cut
-from tests.laws.networks import backbone, images, networks, random_masks
+from tests.laws.networks import backbone, examples, images, networks, random_masks
 
 shares = st.sampled_from([-1.0, 0.1, 0.5, 0.9, 2.0])
 
 
 def cut_and_masked(network, batch, seed, share, *, fold, where=lambda *_: True, round_to=None):
     """The cut network, the one with the same masks, and what the latter costs."""
-    plain = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=batch[:1], where=where)
+    pruning = ftwt.Pruning(gates.Fixed({}))
+    plain = ftwt.attach(network, pruning, example=batch[:1], where=where, check=False)
     masks = {name: mask[0] for name, mask in random_masks(plain, 1, seed, share).items()}
     masked = ftwt.attach(
         network, ftwt.Pruning(gates.Fixed(masks)), example=batch[:1], where=where
@@ -36,6 +37,7 @@ def torch_macs(network, example) -> int:
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "with norms"])
+@examples(0.4)
 @given(networks(), images(), st.integers(0, 2**16), shares)
 def test_a_cut_network_answers_as_the_masked_one_for_what_was_counted(
     fold, network, batch, seed, share
@@ -51,6 +53,7 @@ def test_a_cut_network_answers_as_the_masked_one_for_what_was_counted(
     assert torch_macs(small, batch) == macs.item()
 
 
+@examples(0.4)
 @given(networks(), images(), st.integers(0, 2**16), shares, st.sampled_from([1, 3]), st.booleans())
 def test_renumbered_channels_answer_the_same(network, batch, seed, share, round_to, fold):
     small, masked, _ = cut_and_masked(network, batch, seed, share, fold=fold, round_to=round_to)
@@ -60,6 +63,7 @@ def test_renumbered_channels_answer_the_same(network, batch, seed, share, round_
     assert torch_macs(small, batch) <= masked.dense_macs
 
 
+@examples(0.25)
 @given(networks(), images(), st.integers(0, 2**16))
 def test_a_cut_network_is_plain_and_smaller(network, batch, seed):
     small, masked, _ = cut_and_masked(network, batch, seed, 0.5, fold=True)

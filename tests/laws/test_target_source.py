@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ftwt
 from ftwt import gates, losses, targets, training
-from tests.laws.networks import images, networks
+from tests.laws.networks import examples, images, networks
 
 RULE = targets.HeatmapMass(0.7)
 
@@ -17,6 +17,7 @@ def attached(network, batch, gate=None, source="dense", **options) -> ftwt.Gated
     return ftwt.attach(network, pruning, example=batch[:1], where=lambda *_: True)
 
 
+@examples(0.3)
 @given(networks(), images(), st.booleans())
 def test_targets_are_those_of_the_network_with_every_filter_on(network, batch, training):
     batch = batch.repeat(2, 1, 1, 1)
@@ -27,7 +28,7 @@ def test_targets_are_those_of_the_network_with_every_filter_on(network, batch, t
     assert all(torch.equal(found[name].target, wanted[name].target) for name in wanted)
 
 
-@settings(max_examples=20)
+@examples(0.25)
 @given(networks(), images())
 def test_the_dense_pass_leaves_nothing_behind(network, batch):
     batch = batch.repeat(2, 1, 1, 1)
@@ -42,14 +43,14 @@ def test_the_dense_pass_leaves_nothing_behind(network, batch):
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-@settings(max_examples=20)
+@examples(0.25)
 @given(networks(), images())
 def test_outputs_do_not_depend_on_where_targets_come_from(network, batch):
     dense, masked = (attached(network, batch, source=one).eval() for one in ("dense", "masked"))
     assert torch.equal(dense.trace(batch).output, masked(batch))
 
 
-@settings(max_examples=20)
+@examples(0.25)
 @given(networks(), images())
 def test_an_oracle_answers_with_the_dense_targets(network, batch):
     model = attached(network, batch, gates.Oracle()).eval()
@@ -89,7 +90,7 @@ def test_every_parameter_still_learns(precise):
     assert all(one.grad is not None and one.grad.any() for one in model.parameters())
 
 
-@settings(max_examples=10)
+@examples(0.25)
 @given(networks(most=2), images())
 def test_decoupled_stays_decoupled(network, batch):
     model = attached(network, batch.repeat(2, 1, 1, 1), gates.PooledLinear()).train()
@@ -97,7 +98,7 @@ def test_decoupled_stays_decoupled(network, batch):
     assert not any(p.grad is not None and p.grad.any() for p in model.backbone_parameters())
 
 
-@settings(max_examples=20)
+@examples(0.25)
 @given(networks(most=2), images())
 def test_a_teachers_targets_stay_when_weights_move(network, batch):
     model = attached(network, batch, source="teacher").eval()

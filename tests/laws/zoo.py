@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
-from ftwt import gates, losses, networks
+from ftwt import escalation, gates, losses, networks
 from tests.laws.soundness import Convolution, check
 
 TIMM = (
@@ -90,8 +90,8 @@ def examine(name: str) -> Record:
     network = networks.build(name).eval()
     side = smallest(network)
     redraw(network, torch.randn(4, 3, side, side))
-    _every_mask_on(network, torch.randn(_BATCH, 3, side, side))
-    zero, found, unknown = _random_masks(network, side)
+    model = _every_mask_on(network, torch.randn(_BATCH, 3, side, side))
+    zero, found, unknown = _random_masks(model, side)
     _training_step(network, torch.randn(_BATCH, 3, side, side))
     return Record(
         **_costs(network.to("meta"), networks.image_size(name)),
@@ -150,7 +150,7 @@ def smallest(network: nn.Module) -> int:
     raise AssertionError(f"no side of {_SIDES} fits")
 
 
-def _every_mask_on(network: nn.Module, images: Tensor) -> None:
+def _every_mask_on(network: nn.Module, images: Tensor) -> ftwt.Gated:
     model = ftwt.attach(network, ftwt.Pruning(gate=gates.Fixed({})), example=images[:1])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images[:1])
@@ -162,17 +162,17 @@ def _every_mask_on(network: nn.Module, images: Tensor) -> None:
     assert (trace.macs == model.dense_macs).all()
     assert plain.isfinite().all()
     assert (trace.output - plain).abs().max() <= 1e-5 * plain.abs().max()
+    return model
 
 
-def _random_masks(network: nn.Module, side: int) -> tuple[int, int, tuple[str, ...]]:
+def _random_masks(dense: ftwt.Gated, side: int) -> tuple[int, int, tuple[str, ...]]:
     """Soundness in each of several draws; a channel that is zero in all of them is truly zero.
 
     In one draw many channels are zero by accident: at small maps a ReLU answers nothing but zeros
     half of the time. No analysis of the graph alone can know, so images and parameters are drawn
     again, with the same masks.
     """
-    pruning = ftwt.Pruning(gate=gates.Random(KEPT))
-    model = ftwt.attach(network, pruning, example=torch.zeros(1, 3, side, side))
+    model = escalation.with_gate(dense, gates.Random(KEPT))
     with torch.no_grad():
         trace = model.trace(torch.zeros(_BATCH, 3, side, side), targets=False)
     masks = trace.masks
@@ -190,7 +190,8 @@ def _random_masks(network: nn.Module, side: int) -> tuple[int, int, tuple[str, .
 
 
 def _training_step(network: nn.Module, images: Tensor) -> None:
-    model = ftwt.attach(network, ftwt.Pruning(), example=images[:1]).train()
+    # What attach checks, it has checked of this network above.
+    model = ftwt.attach(network, ftwt.Pruning(), example=images[:1], check=False).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     objective = losses.CrossEntropy() + losses.GateBCE()
     total = objective(model.trace(images), torch.arange(len(images))).total
@@ -205,7 +206,7 @@ def _training_step(network: nn.Module, images: Tensor) -> None:
 def _costs(network: nn.Module, size: int) -> dict[str, int]:
     """Costs for an image of the network's own size, on tensors without data."""
     example = torch.zeros(1, 3, size, size, device="meta")
-    model = ftwt.attach(network, ftwt.Pruning(), example=example)
+    model = ftwt.attach(network, ftwt.Pruning(), example=example, check=False)
     none = {
         site.site.name: torch.zeros(1, site.site.out_channels, dtype=torch.bool)
         for site in model.gates.values()
