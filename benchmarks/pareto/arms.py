@@ -92,19 +92,26 @@ def with_gates(pruning: Pruning, called: str, *, inner: bool) -> Make:
 
 
 def escalated(study: Study, reduction: float) -> Trained:
-    """What ftwt recommends: a narrow network, and the whole one where that is unsure.
+    """What ftwt recommends: a narrow network, and a wider or the whole one where that is unsure.
 
-    The whole one is the dense control's run.
+    Both are other arms' runs, trained for what they cost: the arms differ in when who is asked.
     """
-    run = f"escalated-{100 * reduction:g}"
-    runs = {"first": run, "last": "dense"}
+    how = best(study.network, study.overrides)
+    assert how.escalation is not None
+    shares = how.escalation.shares(reduction)
+    runs = dict(zip(("first", "last"), map(_run_of, shares), strict=True))
     model, record = budget.train_escalated(
-        best(study.network, study.overrides), study.dataset,
-        study.folder(run).with_name(f"{study.folder(run).name}-start"),
+        how, study.dataset,
+        study.folder(f"escalated-{100 * reduction:g}"),
         reduction=reduction, init=study.start,
         train=lambda stage, recipe, init: study.train(runs[stage], recipe, init),
     )  # fmt: skip
     return Trained(model, record)
+
+
+def _run_of(share: float) -> str:
+    """The run that trains a stage of some share of the MACs."""
+    return "dense" if share == 1 else f"static-sensitivity-{100 * (1 - share):g}"
 
 
 PAPER = Pruning(gates.PooledLinear(), targets.HeatmapMass(0.9))

@@ -1,4 +1,4 @@
-"""Training for a budget by escalation: a narrow network, the whole one, and when to ask it."""
+"""Training for a budget by escalation: a narrow network, a wider one, and when to ask it."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -40,15 +40,15 @@ def train_escalated(
 ) -> tuple[Escalating, dict[str, Any]]:
     """Train both networks of an escalation and find the threshold between them.
 
-    The stage "first" is the start without the filters that matter least, trained as the narrow
-    network that it is; the stage "last" is the start itself. The threshold is found on validation
-    images.
+    The stages "first" and "last" are the start without the filters that matter least, trained as
+    the narrow networks that they are; "last" is the start itself where the recipe's escalation
+    says so. The threshold is found on validation images.
 
     Args:
         recipe: one with an `escalation`.
         dataset: training images rank the filters, the validation split sets the threshold; no test
             image is touched.
-        start: a folder for the narrow start.
+        start: a folder for the narrow starts, one folder for each stage.
         reduction: share of the whole network's MACs to save on average, exact.
         init: the weights that both start from.
         train: trains a stage, or gives the one that was trained before.
@@ -67,16 +67,24 @@ def train_escalated(
     how, stage = recipe.escalation, replace(recipe, escalation=None)
     plain = prepare(stage, dataset, init=init).model.eval()
     example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
-    macs = how.first * (1 - reduction) * dense_macs(plain, example)
+    dense = dense_macs(plain, example)
 
-    def choose(whole: Gated) -> Fixed:
-        scores = mean_scores(whole, chosen_on(dataset), score=how.score)
-        return sensitive_masks(whole, scores, macs, chosen_on(dataset))
+    def trained(called: str, share: float) -> tuple[nn.Module, dict[str, Any]]:
+        if share == 1:
+            return train(called, stage, init)
 
-    narrow = narrow_start(start, plain, choose, example=example, card=_card(recipe, dataset))
-    first, first_record = train("first", replace(stage, pruning=narrow.pruning), start)
-    last, last_record = train("last", stage, init)
-    model = escalate([first, last], by=how.by, weight=how.weight, example=example)
+        def choose(whole: Gated) -> Fixed:
+            scores = mean_scores(whole, chosen_on(dataset), score=how.score)
+            return sensitive_masks(whole, scores, share * dense, chosen_on(dataset))
+
+        card = _card(recipe, dataset)
+        begun = narrow_start(start / called, plain, choose, example=example, card=card)
+        return train(called, replace(stage, pruning=begun.pruning), start / called)
+
+    shares = how.shares(reduction)
+    first, first_record = trained("first", shares[0])
+    last, last_record = trained("last", shares[1])
+    model = escalate([first, last], by=how.by, weight=how.weight, example=example, dense_macs=dense)
     model = calibrate(
         model, named.validation(dataset, dataset.mean, dataset.std), reduction=reduction
     )
@@ -144,7 +152,7 @@ def train_escalated_run(
     record |= found_record | {"status": "finished"}
 
     def finish() -> None:
-        start = (out / "start" / "dense.safetensors").read_bytes()
+        start = (out / "start" / "first" / "dense.safetensors").read_bytes()
         write_atomically(out / "dense.safetensors", start)
         storage.save(model, out / "model.safetensors", _card(recipe, dataset))
         records.write_record(out, record)

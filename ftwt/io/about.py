@@ -57,6 +57,7 @@ class About(GatedNetwork):
     policy: NotRequired[dict[str, Any]]
     settings: NotRequired[list[SettingEntry]]
     copies: NotRequired[dict[str, str]]
+    dense_macs: NotRequired[int]
 
 
 class _Format(TypedDict):

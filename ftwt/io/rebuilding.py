@@ -46,6 +46,7 @@ def described(model: nn.Module) -> dict[str, Any]:
                 "operating_points": [asdict(point) for point in model.operating_points],
                 "settings": settings,
                 "copies": _copies(model.state_dict()),
+                **({} if model.whole is None else {"dense_macs": model.whole}),
             }
         case _:
             return {}
@@ -74,7 +75,7 @@ def rebuilt(
     policy = specs.from_json(about["policy"])
     if not isinstance(policy, Policy):
         raise FtwtError(f"load: the policy is {policy!r}; give a file that ftwt saved")
-    return Escalating(settings, policy, _operating_points(about))
+    return Escalating(settings, policy, _operating_points(about), whole=about.get("dense_macs"))
 
 
 def _by_name(arguments: Arguments) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def escalate(
     thresholds: float | Sequence[float] = 0.5,
     weight: float = 1.0,
     example: Tensor | tuple[Tensor, ...] | None = None,
+    dense_macs: int | None = None,
 ) -> Escalating:
     """Answer at a low setting, and again at a higher one where the answer is unsure.
 
@@ -43,9 +44,12 @@ def escalate(
         thresholds: below which an image goes on; one, or one for each setting but the last.
         weight: share of the later answer in the answer of images that went on.
         example: an input, if no network has gates.
+        dense_macs: MACs of the network that reductions are shares of, for one sample, where no
+            setting is as large; those of the largest setting, unless given.
 
     Raises:
-        FtwtError: settings that cannot answer for each other, or not in order of rising cost.
+        FtwtError: settings that cannot answer for each other, or not in order of rising cost; or
+            `dense_macs` below those of a setting.
 
     Example:
         >>> import ftwt
@@ -71,7 +75,14 @@ def escalate(
         )
     given = (thresholds,) * steps if isinstance(thresholds, (int, float)) else thresholds
     policy = Policy(signals, given, weight)  # type: ignore[arg-type]
-    return Escalating(_attached(networks, example), policy)
+    attached = _attached(networks, example)
+    largest = max(one.dense_macs for one in attached)
+    if dense_macs is not None and dense_macs < largest:
+        raise FtwtError(
+            f"escalate: dense_macs={dense_macs!r} is below the {largest:,} of the largest setting; "
+            "give the MACs of the network that the settings were made from"
+        )
+    return Escalating(attached, policy, whole=dense_macs)
 
 
 def _networks(model: Any, settings: Any) -> list[nn.Module]:

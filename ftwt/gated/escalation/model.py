@@ -25,7 +25,12 @@ class Escalating(nn.Module):
     """
 
     def __init__(
-        self, settings: Sequence[Gated], policy: Policy, points: tuple[OperatingPoint, ...] = ()
+        self,
+        settings: Sequence[Gated],
+        policy: Policy,
+        points: tuple[OperatingPoint, ...] = (),
+        *,
+        whole: int | None = None,
     ) -> None:
         super().__init__()
         if len(settings) != len(policy.signals) + 1 or len(settings) < 2:
@@ -37,6 +42,7 @@ class Escalating(nn.Module):
         self.settings = nn.ModuleList(settings)
         self.policy = policy
         self._operating_points = points
+        self._whole = whole
         self.training = any(one.training for one in settings)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +57,8 @@ class Escalating(nn.Module):
         answers = cascade(runs, _output, self.policy, inputs)
         passes = tuple(SettingPass(one.images, one.ran, one.sureness) for one in answers.asked)
         plans = (one.anatomy_for(inputs).plan for one in self.gated)
-        return EscalationTrace(answers.output, passes, max(one.dense_macs for one in plans))
+        largest = max(one.dense_macs for one in plans)
+        return EscalationTrace(answers.output, passes, round(largest * self._widening))
 
     @property
     def gated(self) -> tuple[Gated, ...]:
@@ -60,11 +67,26 @@ class Escalating(nn.Module):
 
     @property
     def dense_macs(self) -> int:
-        """MACs of the plain network for one sample: of the largest, if settings differ in theirs.
+        """MACs of the plain network for one sample.
 
-        Every reduction of this model is a share of it.
+        Every reduction of this model is a share of it: what `escalate` was given, or those of the
+        largest setting.
         """
+        return self._largest if self._whole is None else self._whole
+
+    @property
+    def whole(self) -> int | None:
+        """MACs of the plain network where no setting is as large; None where one is."""
+        return self._whole
+
+    @property
+    def _largest(self) -> int:
         return max(one.dense_macs for one in self.gated)
+
+    @property
+    def _widening(self) -> float:
+        """How much larger than the largest setting the plain network is, at any size of input."""
+        return self.dense_macs / self._largest
 
     @property
     def thresholds(self) -> tuple[float, ...]:

@@ -19,6 +19,8 @@ _MASSES = (*(round(0.3 + 0.02 * step, 2) for step in range(35)), 1.0)
 _SHOWN = (0.2, 0.35, 0.5, 0.65, 0.8)
 # Images that gates are set on for timing: half to set them, half to look.
 _SET = 64
+# What answers again where a budget leaves no room for the whole network: timed, but no way itself.
+_WIDER = "wider"
 
 
 def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
@@ -42,9 +44,8 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
     found = estimate(model, loader, [targets.HeatmapMass(mass) for mass in _MASSES])
     row = _nearest(found.rows, reduction)
     seen = look(model, loader, row.rule)
-    escalation = Escalation()
-    narrow = escalation.first * (1 - reduction)
-    may_go_on = 1 - reduction - narrow
+    shares = Escalation().shares(reduction)
+    may_go_on = (1 - reduction - shares[0]) / shares[1]
     settings = {id(one): one for one in (_nearest(found.rows, at) for at in _SHOWN)}
     return Advice(
         images=found.images,
@@ -56,7 +57,7 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         unsure=seen.unsure,
         may_go_on=may_go_on,
         sure_accuracy=seen.accuracy_of_surest(1 - may_go_on),
-        ways=_ways(model, loader, row, found.dense_accuracy, reduction, narrow),
+        ways=_ways(model, loader, row, found.dense_accuracy, reduction, shares, may_go_on),
         settings=tuple(
             OracleSetting(_mass(one), one.reduction_exact, one.reduction_with_gates)
             for one in settings.values()
@@ -79,7 +80,8 @@ def _ways(
     row: EstimateRow,
     dense_accuracy: float,
     reduction: float,
-    narrow: float,
+    shares: tuple[float, float],
+    goes_on: float,
 ) -> tuple[Way, ...]:
     plain = forms.plain_network(model)
     images = torch.cat([batch for batch, _ in first(loader, _SET + forms.TIMED, "advise")])
@@ -87,12 +89,15 @@ def _ways(
     made = {
         "fixed masks": forms.with_fixed_masks(plain, loader, example, 1 - reduction),
         "gates": forms.with_gates(plain, model.pruning.gate, images, reduction),
-        "a budget for each image": forms.with_fixed_masks(plain, loader, example, narrow),
+        "a budget for each image": forms.with_fixed_masks(plain, loader, example, shares[0]),
     }
+    if shares[1] < 1:
+        made[_WIDER] = forms.with_fixed_masks(plain, loader, example, shares[1])
     why = {name: one for name, one in made.items() if isinstance(one, str)}
     models = {name: one for name, one in made.items() if isinstance(one, Gated)}
     times = forms.timed(plain, models, images)
     whole = times[forms.WHOLE]
+    again = times.get(_WIDER, whole)
     ways = [Way("as it is", 0.0, dense_accuracy, whole.ms, whole.by)]
     for name, form in models.items():
         time = times[name]
@@ -106,9 +111,10 @@ def _ways(
                 saved = row.reduction_with_gates
                 note = f"perfect ones, mass {_mass(row):g}"
                 ways.append(Way(name, saved, applied.accuracy, time.ms, time.by, note))
-            case _:
-                on = 1 - reduction - narrow
-                ms = time.ms + on * whole.ms
-                note = f"a narrow network for all images, the whole one again for {on:.0%}"
-                ways.append(Way(name, reduction, None, ms, f"{time.by}, {whole.by}", note))
+            case "a budget for each image":
+                ms = time.ms + goes_on * again.ms
+                kind = "a wider" if shares[1] < 1 else "the whole"
+                note = f"a narrow network for all images, {kind} one again for {goes_on:.0%}"
+                ways.append(Way(name, reduction, None, ms, f"{time.by}, {again.by}", note))
+    why.pop(_WIDER, None)
     return (*ways, *(Way(name, None, None, None, "", reason) for name, reason in why.items()))

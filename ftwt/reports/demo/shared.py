@@ -55,7 +55,7 @@ def train_shared(
     """
     example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
     assert isinstance(recipe.network, str)
-    share = Escalation().first * (1 - REDUCTION)
+    share, _ = Escalation().shares(REDUCTION)
     card = storage.Card(
         recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std
     )

@@ -1,5 +1,7 @@
 """A budget that images share as they need it, in a few epochs; docs/pareto.md compares it."""
 
+from dataclasses import replace
+
 from ftwt import losses
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
@@ -20,13 +22,5 @@ def best_dense(network: str, overrides: Overrides) -> Recipe:
 
 
 def best(network: str, overrides: Overrides) -> Recipe:
-    """A budget for each image: a narrow network, and the whole one where it is unsure."""
-    settings = Settings(
-        (Phase("train", overrides.epochs or 6),),
-        Sgd(0.05, weight_decay=5e-4, schedule=OneCycle(warmup=0.1)),
-        amp="auto",
-        channels_last=True,
-        seed=overrides.seed or 0,
-    )
-    objective = losses.CrossEntropy() + losses.Distillation()
-    return Recipe(network, settings, objective, escalation=Escalation())
+    """A budget for each image: a narrow network, and a wider one where it is unsure."""
+    return replace(best_dense(network, overrides), escalation=Escalation())

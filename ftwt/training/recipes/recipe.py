@@ -22,27 +22,53 @@ from ftwt.training.tasks import LABELLED, Task
 @register
 @dataclass(frozen=True)
 class Escalation:
-    """A narrow network answers first, and the whole one again where the first is unsure.
+    """A narrow network answers first, and a wider or the whole one where the first is unsure.
 
-    Both are trained by the same recipe from the same start. `first` is the share of the wanted
-    MACs that the first pass takes; its filters are the same for all images, those with the largest
-    mean score, fewest where the answer suffers least. `by` and `weight` are as for `ftwt.escalate`.
+    Both are trained by the same recipe from the same start. `first` and `last` are what their
+    passes take, as multiples of the MACs that are wanted on average; where the last would take
+    `whole_from` of the network or more, it is the whole network. The filters of each are the same
+    for all images, those with the largest mean score, fewest where the answer suffers least. `by`
+    and `weight` are as for `ftwt.escalate`.
 
     Raises:
-        FtwtError: `first` is not between 0 and 1.
+        FtwtError: `first` is not between 0 and 1, `last` not above 1, or `whole_from` not in
+            (0, 1].
     """
 
-    first: float = 0.6
+    first: float = 0.7
+    last: float = 10 / 7
+    whole_from: float = 0.7
     score: Score = "l2"
     by: Signal = field(default_factory=Margin)
-    weight: float = 1.0
+    weight: float = 0.8
 
     def __post_init__(self) -> None:
         if not 0 < self.first < 1:
             raise FtwtError(
                 f"Escalation: first={self.first!r} is outside (0, 1); give the share of the MACs "
-                "that the first pass takes, for example 0.6"
+                "that the first pass takes, for example 0.7"
             )
+        if not self.last > 1:
+            raise FtwtError(
+                f"Escalation: last={self.last!r} is not above 1; give the last pass more MACs "
+                "than are wanted on average, for example 1.4 times as many"
+            )
+        if not 0 < self.whole_from <= 1:
+            raise FtwtError(
+                f"Escalation: whole_from={self.whole_from!r} is outside (0, 1]; give the share of "
+                "the network from which on the last pass takes all of it, for example 0.7"
+            )
+
+    def shares(self, reduction: float) -> tuple[float, float]:
+        """What the first and the last pass take of the whole network's MACs; 1 is all of it.
+
+        Args:
+            reduction: share of MACs to save on average.
+        """
+        wanted = 1 - reduction
+        # Ten thousandths: 0.7 of a half is 0.35, whatever its last bits.
+        first, last = (round(way * wanted, 4) for way in (self.first, self.last))
+        return first, last if last < self.whole_from else 1.0
 
 
 @register
