@@ -1,5 +1,8 @@
 """Random steps with random masks, and the check that all of them go through."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,6 +23,17 @@ activations = st.sampled_from(
     [None, "relu", "relu6", "hardswish", "silu", "hardsigmoid", "sigmoid"]
 )
 keep_zero = st.sampled_from([None, "relu", "relu6", "hardswish", "silu"])
+
+
+@contextmanager
+def working(threads: int) -> Iterator[None]:
+    """So many threads share the work inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Case:

@@ -12,7 +12,15 @@ from ftwt.graph.live import All
 from ftwt.runtime import native, program
 from ftwt.runtime.native.winograd import halves
 from ftwt.runtime.program import Value
-from tests.native.strategies import Case, activations, batches, densities, seeds, sizes
+from tests.native.strategies import (
+    Case,
+    activations,
+    batches,
+    densities,
+    seeds,
+    sizes,
+    working,
+)
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
 
@@ -227,14 +235,18 @@ def plain_3x3(case: Case, size: tuple[int, int], channels: int, filters: int, **
     pool=st.sampled_from([None, program.Pool("max", (2, 2), (2, 2), (0, 0))]),
     activation=activations,
     densities=st.tuples(densities, densities),
+    threads=st.integers(1, 3),
 )
-def test_winograd_as_torch(seed, batch, size, channels, filters, pool, activation, densities):
+def test_winograd_as_torch(
+    seed, batch, size, channels, filters, pool, activation, densities, threads
+):
     """Any plane and any part of inputs and filters, where half of the products are left out."""
     case, (before, here) = Case(seed, batch), densities
     parts = {"in": before, "out": here, "pool": pool, "activation": activation}
     step, output = plain_3x3(case, size, channels, filters, **parts)
     assert halves(step, batch)
-    case.check([step], [output])
+    with working(threads):
+        case.check([step], [output])
 
 
 @pytest.mark.usefixtures("_each_set")

@@ -15,7 +15,7 @@ from ftwt.runtime import native, program
 from ftwt.runtime.native import binding
 from ftwt.runtime.native.placement import Lifetime, place
 from ftwt.runtime.program import Value
-from tests.native.strategies import Case
+from tests.native.strategies import Case, working
 
 built = pytest.mark.skipif(not native.available(), reason="the library is not built")
 
@@ -56,13 +56,9 @@ def residual(case: Case, channels: int = 24, size: int = 9) -> tuple[list, list[
 @pytest.mark.parametrize("batch", [1, 2, 9])
 def test_chain(threads, batch):
     torch.manual_seed(0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with working(threads):
         case = Case(batch, batch)
         case.check(*residual(case))
-    finally:
-        torch.set_num_threads(before)
 
 
 @built
@@ -119,9 +115,7 @@ def test_as_many_threads_work_as_are_asked_for(threads):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads, on purpose
 def test_a_forked_child_computes_alone():
     torch.manual_seed(0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with working(2):
         case = Case(0, 1)
         steps, outputs = residual(case)
         segment = native.Segment(steps, list(case.given), outputs, 1)
@@ -131,8 +125,6 @@ def test_a_forked_child_computes_alone():
             made, _ = segment.run(case.given, {})
             os._exit(0 if all(torch.equal(made[v], expected[v]) for v in outputs) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    finally:
-        torch.set_num_threads(before)
 
 
 @built

@@ -33,6 +33,37 @@ make_panels(const ftwt_layout *layout, int panel, int activation, micro_work *mi
     micro_work->input = input;
 }
 
+/* What follows on planes that hold a block's sums: pooling, a depthwise convolution, means for a
+ * gate. */
+static void finish_block(
+    ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, const ftwt_block *block,
+    float *const *planes
+) {
+    const ftwt_step *step = work->step;
+    const ftwt_value *out = &plan->program.value[step->output];
+    const int sample = block->sample;
+    const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
+    for (int f = 0; f < block->filters; f++) {
+        const int filter = filters[f];
+        if (step->pool)
+            pool_plane(
+                &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
+                ftwt_plane(plan, step->output, sample, filter), out->height, out->width
+            );
+        if (work->then)
+            depthwise_filter(plan, work->then, work->then_layout, scratch, sample, filter,
+                             planes[f]);
+        summarize(plan, work, work->gate, sample, filter,
+                  ftwt_plane(plan, (work->then ? work->then : step)->output, sample, filter));
+    }
+    if (work->then)
+        ftwt_count(work->then_executed, sample,
+                   (int64_t)block->filters * work->then_layout->taps * work->then->middle[0] *
+                       work->then->middle[1]);
+}
+
+#include "strips.h"
+
 /* One piece of one block, from the sample's inputs as they are laid out at `packed`. `next` is the
  * block that comes after it. */
 static void convolve_block(
@@ -42,11 +73,7 @@ static void convolve_block(
     const ftwt_step *step = work->step;
     const ftwt_layout *layout = work->layout;
     const ftwt_value *in = &plan->program.value[step->source[0]];
-    const ftwt_value *out = &plan->program.value[step->output];
-    const int tall = layout->kind == LAYOUT_TALL, inputs = in->channels / step->groups;
-    const float *weight = tall ? step->weight2 : step->weight;
-    const int64_t row = tall ? (int64_t)inputs * layout->reads : step->row;
-    const int64_t group_weights = (int64_t)inputs * (tall ? 3 : layout->taps);
+    const int64_t group_weights = (int64_t)(in->channels / step->groups) * layout->taps;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
     const int begin = (int)((int64_t)work->panels * piece / work->pieces);
     const int end = (int)((int64_t)work->panels * (piece + 1) / work->pieces);
@@ -73,7 +100,7 @@ static void convolve_block(
     for (int f = 0; f < block->filters; f++) {
         /* Channels are counted over all groups, weights within one. */
         micro_work.weight[f] =
-            weight + (int64_t)filters[f] * row - block->group * group_weights;
+            step->weight + (int64_t)filters[f] * step->row - block->group * group_weights;
         if (work->streams)
             micro_work.soon[f] = step->weight - next->group * group_weights +
                                  (int64_t)soon[f < next->filters ? f : 0] * step->row;
@@ -86,29 +113,13 @@ static void convolve_block(
         micro_work.channel = work->few[sample].list;
         micro_work.inputs = work->few[sample].count;
         make_few(&micro_work, step, block->filters, planes);
-    } else if (tall)
-        make_tall(layout, work->panel, step, &micro_work, inputs, block->filters, begin, end,
-                  planes);
-    else
+    } else if (layout->kind == LAYOUT_TALL) {
+        const tall_rows rows = whole_tall(layout, in->width);
+        convolve_tall(plan, work, block, &rows, begin, end, packed, planes);
+    } else
         make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
                     planes, middle);
-    for (int f = 0; f < block->filters; f++) {
-        const int filter = filters[f];
-        if (step->pool)
-            pool_plane(
-                &step->pooling, step->pool, planes[f], step->middle[0], step->middle[1],
-                ftwt_plane(plan, step->output, sample, filter), out->height, out->width
-            );
-        if (work->then)
-            depthwise_filter(plan, work->then, work->then_layout, scratch, sample, filter,
-                             planes[f]);
-        summarize(plan, work, work->gate, sample, filter,
-                  ftwt_plane(plan, (work->then ? work->then : step)->output, sample, filter));
-    }
-    if (work->then)
-        ftwt_count(work->then_executed, sample,
-                   (int64_t)block->filters * work->then_layout->taps * work->then->middle[0] *
-                       work->then->middle[1]);
+    finish_block(plan, work, scratch, block, planes);
     ftwt_count(work->executed, sample,
         (int64_t)block->filters * block->inputs * layout->taps *
             (place_of(layout, end * work->panel, middle) -

@@ -35,7 +35,6 @@ typedef struct {
     int32_t kind, taps;
     int32_t reads;          /* weights of a filter for one input */
     int64_t plane;          /* floats from plane to plane */
-    int64_t point;          /* of a tall layout: floats from point to point of one plane */
     int32_t width, height;  /* of a padded plane (of each phase, with strides) */
     int32_t shift[MOST_TAPS];
     int32_t vectors;
@@ -94,6 +93,9 @@ typedef struct {
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
+    /* Of a tall layout: each sample's rows are done in so many strips, each strip's filters in so
+     * many parts. */
+    int32_t strips, parts;
     int32_t streams;        /* weights are read once, and come from far */
 } ftwt_work;
 
@@ -138,7 +140,7 @@ typedef struct ftwt_kernels {
     int32_t masked_vectors; /* the most that it makes in a masked layout */
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
     ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
-    ftwt_phase *pack, *convolve, *convolve_samples, *depthwise, *linear, *planes;
+    ftwt_phase *pack, *convolve, *convolve_samples, *convolve_strips, *depthwise, *linear, *planes;
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;

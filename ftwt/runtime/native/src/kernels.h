@@ -70,6 +70,7 @@ const ftwt_kernels TABLE_NAME = {
     .pack = pack,
     .convolve = convolve,
     .convolve_samples = convolve_samples,
+    .convolve_strips = convolve_strips,
     .depthwise = depthwise,
     .linear = linear,
     .planes = planes,

@@ -233,7 +233,8 @@ static void lay_out(
         return;
     }
     if (layout->kind == LAYOUT_TALL) {
-        pack_tall(layout, plane, height, width, to);
+        const tall_rows rows = whole_tall(layout, width);
+        pack_tall(layout, &rows, plane, height, width, to);
         return;
     }
     if (layout->kind == LAYOUT_MASKED) {

@@ -1,4 +1,5 @@
 /* Running a prepared program: one phase after the other, each shared out among the threads. */
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,7 +9,7 @@
 #include "live.h"
 #include "team.h"
 
-enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4 };
+enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4, STRIPS_PER_THREAD = 2 };
 
 /* So many keep threads about equally long at work. */
 enum { SAMPLES_PER_THREAD = 4 };
@@ -58,11 +59,57 @@ static double cost(double filters, int vectors) {
     return 10 * filters * vectors + 5 * vectors + 3 * filters + 16;
 }
 
+/* Mean live channels of a set's samples. */
+static int64_t mean_live(const ftwt_plan *plan, int set) {
+    int64_t live = 0;
+    for (int sample = 0; sample < plan->program.batch; sample++)
+        live += ftwt_live_of(plan, set, sample)->count;
+    return live / plan->program.batch;
+}
+
+/* Vectors of all strips of a tall layout together. */
+static int64_t vectors_in(const ftwt_layout *layout, int width, int lanes, int strips) {
+    int64_t vectors = 0;
+    for (int i = 0; i < strips; i++) {
+        const int rows = layout->height * (i + 1) / strips - layout->height * i / strips;
+        vectors += chunks((rows - 1) * layout->width + width, lanes);
+    }
+    return vectors;
+}
+
+/* Strips of a tall layout: so many that all threads have equally many, and that a strip's inputs stay
+ * in the cache, but not so many that vectors are left half empty. Zero where inputs or a sample's
+ * weights would not stay in the cache, and where whole samples keep all threads at work. */
+static int choose_strips(const running *run) {
+    const ftwt_plan *plan = run->plan;
+    const ftwt_step *s = run->work.step;
+    const ftwt_layout *layout = run->work.layout;
+    if (layout->kind != LAYOUT_TALL || run->work.then) return 0;
+    const ftwt_value *in = &plan->program.value[s->source[0]];
+    const int lanes = plan->kernels->lanes, batch = plan->program.batch;
+    if (batch >= SAMPLES_PER_THREAD * run->threads) return 0;
+    const int64_t row = (int64_t)in->channels * layout->reads * (int64_t)sizeof(float);
+    if (mean_live(plan, s->made) * row > second_cache() / 2) return 0;
+    const int64_t bytes = mean_live(plan, in->set) * layout->plane * (int64_t)sizeof(float);
+    const int64_t most = run->threads > 1 ? STRIPS_PER_THREAD * run->threads : 1;
+    const int64_t least = chunks(bytes, second_cache() / 4), each = chunks(most, batch);
+    /* Pooling needs whole planes. */
+    const int64_t want = s->pool ? 1 : least > each ? least : each;
+    int strips = want < layout->height ? (int)want : layout->height;
+    for (; strips > 1; strips--) {
+        const int64_t items = (int64_t)batch * strips;
+        const int even = items % run->threads == 0 || items > 4 * most;
+        if (even && vectors_in(layout, in->width, lanes, strips) * 10 <= layout->vectors * 11) break;
+    }
+    return strips < least ? 0 : strips;
+}
+
 /* How many vectors of positions a kernel makes: what costs least with the filters that there are. */
 static void choose_panel(running *run) {
     const ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
-    const int vectors = run->work.layout->vectors;
+    int vectors = run->work.layout->vectors;
+    if (run->work.strips > 1) vectors = (int)chunks(vectors, run->work.strips);
     int64_t filters = 0;
     for (int sample = 0; sample < p->batch; sample++)
         filters += ftwt_live_of(plan, run->work.step->made, sample)->count;
@@ -81,7 +128,7 @@ static void choose_panel(running *run) {
             run->work.panel = panel;
         }
     }
-    run->work.panels = (int)chunks(vectors, run->work.panel);
+    run->work.panels = (int)chunks(run->work.layout->vectors, run->work.panel);
 }
 
 /* The first place from `place` on in a sample's list of a channel from `channel` on. */
@@ -131,8 +178,12 @@ static int make_blocks(running *run) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
+    run->work.strips = choose_strips(run);
+    if (run->work.strips)
+        run->work.parts = (int)chunks(run->threads, (int64_t)run->work.strips * p->batch);
     choose_panel(run);
-    const int most = plan->kernels->filters[run->work.panel], band = choose_band(run);
+    const int most = plan->kernels->filters[run->work.panel];
+    const int band = run->work.strips ? INT_MAX / 2 : choose_band(run);
     const int per_filters = p->set[s->made].width / s->groups;
     const int per_inputs = p->value[s->source[0]].channels / s->groups;
     /* Blocks that are not done in pieces, of few samples, are as many for each thread. */
@@ -175,7 +226,7 @@ static int make_blocks(running *run) {
     run->work.block = plan->block;
     run->work.blocks = (int)(block - plan->block);
     plan->run[p->batch] = run->work.blocks;
-    run->work.pieces = choose_pieces(run);
+    run->work.pieces = run->work.strips ? run->work.strips : choose_pieces(run);
     if (run->work.pieces > 1) run->work.gate = 0;
     /* Where all weights together stay in the cache, and where positions or samples share them, asking
      * for them only takes time. */
@@ -247,6 +298,10 @@ static int set_up_convolution(running *run) {
     }
     const int bands = make_blocks(run), plain = run->work.layout->kind == LAYOUT_PLAIN;
     if (run->work.layout->kind == LAYOUT_FEW) group_inputs(run);
+    if (run->work.strips) {
+        run->kernel = kernels->convolve_strips;
+        return 1;
+    }
     /* Several bands would lay out a sample's inputs several times. */
     if (!plain && bands == 1 && run->plan->program.batch >= SAMPLES_PER_THREAD * run->threads) {
         run->kernel = kernels->convolve_samples;
@@ -306,6 +361,8 @@ static int set_up(running *run) {
         run->items = chunks(made, TILE) * chunks(p->batch, run->work.group);
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
         run->items = (int64_t)run->work.blocks * run->work.pieces;
+    if (run->kernel == kernels->convolve_strips)
+        run->items = (int64_t)run->work.strips * run->work.parts * p->batch;
     run->fill = run->items;
     if (run->work.gate) run->pooled = run->work.gate;
     if (last && shown(run)->fill && s->output >= 0)

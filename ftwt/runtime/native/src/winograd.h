@@ -22,35 +22,49 @@ static int is_tall(const ftwt_step *step) {
     return step->weight2 != 0 && step->groups == 1;
 }
 
+/* Some rows of tiles, as they are laid out by themselves. */
+typedef struct {
+    int32_t first, tiles, vectors;
+    int64_t point, plane; /* floats from point to point, and from input to input */
+} tall_rows;
+
+static tall_rows measure_tall(const ftwt_layout *layout, int width, int first, int tiles) {
+    const int masked = layout->inside[1] != 0;
+    const int positions = (tiles - 1) * layout->width + width;
+    tall_rows rows = {.first = first, .tiles = tiles, .vectors = vectors_of(positions)};
+    const int64_t read = (int64_t)rows.vectors * LANES;
+    /* The last row may be written as a whole vector. */
+    const int64_t written = layout->shift[1] + positions - width + round_up(width, LANES);
+    rows.point = masked ? read : round_up(written > read + 2 ? written : read + 2, LANES);
+    rows.plane = round_up(POINTS * rows.point + (masked ? 2 * LANES : 0), MOST_LANES);
+    /* Planes that begin a multiple of half a way apart push each other out of the first cache. */
+    if (rows.plane % 512 == 0) rows.plane += MOST_LANES;
+    return rows;
+}
+
+static tall_rows whole_tall(const ftwt_layout *layout, int width) {
+    return measure_tall(layout, width, 0, layout->height);
+}
+
 /* `place` has for each vector how many outputs come before it: a position makes a column of up to
  * four. */
 static int arrange_tall(ftwt_layout *layout, const ftwt_value *in) {
-    const int tiles = (in->height + TALL - 1) / TALL, masked = has_masked_rows(in->width);
+    const int masked = has_masked_rows(in->width);
     layout->kind = LAYOUT_TALL;
-    layout->taps = 9;
     layout->reads = POINTS * 3;
     /* Between rows is one zero, unless lanes at the sides are left out of loads. */
     layout->width = masked ? in->width : in->width + 1;
-    layout->height = tiles;
-    const int positions = (tiles - 1) * layout->width + in->width;
-    layout->vectors = vectors_of(positions);
-    const int lead = masked ? LANES : 1;
-    for (int t = 0; t < 3; t++) layout->shift[t] = lead + t - 1;
-    if (masked) {
-        layout->point = (int64_t)layout->vectors * LANES;
-        mask_columns(layout, in->width);
-    } else {
-        /* The last row may be written as a whole vector. */
-        const int64_t written = lead + (tiles - 1) * layout->width + round_up(in->width, LANES);
-        const int64_t read = (int64_t)layout->vectors * LANES + 2;
-        layout->point = round_up(written > read ? written : read, LANES);
-    }
-    layout->plane = round_up(POINTS * layout->point + (masked ? 2 * LANES : 0), MOST_LANES);
+    layout->height = (in->height + TALL - 1) / TALL;
+    for (int t = 0; t < 3; t++) layout->shift[t] = (masked ? LANES : 1) + t - 1;
+    if (masked) mask_columns(layout, in->width);
+    const tall_rows rows = whole_tall(layout, in->width);
+    layout->vectors = rows.vectors;
+    layout->plane = rows.plane;
     layout->place = calloc((size_t)layout->vectors, sizeof *layout->place);
     if (!layout->place) return FTWT_MEMORY;
-    for (int q = 0, outputs = 0; q < positions; q++) {
-        const int row = q / layout->width, below = in->height - row * TALL;
-        if (q % LANES == 0) layout->place[q / LANES] = outputs;
+    for (int q = 0, outputs = 0; q < layout->height * layout->width; q++) {
+        const int below = in->height - q / layout->width * TALL;
+        if (q % LANES == 0 && q / LANES < layout->vectors) layout->place[q / LANES] = outputs;
         if (q % layout->width < in->width) outputs += below < TALL ? below : TALL;
     }
     return FTWT_OK;
@@ -68,20 +82,21 @@ INLINE void transform_rows(const vec *row, vec *point) {
     point[5] = 4 * row[1] - 5 * row[3] + row[5];
 }
 
-/* An input's plane into its points. */
-static void
-pack_tall(const ftwt_layout *layout, const float *plane, int height, int width, float *to) {
-    const int masked = layout->inside[1] != 0;
-    const int lead = layout->shift[1];
-    const int64_t next = layout->point;
+/* Some rows of tiles of an input's plane into their points. */
+static void pack_tall(
+    const ftwt_layout *layout, const tall_rows *rows, const float *plane, int height, int width,
+    float *to
+) {
+    const int masked = layout->inside[1] != 0, lead = layout->shift[1], whole = width >= LANES;
+    const int64_t next = rows->point;
     if (!masked)
         for (int i = 0; i < POINTS; i++) to[i * next] = 0;
-    for (int tile = 0; tile < layout->height; tile++) {
+    for (int tile = 0; tile < rows->tiles; tile++) {
         float *begin = to + lead + (int64_t)tile * layout->width;
-        const int top = tile * TALL - 1;
+        const int top = (rows->first + tile) * TALL - 1;
         for (int x = 0; x < width; x += LANES) {
             /* The last vector begins early. */
-            const int whole = width >= LANES, at = whole && x + LANES > width ? width - LANES : x;
+            const int at = whole && x + LANES > width ? width - LANES : x;
             vec row[POINTS], point[POINTS];
 #pragma GCC unroll 6
             for (int i = 0; i < POINTS; i++) {
@@ -102,11 +117,9 @@ pack_tall(const ftwt_layout *layout, const float *plane, int height, int width, 
         if (!masked)
             for (int i = 0; i < POINTS; i++) begin[i * next + width] = 0;
     }
-    if (!masked) {
-        const int64_t end = lead + (int64_t)layout->height * layout->width;
-        for (int i = 0; i < POINTS; i++)
-            if (end < next) fill_run(to + i * next + end, 0, next - end);
-    }
+    const int64_t end = lead + (int64_t)rows->tiles * layout->width;
+    if (!masked && end < next)
+        for (int i = 0; i < POINTS; i++) fill_run(to + i * next + end, 0, next - end);
 }
 
 /* Sums of six points into four rows. */
@@ -121,29 +134,31 @@ INLINE void combine(const vec *point, vec bias, const int activation, vec *row) 
 
 /* Positions from..from + vectors * LANES of four rows, one after the other, into a plane. */
 static void place_rows(
-    const ftwt_layout *layout, const float *rows, int from, int vectors, float *plane, int height,
-    int width
+    const ftwt_layout *layout, const tall_rows *rows, const float *four, int from, int vectors,
+    float *plane, int height, int width
 ) {
     const int to = from + vectors * LANES;
-    for (int tile = from / layout->width; tile < layout->height; tile++) {
-        const int begin = tile * layout->width;
+    for (int tile = from / layout->width; tile < rows->tiles; tile++) {
+        const int begin = tile * layout->width, top = (rows->first + tile) * TALL;
         if (begin >= to) return;
         const int left = from > begin ? from - begin : 0;
         const int right = to - begin < width ? to - begin : width;
-        for (int i = 0; left < right && i < TALL && tile * TALL + i < height; i++)
+        for (int i = 0; left < right && i < TALL && top + i < height; i++)
             copy_run(
-                plane + (int64_t)(tile * TALL + i) * width + left,
-                rows + i * vectors * LANES + begin + left - from, right - left
+                plane + (int64_t)(top + i) * width + left,
+                four + i * vectors * LANES + begin + left - from, right - left
             );
     }
 }
 
 INLINE void combine_panel(
-    const ftwt_layout *layout, const int activation, const float *sums, const float *bias,
-    int filters, int first, int vectors, float *const *planes, int height, int width
+    const ftwt_layout *layout, const tall_rows *rows, const int activation, const float *sums,
+    const float *bias, int filters, int first, int vectors, float *const *planes, int height,
+    int width
 ) {
     const int each = filters * vectors * LANES;
-    float rows[TALL * MOST_VECTORS * LANES] __attribute__((aligned(64)));
+    float four[MOST_FILTERS * TALL * MOST_VECTORS * LANES] __attribute__((aligned(64)));
+    const int rows_of = TALL * vectors * LANES;
     for (int f = 0; f < filters; f++) {
         const vec more = splat(bias[f]);
         for (int p = 0; p < vectors; p++) {
@@ -153,33 +168,36 @@ INLINE void combine_panel(
                 point[i] = load(sums + i * each + (f * vectors + p) * LANES);
             combine(point, more, activation, row);
 #pragma GCC unroll 4
-            for (int i = 0; i < TALL; i++) store(rows + (i * vectors + p) * LANES, row[i]);
+            for (int i = 0; i < TALL; i++)
+                store(four + f * rows_of + (i * vectors + p) * LANES, row[i]);
         }
-        place_rows(layout, rows, first * LANES, vectors, planes[f], height, width);
     }
+    /* Only now, as loads that meet parts of several stores wait until these are done. */
+    for (int f = 0; f < filters; f++)
+        place_rows(layout, rows, four + f * rows_of, first * LANES, vectors, planes[f], height,
+                   width);
 }
 
-/* Panels from..to of some filters. Weights of a filter are (points, inputs of a group, 3). */
+/* Panels from..to of some filters. Weights of a filter are (points, inputs, 3). */
 static void make_tall(
-    const ftwt_layout *layout, int panel, const ftwt_step *step, const micro_work *work,
-    int inputs, int filters, int from, int to, float *const *planes
+    const ftwt_layout *layout, const tall_rows *rows, int panel, const ftwt_step *step,
+    const micro_work *work, int inputs, int filters, int from, int to, float *const *planes
 ) {
     float sums[POINTS * MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
-    static const float none[MOST_FILTERS];
     micro_work one = *work;
     one.taps = 3;
-    memcpy(one.bias, none, sizeof one.bias);
-    for (int first = from * panel; first < to * panel && first < layout->vectors; first += panel) {
-        const int rest = layout->vectors - first, vectors = rest < panel ? rest : panel;
+    for (int f = 0; f < filters; f++) one.bias[f] = 0;
+    for (int first = from * panel; first < to * panel && first < rows->vectors; first += panel) {
+        const int rest = rows->vectors - first, vectors = rest < panel ? rest : panel;
         for (int i = 0; i < POINTS; i++) {
-            one.input = work->input + i * layout->point + first * LANES;
+            one.input = work->input + i * rows->point + first * LANES;
             one.result = sums + i * filters * vectors * LANES;
             for (int f = 0; f < filters; f++)
                 one.weight[f] = work->weight[f] + (int64_t)i * inputs * 3;
             run_micro(&one, filters, vectors);
         }
 #define COMBINE(KIND) \
-    combine_panel(layout, KIND, sums, work->bias, filters, first, vectors, planes, \
+    combine_panel(layout, rows, KIND, sums, work->bias, filters, first, vectors, planes, \
                   step->middle[0], step->middle[1])
         switch (step->activation) {
         case ACT_NONE: COMBINE(ACT_NONE); break;
