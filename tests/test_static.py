@@ -10,6 +10,7 @@ from ftwt import FtwtError, data, gates, targets, training
 from ftwt.budget.static import (
     inner_sites,
     mean_scores,
+    ranked_masks,
     sensitive_masks,
     uniform_masks,
     weight_scores,
@@ -43,23 +44,51 @@ def one_more(mask):
 
 
 @settings(max_examples=6, deadline=None)
-@given(share=st.floats(0.45, 1.0), sensitive=st.booleans(), seed=st.integers(0, 99))
-def test_masks_spend_the_macs_on_the_best_scores(share, sensitive, seed):
+@given(
+    share=st.floats(0.45, 1.0),
+    by=st.sampled_from((uniform_masks, ranked_masks, sensitive_masks)),
+    seed=st.integers(0, 99),
+)
+def test_masks_spend_the_macs_on_the_best_scores(share, by, seed):
     model, draw = whole(INNER), torch.Generator().manual_seed(seed)
     scores = {
         site: torch.rand(len(one), generator=draw) for site, one in weight_scores(model).items()
     }
     macs = share * model.dense_macs
-    if sensitive:
-        fixed = sensitive_masks(model, scores, macs, labelled(4, 4))
-    else:
-        fixed = uniform_masks(model, scores, macs)
-    masks = masks_of(fixed)
+    images = (labelled(4, 4),) if by is sensitive_masks else ()
+    masks = masks_of(by(model, scores, macs, *images))
     assert tuple(masks) == INNER
     assert cost(model, masks) <= macs
     for site, mask in masks.items():
         assert mask.all() or cost(model, masks | {site: one_more(mask)}) > macs
         assert mask.all() or scores[site][mask].min() >= scores[site][~mask].max()
+
+
+def test_one_ranking_keeps_layers_whose_filters_are_alike():
+    model = whole(INNER)
+    # All alike; one in four outstanding; all alike but much smaller, which says nothing.
+    scores = {
+        INNER[0]: torch.ones(16),
+        INNER[1]: torch.tensor([10.0] * 8 + [1.0] * 24),
+        INNER[2]: torch.full((64,), 1e-3),
+    }
+    kept = {INNER[0]: 16, INNER[1]: 8, INNER[2]: 64}
+    wanted = {
+        site: scores[site] >= scores[site].topk(count).values[-1] for site, count in kept.items()
+    }
+    fixed = ranked_masks(model, scores, cost(model, wanted))
+    assert {site: int(mask.sum()) for site, mask in masks_of(fixed).items()} == kept
+    with pytest.raises(FtwtError, match="fewer than 50% of each layer's filters cost"):
+        ranked_masks(model, scores, cost(model, wanted) / 4, least=0.5)
+
+
+def test_weights_are_scored_by_their_power():
+    model = whole(INNER)
+    for power in (1, 2):
+        found = weight_scores(model, power=power)
+        for site in model.anatomy.sites:
+            norm = site.module.weight.detach().flatten(1).norm(power, dim=1) ** power
+            torch.testing.assert_close(found[site.name], norm)
 
 
 def test_mean_scores_are_means_over_images_whatever_the_batches():

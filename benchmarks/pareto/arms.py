@@ -9,7 +9,13 @@ from benchmarks.pareto.peers import by_torch_pruning
 from benchmarks.pareto.study import Study, Trained
 from ftwt import budget, gates, targets
 from ftwt.budget.narrow_start import chosen_on, narrow_start
-from ftwt.budget.static import mean_scores, sensitive_masks, uniform_masks, weight_scores
+from ftwt.budget.static import (
+    mean_scores,
+    ranked_masks,
+    sensitive_masks,
+    uniform_masks,
+    weight_scores,
+)
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed
@@ -65,6 +71,11 @@ def by_sensitivity(study: Study, whole: Gated, macs: float) -> Fixed:
     """Filters by mean L2 norm; how many a layer keeps by what the answer suffers."""
     scores = mean_scores(whole, chosen_on(study.dataset))
     return sensitive_masks(whole, scores, macs, chosen_on(study.dataset))
+
+
+def by_ranking(study: Study, whole: Gated, macs: float) -> Fixed:
+    """One ranking over all layers, by the squared L2 norm of a filter's weights."""
+    return ranked_masks(whole, weight_scores(whole, power=2), macs)
 
 
 def at_random(study: Study, whole: Gated, macs: float) -> Fixed:
@@ -125,6 +136,9 @@ ARMS: Mapping[str, Arm] = {
     "static-l1": Arm(static(by_weights, "static-l1"), "fixed masks by L1 of weights"),
     "static-sensitivity": Arm(
         static(by_sensitivity, "static-sensitivity"), "fixed masks, layers by sensitivity"
+    ),
+    "static-ranked": Arm(
+        static(by_ranking, "static-ranked"), "fixed masks by one ranking of weights over all layers"
     ),
     "static-random": Arm(static(at_random, "static-random"), "fixed masks at random"),
     "torch-pruning": Arm(

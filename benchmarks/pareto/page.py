@@ -126,7 +126,7 @@ def goals(found: list[dict[str, Any]]) -> str:
 
 
 # Arms whose masks are the same for every image.
-FIXED = ("static-l2", "static-l1", "static-sensitivity", "torch-pruning")
+FIXED = ("static-l2", "static-l1", "static-sensitivity", "static-ranked", "torch-pruning")
 
 
 def _mean(found: list[dict[str, Any]], arm: str) -> float:

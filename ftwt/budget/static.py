@@ -5,7 +5,8 @@
     fixed = uniform_masks(model, mean_scores(model, loader), macs)
 
 A score tells which filters of a site to keep first; how many each site keeps is either the same
-share everywhere, or decided by how much the network's answer suffers. A depthwise site keeps the
+share everywhere, decided by one ranking over all sites, or by how much the network's answer
+suffers. A depthwise site keeps the
 filters of the channels that it is given.
 """
 
@@ -56,8 +57,10 @@ def inner_sites(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> tup
     return inner or tuple(site.name for site in anatomy.sites)
 
 
-def weight_scores(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
-    """The L1 norm of each filter's weights (Li et al., arXiv 1608.08710, section 3.1), by site.
+def weight_scores(model: Gated, *, power: int = 1) -> dict[str, Float[Tensor, " C_out"]]:
+    """The sum of each filter's absolute weights to a power, by site.
+
+    Power 1 is the L1 norm (Li et al., arXiv 1608.08710, section 3.1), 2 the squared L2 norm.
 
     Raises:
         FtwtError: a site is no module with a weight.
@@ -70,7 +73,7 @@ def weight_scores(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
                 f"weight_scores: site {site.name!r} is no module with a weight, so its filters "
                 "cannot be ranked; leave it out with where="
             )
-        scores[site.name] = weight.detach().flatten(1).abs().sum(1)
+        scores[site.name] = weight.detach().flatten(1).abs().pow(power).sum(1)
     return scores
 
 
@@ -122,6 +125,47 @@ def uniform_masks(model: Gated, scores: Scores, macs: float) -> Fixed:
         middle = (low + high) / 2
         low, high = (middle, high) if counts.fit(share_of(middle)) else (low, middle)
     return counts.filled(share_of(low))
+
+
+def ranked_masks(model: Gated, scores: Scores, macs: float, *, least: float = 0.05) -> Fixed:
+    """The filters of the best scores over all sites, at most `macs` MACs a sample.
+
+    Scores count relative to the largest of their site, so that sites whose filters are alike keep
+    most of them, and sites with few outstanding ones keep these: what one threshold for the whole
+    network leaves (global pruning; Fang et al., arXiv 2301.12900, rank so too).
+
+    Args:
+        model: a gated network; its gates are not asked.
+        scores: by site, not negative.
+        macs: exact, without gates.
+        least: share of its filters that each site keeps in any case.
+
+    Raises:
+        FtwtError: even the least that is kept costs more than `macs`.
+    """
+    counts = _Counts(model, scores, macs)
+    relative = {name: scores[name].cpu() / scores[name].max().cpu() for name in counts.widths}
+
+    def above(threshold: float) -> dict[str, int]:
+        return {
+            name: max(1, round(least * len(one)), int((one > threshold).sum()))
+            for name, one in relative.items()
+        }
+
+    if not counts.fit(above(1.0)):
+        raise FtwtError(
+            f"ranked_masks: {macs:,.0f} MACs are fewer than {least:.0%} of each layer's filters "
+            f"cost, {counts.cost(above(1.0)):,.0f}; ask for more MACs, or give a smaller least="
+        )
+    levels = torch.unique(torch.cat(list(relative.values()))).tolist()
+    # The lowest level that fits; from a level on, all higher ones do.
+    low, high = -1, len(levels) - 1
+    if counts.fit(above(-1.0)):
+        return counts.filled(above(-1.0))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if counts.fit(above(levels[middle])) else (middle, high)
+    return counts.filled(above(levels[high]))
 
 
 def sensitive_masks(model: Gated, scores: Scores, macs: float, loader: Loader) -> Fixed:
