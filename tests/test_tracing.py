@@ -285,3 +285,15 @@ def test_timms_vgg_traces_although_it_compares_sizes():
         model = ftwt.attach(network, pruning, example=example, leaves=leaves, check=False)
         assert len(model.sites) >= 8
         assert torch.allclose(model(batch), network(batch), rtol=1e-4, atol=1e-6)
+
+
+def test_attaching_leaves_every_random_number_to_come_as_it_was(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 4, 3))
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    ftwt.attach(network, ftwt.Pruning(gates.Oracle()), example=torch.zeros(1, 3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+    # What CUDA begins with is the user's, too.
+    assert seeds == [5]

@@ -80,7 +80,8 @@ class ResizedCrop:
         v2 = _transforms()
         # These transforms draw from torch's own generator.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
+            # Of the CPU alone, where they draw: CUDA's generators are the user's.
+            torch.default_generator.manual_seed(generator.initial_seed())
             crop = v2.RandomResizedCrop(size, self.scale, self.ratio, antialias=True)
             flip = v2.RandomHorizontalFlip(0.5 if self.flip else 0.0)
             pixels: Tensor = v2.functional.to_image(flip(crop(picture)))

@@ -24,6 +24,7 @@ from ftwt.graph.code import compile_graph
 from ftwt.graph.kept import Kept
 from ftwt.graph.outputs import leaves_of, same_kind
 from ftwt.graph.probing import countable
+from ftwt.graph.randomness import fixed_seed
 
 # Of the largest value: both sides do the same operations, if on other paths inside of torch.
 _TOLERANCE = 1e-3
@@ -159,9 +160,7 @@ def _pass(
     seed: int = 0,
 ) -> ObservedPass:
     """One pass forwards and backwards."""
-    devices = list({one.device for one in root.parameters() if one.is_cuda})
-    with torch.random.fork_rng(devices), _watched(root, modules) as calls, torch.enable_grad():
-        torch.manual_seed(seed)
+    with fixed_seed(seed), _watched(root, modules) as calls, torch.enable_grad():
         output = leaves_of(run(root, [one.clone() for one in inputs]))[: mode.outputs]
         gradients = _gradients(root, output)
     return ObservedPass(_detached(output), gradients, kept.taken(root), calls)

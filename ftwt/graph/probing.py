@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import flop_registry
 
-from ftwt.graph import regions
+from ftwt.graph import randomness, regions
 from ftwt.graph.products import Products, Watching
 from ftwt.graph.proxies import holds_tensor
 from ftwt.graph.rows import ONE_ROW, SampleRows, rows_between
@@ -123,8 +123,7 @@ def _noise(example: Tensor, batch: int, seed: int) -> Tensor:
 
 def seeded(run: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     """Run on copies, as a network may change its inputs, with the same random numbers each time."""
-    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with _ONE_AT_A_TIME, randomness.fixed_seed(0):
         return run(*[one.clone() for one in inputs])
 
 

@@ -3,8 +3,8 @@
 import copy
 import linecache
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ftwt.errors import FtwtError
-from ftwt.graph import faithful, kept, probing, tracer
+from ftwt.graph import faithful, kept, probing, randomness, tracer
 from ftwt.graph.arguments import Arguments, Example
 from ftwt.graph.arguments import arguments as bound
 from ftwt.graph.own import not_the_users
@@ -195,12 +195,9 @@ def _check_kind(network: nn.Module) -> None:
             )
 
 
-@contextmanager
-def _other_random_numbers() -> Iterator[None]:
+def _other_random_numbers() -> AbstractContextManager[None]:
     """Not those of a probe, so that what tracing takes for a constant shows itself."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        yield
+    return randomness.fixed_seed(1)
 
 
 def _not_copied(network: nn.Module, error: Exception) -> str:

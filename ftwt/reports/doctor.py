@@ -13,6 +13,7 @@ from ftwt.export.engines import RunEngine
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
+from ftwt.graph.randomness import fixed_seed
 from ftwt.reports.timing.calibration import randomize_to_reduction
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
@@ -105,8 +106,7 @@ def _version(package: str) -> str | None:
 
 def _subject() -> tuple[Gated, torch.Tensor]:
     """A ResNet-20 whose untrained gates save half of the MACs, other filters for each image."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with fixed_seed(0):
         images = torch.randn(48, 3, 32, 32)
         model = attach(backbones.resnet20(), Pruning(gates.PooledLinear()), example=images[:1])
     randomize_to_reduction(model.eval(), images[:32], _REDUCTION)

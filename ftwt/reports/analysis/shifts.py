@@ -40,7 +40,7 @@ def shifted(images: Images, shift: Shift, strength: float, *, seed: int = 0) -> 
         )
     # torchvision's noise draws from torch's global generator; it is put back as it was.
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         parts = [shift.change(part, strength) for part in torch.split(images.pixels, _BATCH)]
     return Images(torch.cat(parts), images.labels)
 
