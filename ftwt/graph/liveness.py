@@ -4,51 +4,24 @@ Each tensor of a traced graph gets an expression over the sites' masks. Where no
 everything counts as live: unknown is always safe, never wrong.
 
 Operations that only move elements (views, slices, concatenations, padding, shuffles) need no rule
-of their own: see `ftwt.labels`.
+of their own: see `ftwt.graph.moves`.
 """
 
-import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
 from ftwt.graph import calls, infinities, labels, operations
-from ftwt.graph.live import (
-    All,
-    Concatenation,
-    Evaluator,
-    Intersection,
-    Live,
-    Masks,
-    OfSite,
-    Reorder,
-    Union,
-)
+from ftwt.graph.known import Known, Value, labels_of, normal, single
+from ftwt.graph.live import All, Intersection, Live, OfSite, Reorder, Union
+from ftwt.graph.moves import TakesNoLabels, moved
 from ftwt.graph.operations import Kind
 from ftwt.graph.probing import PROBE_BATCH
 from ftwt.graph.tracing import Traced
 
-__all__ = [
-    "All", "Concatenation", "Evaluator", "Intersection", "Live", "Liveness", "Masks", "OfSite",
-    "Reorder", "Union",
-]  # fmt: skip
-
 # A reduction over more parts than this counts as all live: its expression would cost too much.
 _MOST_PARTS = 16
-
-
-@dataclass(frozen=True, eq=False)
-class _Value:
-    """What is known of one tensor: None labels mean that dim 1 is the expression's channels."""
-
-    live: Live
-    labels: Tensor | None = None
-
-
-# None is "all live"; a tuple is an operation with several results.
-_Known: TypeAlias = _Value | tuple["_Value | None", ...] | None
 
 
 class Liveness:
@@ -57,7 +30,7 @@ class Liveness:
     def __init__(self, traced: Traced, masked: Mapping[str, str]) -> None:
         """`masked` maps the node name of each site's output to the site's name."""
         self._traced = traced
-        self._values: dict[str, _Known] = {}
+        self._values: dict[str, Known] = {}
         # By node name: operations without a rule, where something was known of their inputs.
         self.unknown: dict[str, str] = {}
         # Names of nodes that can be infinite, as masks make divisors zero.
@@ -73,10 +46,10 @@ class Liveness:
             elif node.name in masked and shape is not None:
                 own = OfSite(masked[node.name], shape[1])
                 # A depthwise convolution's filter without a bias is silent if its input is.
-                if isinstance(value, _Value) and value.labels is None:
-                    value = _Value(Intersection((own, value.live)))
+                if isinstance(value, Value) and value.labels is None:
+                    value = Value(Intersection((own, value.live)))
                 else:
-                    value = _Value(own)
+                    value = Value(own)
             self._values[node.name] = value
 
     def channels(self, node: fx.Node, dim: int = 1) -> Live:
@@ -88,24 +61,28 @@ class Liveness:
         if shape is None:
             raise ValueError(f"{node.name} is not a tensor")
         value = self._values.get(node.name)
-        if isinstance(value, _Value):
+        if isinstance(value, Value):
             if value.labels is None and dim % len(shape) == 1:
                 return value.live
             if shape[0] != PROBE_BATCH:
                 return All(shape[dim])
-            where = _labels(value, shape)
+            where = labels_of(value, shape)
             index = labels.channel_index(where, value.live.width, dim)
             if index is not None:
                 return Reorder(value.live, index)
         return All(shape[dim])
 
-    def _infer(self, node: fx.Node) -> _Known:
+    def _infer(self, node: fx.Node) -> Known:
         module = self._traced.module(node)
         kind = operations.kind_of(node, module)
         if kind is Kind.MOVE:
-            return self._moved(node)
+            try:
+                return moved(node, self._traced, self._values)
+            except TakesNoLabels:
+                self._note_unknown(node)
+                return None
         tensors = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
-        known = [self._single(arg) for arg in tensors]
+        known = [single(self._values, arg) for arg in tensors]
         source = calls.source_of(node)
         shape = self._traced.shape(source) if source is not None else None
         space = operations.operation_of(node, module).space
@@ -131,7 +108,7 @@ class Liveness:
         if kind is Kind.INTERSECTION:
             return self._intersected(node, tensors, known)
         made = node.name in self._traced.shapes or node.name not in self._traced.values
-        told = any(isinstance(self._values.get(arg.name), _Value) for arg in node.all_input_nodes)
+        told = any(isinstance(self._values.get(arg.name), Value) for arg in node.all_input_nodes)
         if kind is Kind.UNKNOWN and made and told:
             self._note_unknown(node)
         return None
@@ -141,31 +118,27 @@ class Liveness:
         hook = " with a forward hook" if operations.hooked(module) else ""
         self.unknown[node.name] = operations.describe(node, module) + hook
 
-    def _after_change(self, name: str, node: fx.Node, new: _Known) -> _Known:
+    def _after_change(self, name: str, node: fx.Node, new: Known) -> Known:
         """What is known of an earlier tensor that `node` changed in place, then and before."""
         old = self._values[name]
-        if not isinstance(old, _Value):
+        if not isinstance(old, Value):
             return None
         kind = operations.kind_of(node, self._traced.module(node))
         # Zeros stay, in whichever view of the changed tensor.
         if kind in (Kind.ELEMENTWISE, Kind.INTERSECTION):
             return old
         source = calls.source_of(node)
-        mine = source is not None and source.name == name and isinstance(new, _Value)
-        if mine and isinstance(new, _Value) and old.labels is None and new.labels is None:
-            return _Value(_union([old.live, new.live]))
+        mine = source is not None and source.name == name and isinstance(new, Value)
+        if mine and isinstance(new, Value) and old.labels is None and new.labels is None:
+            return Value(_union([old.live, new.live]))
         return None
 
     def _is_zero(self, operand: Any) -> bool:
         value = self._traced.values.get(operand.name) if isinstance(operand, fx.Node) else operand
         return isinstance(value, (int, float)) and value == 0
 
-    def _single(self, node: fx.Node) -> _Value | None:
-        value = self._values.get(node.name)
-        return value if isinstance(value, _Value) else None
-
-    def _kept(self, node: fx.Node, source: fx.Node, *, elementwise: bool = False) -> _Value | None:
-        value = self._single(source)
+    def _kept(self, node: fx.Node, source: fx.Node, *, elementwise: bool = False) -> Value | None:
+        value = single(self._values, source)
         before, after = self._traced.shape(source), self._traced.shape(node)
         if value is None or before is None or after is None:
             return None
@@ -173,54 +146,54 @@ class Liveness:
             return value if before[:2] == after[:2] else None
         return value if elementwise and before == after else None
 
-    def _spread(self, node: fx.Node, source: fx.Node) -> _Value | None:
+    def _spread(self, node: fx.Node, source: fx.Node) -> Value | None:
         """A depthwise convolution: each input channel makes as many in a row of the output."""
-        value = self._single(source)
+        value = single(self._values, source)
         before, after = self._traced.shape(source), self._traced.shape(node)
         if value is None or value.labels is not None or before is None or after is None:
             return None
         each = after[1] // before[1]
         if each == 1:
             return value
-        return _Value(Reorder(value.live, tuple(1 + i // each for i in range(after[1]))))
+        return Value(Reorder(value.live, tuple(1 + i // each for i in range(after[1]))))
 
-    def _reduced(self, node: fx.Node, source: fx.Node) -> _Value | None:
+    def _reduced(self, node: fx.Node, source: fx.Node) -> Value | None:
         """A sum over one dimension: live where any of its parts is."""
-        value, shape = self._single(source), self._traced.shape(source)
+        value, shape = single(self._values, source), self._traced.shape(source)
         dim, keep = calls.reduced_dimension(node)
         if value is None or shape is None or dim is None or dim % len(shape) == 0:
             return None
         if shape[dim] > _MOST_PARTS or shape[0] != PROBE_BATCH:
             return None
         parts = []
-        for part in _labels(value, shape).unbind(dim):
-            one = _normal(value.live, part.unsqueeze(dim) if keep else part)
+        for part in labels_of(value, shape).unbind(dim):
+            one = normal(value.live, part.unsqueeze(dim) if keep else part)
             if one is None or one.labels is not None:
                 return None
             parts.append(one.live)
-        return _Value(_union(parts))
+        return Value(_union(parts))
 
     def _united(
-        self, node: fx.Node, tensors: list[fx.Node], known: list[_Value | None]
-    ) -> _Value | None:
+        self, node: fx.Node, tensors: list[fx.Node], known: list[Value | None]
+    ) -> Value | None:
         parts = [self._stretched(node, *pair) for pair in zip(tensors, known, strict=True)]
         live = [part for part in parts if part is not None]
-        return _Value(_union(live)) if live and len(live) == len(parts) else None
+        return Value(_union(live)) if live and len(live) == len(parts) else None
 
     def _intersected(
-        self, node: fx.Node, tensors: list[fx.Node], known: list[_Value | None]
-    ) -> _Value | None:
+        self, node: fx.Node, tensors: list[fx.Node], known: list[Value | None]
+    ) -> Value | None:
         pairs = list(zip(tensors, known, strict=True))
         parts = [self._stretched(node, *pair) for pair in pairs]
         live = tuple(dict.fromkeys(part for part in parts if part is not None))
         if live:
-            return _Value(live[0] if len(live) == 1 else Intersection(live))
+            return Value(live[0] if len(live) == 1 else Intersection(live))
         # Not channel by channel, but each factor's zeros stay.
         shape = self._traced.shape(node)
         whole = [value for arg, value in pairs if value and self._traced.shape(arg) == shape]
         return whole[0] if whole else None
 
-    def _stretched(self, node: fx.Node, source: fx.Node, value: _Value | None) -> Live | None:
+    def _stretched(self, node: fx.Node, source: fx.Node, value: Value | None) -> Live | None:
         """The channels of an operand, as broadcasting spreads them over the result."""
         shape, given = self._traced.shape(node), self._traced.shape(source)
         if value is None or value.labels is not None or shape is None or given is None:
@@ -229,72 +202,6 @@ class Liveness:
             return None
         # A single channel that is broadcast over all of them.
         return Reorder(value.live, (1,) * shape[1]) if given[1] == 1 != shape[1] else value.live
-
-    def _moved(self, node: fx.Node) -> _Known:
-        """Run an operation that only moves elements on labels of where they come from."""
-        if node.target is operator.getitem:
-            source, item = node.args[0], node.args[1]
-            several = self._values.get(source.name) if isinstance(source, fx.Node) else None
-            if isinstance(several, tuple) and isinstance(item, int):
-                return several[item]
-        inputs = [arg for arg in node.all_input_nodes if self._traced.shape(arg) is not None]
-        if not any(self._single(arg) for arg in inputs):
-            return None
-        values: dict[str, tuple[_Value, Any]] = {}
-        for arg in inputs:
-            shape = self._traced.shape(arg)
-            if shape is None or len(shape) < 2 or shape[0] != PROBE_BATCH:
-                return None
-            values[arg.name] = self._single(arg) or _Value(All(shape[1])), shape
-        lives = tuple(value.live for value, _ in values.values())
-        whole = lives[0] if len(lives) == 1 else Concatenation(lives)
-        given: dict[str, Tensor] = {}
-        shift = 0
-        for name, (value, shape) in values.items():
-            own = value.live.width
-            given[name] = labels.rebased(_labels(value, shape), own, whole.width, shift)
-            shift += own
-        try:
-            result = self._run(node, given)
-        except Exception:
-            # An operation that does not take labels is just unknown.
-            self._note_unknown(node)
-            return None
-        if isinstance(result, (tuple, list)):
-            return tuple(_normal(whole, part) for part in result)
-        return _normal(whole, result)
-
-    def _run(self, node: fx.Node, given: Mapping[str, Tensor]) -> Any:
-        def fill(arg: fx.Node) -> Any:
-            return given[arg.name] if arg.name in given else self._traced.values[arg.name]
-
-        args = fx.node.map_arg(node.args, fill)
-        kwargs = fx.node.map_arg(node.kwargs, fill)
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        if node.op == "call_module":
-            module = self._traced.module(node)
-            assert module is not None
-            return module(*args, **kwargs)
-        assert callable(node.target)
-        return node.target(*args, **kwargs)
-
-
-def _labels(value: _Value, shape: Any) -> Tensor:
-    if value.labels is not None:
-        return value.labels
-    return labels.of_channels(shape, value.live.width)
-
-
-def _normal(live: Live, moved: Tensor) -> _Value | None:
-    """Prefer a plain expression over dim 1; give up where samples were mixed."""
-    if not labels.keeps_samples_apart(moved, live.width):
-        return None
-    index = labels.channel_index(moved, live.width)
-    if index is None:
-        return _Value(live, moved)
-    plain = index == tuple(range(1, live.width + 1))
-    return _Value(live if plain else Reorder(live, index))
 
 
 def _union(parts: list[Live]) -> Live:

@@ -7,12 +7,10 @@ that take `training=` read the mode at run time; what is left is listed, for `Ga
 say.
 """
 
-import inspect
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from operator import add, attrgetter, iadd, imul, index, isub, itruediv, mul, sub, truediv
+from operator import attrgetter, index
 from typing import Any
 
 import torch
@@ -21,11 +19,12 @@ from torch import Tensor, fx, nn
 from ftwt.graph import kept, operations, regions
 from ftwt.graph.arguments import Arguments
 from ftwt.graph.channels import Select, Spread
-from ftwt.graph.own import not_the_users
+from ftwt.graph.in_place import IN_PLACE, separate
+from ftwt.graph.mode import follow_the_mode, noting_readers
+from ftwt.graph.own import line_of_user
 from ftwt.graph.proxies import Valued, holds_tensor, settled
+from ftwt.graph.ranges import Ranges
 
-# What `x += y` and its like do, and what makes the same as a new tensor.
-_IN_PLACE = {iadd: add, isub: sub, imul: mul, itruediv: truediv}
 # What tells of a tensor without a look at its elements.
 _OF_SIZES = {
     getattr, len, torch.numel, torch.is_floating_point, torch.is_complex, torch.is_tensor, settled,
@@ -68,7 +67,7 @@ def draw(
     if small:
         tracer = Tracer(leaves, small, arguments, inputs)
         graph, readers = tracer.drawn(root), tracer.readers
-    following = _follow_the_mode(root, graph, readers)
+    following = follow_the_mode(root, graph, readers)
     names = {module: name for name, module in root.named_modules()}
     frozen = [names[module] for module in readers if module in names and module not in following]
     names_of = tuple(name or type(root).__name__ for name in frozen)
@@ -100,8 +99,7 @@ class Tracer(fx.Tracer):
         self.tensor_attrs = {}
         # Modules whose mode was read.
         self.readers: dict[nn.Module, None] = {}
-        # Names of files that got a `range` of their own.
-        self._lent: list[dict[str, Any]] = []
+        self._ranges = Ranges(self._number)
         # Where forward assigned an attribute, by its name.
         self.assigned: dict[str, str] = {}
         # Whether the example runs, which is not to be traced.
@@ -110,14 +108,15 @@ class Tracer(fx.Tracer):
     def drawn(self, root: nn.Module) -> fx.Graph:
         """The graph of a network, whose modules keep nothing of what tracing does."""
         before = kept.taken(root)
-        watched = (self._regions.watched(), self._assigned(), self._noting_readers())
+        noting = noting_readers(self.readers, lambda: self._running)
+        watched = (self._regions.watched(), self._assigned(), noting)
         with ExitStack() as stack, torch.enable_grad():
-            for one in (*watched, self._counting()):
+            for one in (*watched, self._ranges.lent()):
                 stack.enter_context(one)
-            self._lend_range(type(root).forward)
+            self._ranges.lend(type(root).forward)
             try:
                 graph = self.trace(root)
-                self._separate(graph)
+                separate(graph, self._values)
                 return graph
             finally:
                 self._running = True
@@ -145,7 +144,7 @@ class Tracer(fx.Tracer):
             )
         made = self.called(function, proxy)
         value = self.value(made)
-        self.called(settled, made, value, _line_of_user())
+        self.called(settled, made, value, line_of_user())
         return value
 
     def proxy(self, node: fx.Node) -> Valued:
@@ -191,7 +190,7 @@ class Tracer(fx.Tracer):
         # A module that forward makes is no part of the network; what it does is.
         if self._running or m not in (self.submodule_paths or {}):
             return forward(*args, **kwargs)
-        self._lend_range(type(m).forward)
+        self._ranges.lend(type(m).forward)
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -246,44 +245,9 @@ class Tracer(fx.Tracer):
         finally:
             self._running = running
 
-    @contextmanager
-    def _noting_readers(self) -> Iterator[None]:
-        """Note each module whose `training` is read; leaves are not traced and do not count."""
-
-        def read(module: nn.Module) -> bool:
-            if not self._running:
-                self.readers[module] = None
-            return bool(module.__dict__["training"])
-
-        def write(module: nn.Module, value: bool) -> None:
-            module.__dict__["training"] = value
-
-        # A property of the class comes before the instance's own attribute; torch.fx patches
-        # nn.Module.__call__ for the time of tracing in the same way.
-        nn.Module.training = property(read, write)  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            del nn.Module.training
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        """Let `range` take sizes, in the files that forwards are written in."""
-        try:
-            yield
-        finally:
-            for names in self._lent:
-                del names["range"]
-            self._lent = []
-
-    def _lend_range(self, forward: Callable[..., Any]) -> None:
-        names = getattr(inspect.unwrap(forward), "__globals__", {})
-        if "range" not in names:
-            names["range"] = self._range
-            self._lent.append(names)
-
-    def _range(self, *bounds: Any) -> range:
-        return range(*(self.settle(index, x) if isinstance(x, Valued) else x for x in bounds))
+    def _number(self, bound: Any) -> Any:
+        """A bound of a range, settled if it is traced."""
+        return self.settle(index, bound) if isinstance(bound, Valued) else bound
 
     @contextmanager
     def _assigned(self) -> Iterator[None]:
@@ -291,7 +255,7 @@ class Tracer(fx.Tracer):
         assign = nn.Module.__setattr__
 
         def assigning(module: nn.Module, name: str, value: Any) -> None:
-            self.assigned[name] = _line_of_user()
+            self.assigned[name] = line_of_user()
             held = module.__dict__.get("_buffers", {}).get(name)
             if not isinstance(value, Valued) or held is None:
                 assign(module, name, value)
@@ -304,34 +268,9 @@ class Tracer(fx.Tracer):
         finally:
             nn.Module.__setattr__ = assign  # type: ignore[method-assign]
 
-    def _separate(self, graph: fx.Graph) -> None:
-        """Let `x += y` make a new tensor where nobody reads what was there before.
-
-        The analysis then need not know that both are one.
-        """
-        order = {node: place for place, node in enumerate(graph.nodes)}
-        holders: dict[Any, list[fx.Node]] = {}
-        for node, value in self._values.items():
-            for storage in set(_storages(value)):
-                holders.setdefault(storage, []).append(node)
-        for node in graph.nodes:
-            if node.target not in _IN_PLACE:
-                continue
-            before, other = node.args
-            value = self._values[before]
-            aliases = [one for name in _storages(value) for one in holders[name] if one is not node]
-            read = any(
-                one.op == "get_attr" or any(order[user] > order[node] for user in one.users)
-                for one in aliases
-                if order[one] < order[node]
-            )
-            given = self._values[other] if isinstance(other, fx.Node) else other
-            if not read and isinstance(value, Tensor) and _fits(value, given):
-                node.target = _IN_PLACE[node.target]
-
     def _is_in_place(self, value: Valued, held: Tensor) -> bool:
         """Whether a value is a buffer that was changed in place, as `self.calls += 1` does."""
-        return value.node.target in _IN_PLACE and self.value(value) is held
+        return value.node.target in IN_PLACE and self.value(value) is held
 
 
 def _is_made_of_pairs(dictionary: dict[Any, Any]) -> bool:
@@ -341,32 +280,6 @@ def _is_made_of_pairs(dictionary: dict[Any, Any]) -> bool:
     except Exception:
         # Whatever its constructor does with something else.
         return False
-
-
-def _storages(value: Any) -> list[Any]:
-    """Where the elements of a value's tensors lie."""
-    if isinstance(value, (list, tuple)):
-        return [storage for one in value for storage in _storages(one)]
-    return [value.untyped_storage()._cdata] if isinstance(value, Tensor) else []
-
-
-def _fits(value: Tensor, other: Any) -> bool:
-    """Whether a new tensor of both would be of the first one's type and shape."""
-    if not isinstance(other, Tensor):
-        return torch.result_type(value, other) == value.dtype
-    wide = value.dim() >= other.dim() and all(
-        two in (1, one) for one, two in zip(value.shape[::-1], other.shape[::-1], strict=False)
-    )
-    return wide and torch.result_type(value, other) == value.dtype
-
-
-def _line_of_user() -> str:
-    """Where the network's own code is now: file, line and what it says."""
-    for frame in reversed(traceback.extract_stack()):
-        if not_the_users(frame.filename):
-            continue
-        return f"{frame.filename}:{frame.lineno} `{frame.line}`"
-    return "a value"
 
 
 def _foreign_functions() -> tuple[Callable[..., Any], ...]:
@@ -379,53 +292,3 @@ def _foreign_functions() -> tuple[Callable[..., Any], ...]:
 def _is_small(module: nn.Module) -> bool:
     """Whether a module has nothing inside that could be a site."""
     return all(one.dim() != 4 for one in module.parameters())
-
-
-def _follow_the_mode(
-    root: nn.Module, graph: fx.Graph, readers: dict[nn.Module, None]
-) -> set[nn.Module]:
-    """Let calls such as F.dropout(x, training=self.training) read the mode when they run."""
-    following: set[nn.Module] = set()
-    for node in list(graph.nodes):
-        place = _training_argument(node)
-        if place is None:
-            continue
-        owner = _reader(root, node, readers)
-        if owner is None:
-            continue
-        name, module = owner
-        following.add(module)
-        with graph.inserting_before(node):
-            mode = graph.get_attr(f"{name}.training" if name else "training")
-        if isinstance(place, int):
-            node.update_arg(place, mode)
-        else:
-            node.update_kwarg(place, mode)
-    return following
-
-
-def _training_argument(node: fx.Node) -> int | str | None:
-    """Where a call is told that it is not training; True was written so, and stays."""
-    if node.op != "call_function" or not callable(node.target):
-        return None
-    if node.kwargs.get("training") is False:
-        return "training"
-    try:
-        names = list(inspect.signature(node.target).parameters)
-    except (ValueError, TypeError):
-        return None
-    if "training" not in names:
-        return None
-    place = names.index("training")
-    return place if place < len(node.args) and node.args[place] is False else None
-
-
-def _reader(
-    root: nn.Module, node: fx.Node, readers: dict[nn.Module, None]
-) -> tuple[str, nn.Module] | None:
-    """The innermost module around a node that reads its mode, and its name."""
-    for name, _ in reversed(list(node.meta.get("nn_module_stack", {}).values())):
-        module = root.get_submodule(name)
-        if module in readers:
-            return name, module
-    return ("", root) if root in readers else None
