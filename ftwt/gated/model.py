@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
@@ -14,14 +13,27 @@ from ftwt.gated import sizes
 from ftwt.gated.anatomy import Anatomy
 from ftwt.gated.explain import Explanation, explanation_of
 from ftwt.gated.operating_points import OperatingPoint, check_thresholds, thresholds_at
-from ftwt.gated.passes import HookedPass, MaskFunctionPass, MaskOf, PlainPass, RecordedPass
+from ftwt.gated.passes import (
+    HookedPass,
+    MaskFunctionPass,
+    MaskOf,
+    PlainPass,
+    RecordedPass,
+    SiteHook,
+)
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gated.targeting import (
+    dense_targets,
+    every_filter,
+    gradient_targets,
+    leaving_no_trace,
+)
 from ftwt.gated.trace import SiteTrace, Trace
 from ftwt.gates.interface import is_oracle
 from ftwt.macs import Plan
-from ftwt.targets.interface import GradientTarget, without_gradient
+from ftwt.targets.interface import GradientTarget, Rule
 
 # The task's loss of a trace, a scalar.
 TaskLoss: TypeAlias = Callable[[Trace], Tensor]
@@ -180,21 +192,19 @@ class Gated(nn.Module):
         they would in the dense network, and leave their running statistics to the masked pass.
         Dropout draws what it draws in the masked pass after it.
         """
-        found: dict[str, Tensor] = {}
-        rules = {gate.site.name: gate.target for gate in self._site_gates()}
+        source = self._target_source(inputs)
+        with leaving_no_trace(source, inputs):
+            return dense_targets(
+                lambda keep: source.forward_with_masks(keep, *inputs), self._rules()
+            )
 
-        def keep(site: str, features: Tensor) -> None:
-            found[site] = without_gradient(rules[site], "trace").keep(features)
+    def _rules(self) -> dict[str, Rule]:
+        return {gate.site.name: gate.target for gate in self._site_gates()}
 
-        source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
-        devices = {one.device for one in inputs if one.is_cuda}
-        with torch.no_grad(), _borrowed_batch_norms(source), torch.random.fork_rng(list(devices)):
-            source.forward_with_masks(keep, *inputs)
-        # Weights that autocast converted without gradient must not serve the pass that trains.
-        torch.clear_autocast_cache()
-        return found
-
-    def _kept_teacher(self, inputs: tuple[Tensor, ...]) -> "Gated":
+    def _target_source(self, inputs: tuple[Tensor, ...]) -> "Gated":
+        """The network with the weights that targets come from: a teacher, or this one."""
+        if self.pruning.target_source != "teacher":
+            return self
         if self.needs_teacher:
             raise FtwtError(
                 "trace: targets come from a teacher, and the model has none; call "
@@ -228,44 +238,19 @@ class Gated(nn.Module):
                 "model.trace(images, loss=lambda trace: entropy(trace, labels)), or leave targets "
                 "out with targets=False"
             )
-        source = self._kept_teacher(inputs) if self.pruning.target_source == "teacher" else self
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
+        source = self._target_source(inputs)
 
-        def note(site: str, features: Tensor, after: Tensor) -> Tensor:
-            # Where everything before is frozen the graph begins here. A copy goes on, as the
-            # network may work in place.
-            seen[site] = features.detach(), after.requires_grad_()
-            return after.clone()
-
-        def dense(site: str, features: Tensor) -> Tensor:
-            note(site, features, features)
-            return torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-
-        devices = {one.device for one in inputs if one.is_cuda}
-        with (
-            torch.enable_grad(),
-            _borrowed_batch_norms(source),
-            torch.random.fork_rng(list(devices)),
-        ):
+        def shown(hook: SiteHook) -> Tensor:
             sites: dict[str, SiteTrace] = {}
             if self.pruning.target_source == "masked":
-                watched = HookedPass(note, context=self._context_of(inputs))
+                watched = HookedPass(hook, context=self._context_of(inputs))
                 output, sites = self._run(self, watched, *inputs), watched.finish()
             else:
-                output = source.forward_with_masks(dense, *inputs)
-            value = loss(Trace(output, sites, inputs, self._plan_for))
-            outputs = [after for _, after in seen.values()]
-            # A site that the loss does not depend on has no gradient.
-            gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
-        # As in `dense_targets`.
-        torch.clear_autocast_cache()
-        rules = {gate.site.name: gate.target for gate in self._site_gates()}
-        return {
-            site: rule.keep_by_gradient(features, gradient)
-            if isinstance(rule := rules[site], GradientTarget)
-            else rule.keep(features)
-            for (site, (features, _)), gradient in zip(seen.items(), gradients, strict=True)
-        }
+                output = source.forward_with_masks(every_filter(hook), *inputs)
+            return loss(Trace(output, sites, inputs, self._plan_for))
+
+        with leaving_no_trace(source, inputs):
+            return gradient_targets(shown, self._rules())
 
     def _asks_oracle_of_dense(self) -> bool:
         return self.pruning.target_source != "masked" and is_oracle(self.pruning.gate)
@@ -350,22 +335,3 @@ class Gated(nn.Module):
         """Parameters of the network that was given."""
         gates = {id(parameter) for parameter in self.gates.parameters()}
         return [one for one in self.parameters() if id(one) not in gates]
-
-
-@contextmanager
-def _borrowed_batch_norms(model: nn.Module) -> Iterator[None]:
-    """Batch norms in training mode use a batch's statistics and keep nothing of them."""
-    norms = [
-        one
-        for one in model.modules()
-        if isinstance(one, nn.modules.batchnorm._BatchNorm)
-        and one.training
-        and one.track_running_stats
-    ]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
