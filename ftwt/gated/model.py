@@ -25,8 +25,8 @@ from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import shared_of
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gated.targeting import (
+    all_filters_shown,
     dense_targets,
-    every_filter,
     gradient_targets,
     leaving_no_trace,
 )
@@ -246,7 +246,7 @@ class Gated(nn.Module):
                 watched = HookedPass(hook, context=self._context_of(inputs))
                 output, sites = self._run(self, watched, *inputs), watched.finish()
             else:
-                output = source.forward_with_masks(every_filter(hook), *inputs)
+                output = source.forward_with_masks(all_filters_shown(hook), *inputs)
             return loss(Trace(output, sites, inputs, self._plan_for))
 
         with leaving_no_trace(source, inputs):

@@ -50,7 +50,7 @@ def gradient_targets(
     }
 
 
-def every_filter(hook: SiteHook) -> MaskOf:
+def all_filters_shown(hook: SiteHook) -> MaskOf:
     """Masks that run all filters, and show each site to a hook before."""
 
     def mask_of(site: str, features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ftwt.graph.live import Live, Reorder
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class KnownTensor:
     """What is known of one tensor: None labels mean that dim 1 is the expression's channels."""
 
     live: Live
@@ -19,28 +19,28 @@ class Value:
 
 
 # None is "all live"; a tuple is an operation with several results.
-Known: TypeAlias = Value | tuple["Value | None", ...] | None
+Known: TypeAlias = KnownTensor | tuple["KnownTensor | None", ...] | None
 
 
-def labels_of(value: Value, shape: Any) -> Tensor:
+def labels_of(value: KnownTensor, shape: Any) -> Tensor:
     """Labels of where each element of a tensor of this shape comes from."""
     if value.labels is not None:
         return value.labels
     return labels.of_channels(shape, value.live.width)
 
 
-def normal(live: Live, moved: Tensor) -> Value | None:
+def normal(live: Live, moved: Tensor) -> KnownTensor | None:
     """Prefer a plain expression over dim 1; give up where samples were mixed."""
     if not labels.keeps_samples_apart(moved, live.width):
         return None
     index = labels.channel_index(moved, live.width)
     if index is None:
-        return Value(live, moved)
+        return KnownTensor(live, moved)
     plain = index == tuple(range(1, live.width + 1))
-    return Value(live if plain else Reorder(live, index))
+    return KnownTensor(live if plain else Reorder(live, index))
 
 
-def single(values: Mapping[str, Known], node: fx.Node) -> Value | None:
+def single(values: Mapping[str, Known], node: fx.Node) -> KnownTensor | None:
     """What is known of a node's tensor, if it makes one."""
     value = values.get(node.name)
-    return value if isinstance(value, Value) else None
+    return value if isinstance(value, KnownTensor) else None

@@ -13,9 +13,9 @@ from typing import Any
 from torch import fx
 
 from ftwt.graph import calls, infinities, labels, operations
-from ftwt.graph.known import Known, Value, labels_of, normal, single
+from ftwt.graph.known import Known, KnownTensor, labels_of, normal, single
 from ftwt.graph.live import All, Intersection, Live, OfSite, Reorder, Union
-from ftwt.graph.moves import TakesNoLabels, moved
+from ftwt.graph.moves import TakesNoLabels, move_labels
 from ftwt.graph.operations import Kind
 from ftwt.graph.probing import PROBE_BATCH
 from ftwt.graph.tracing import Traced
@@ -46,10 +46,10 @@ class Liveness:
             elif node.name in masked and shape is not None:
                 own = OfSite(masked[node.name], shape[1])
                 # A depthwise convolution's filter without a bias is silent if its input is.
-                if isinstance(value, Value) and value.labels is None:
-                    value = Value(Intersection((own, value.live)))
+                if isinstance(value, KnownTensor) and value.labels is None:
+                    value = KnownTensor(Intersection((own, value.live)))
                 else:
-                    value = Value(own)
+                    value = KnownTensor(own)
             self._values[node.name] = value
 
     def channels(self, node: fx.Node, dim: int = 1) -> Live:
@@ -61,7 +61,7 @@ class Liveness:
         if shape is None:
             raise ValueError(f"{node.name} is not a tensor")
         value = self._values.get(node.name)
-        if isinstance(value, Value):
+        if isinstance(value, KnownTensor):
             if value.labels is None and dim % len(shape) == 1:
                 return value.live
             if shape[0] != PROBE_BATCH:
@@ -77,7 +77,7 @@ class Liveness:
         kind = operations.kind_of(node, module)
         if kind is Kind.MOVE:
             try:
-                return moved(node, self._traced, self._values)
+                return move_labels(node, self._traced, self._values)
             except TakesNoLabels:
                 self._note_unknown(node)
                 return None
@@ -108,7 +108,9 @@ class Liveness:
         if kind is Kind.INTERSECTION:
             return self._intersected(node, tensors, known)
         made = node.name in self._traced.shapes or node.name not in self._traced.values
-        told = any(isinstance(self._values.get(arg.name), Value) for arg in node.all_input_nodes)
+        told = any(
+            isinstance(self._values.get(arg.name), KnownTensor) for arg in node.all_input_nodes
+        )
         if kind is Kind.UNKNOWN and made and told:
             self._note_unknown(node)
         return None
@@ -121,23 +123,25 @@ class Liveness:
     def _after_change(self, name: str, node: fx.Node, new: Known) -> Known:
         """What is known of an earlier tensor that `node` changed in place, then and before."""
         old = self._values[name]
-        if not isinstance(old, Value):
+        if not isinstance(old, KnownTensor):
             return None
         kind = operations.kind_of(node, self._traced.module(node))
         # Zeros stay, in whichever view of the changed tensor.
         if kind in (Kind.ELEMENTWISE, Kind.INTERSECTION):
             return old
         source = calls.source_of(node)
-        mine = source is not None and source.name == name and isinstance(new, Value)
-        if mine and isinstance(new, Value) and old.labels is None and new.labels is None:
-            return Value(_union([old.live, new.live]))
+        mine = source is not None and source.name == name and isinstance(new, KnownTensor)
+        if mine and isinstance(new, KnownTensor) and old.labels is None and new.labels is None:
+            return KnownTensor(_union([old.live, new.live]))
         return None
 
     def _is_zero(self, operand: Any) -> bool:
         value = self._traced.values.get(operand.name) if isinstance(operand, fx.Node) else operand
         return isinstance(value, (int, float)) and value == 0
 
-    def _kept(self, node: fx.Node, source: fx.Node, *, elementwise: bool = False) -> Value | None:
+    def _kept(
+        self, node: fx.Node, source: fx.Node, *, elementwise: bool = False
+    ) -> KnownTensor | None:
         value = single(self._values, source)
         before, after = self._traced.shape(source), self._traced.shape(node)
         if value is None or before is None or after is None:
@@ -146,7 +150,7 @@ class Liveness:
             return value if before[:2] == after[:2] else None
         return value if elementwise and before == after else None
 
-    def _spread(self, node: fx.Node, source: fx.Node) -> Value | None:
+    def _spread(self, node: fx.Node, source: fx.Node) -> KnownTensor | None:
         """A depthwise convolution: each input channel makes as many in a row of the output."""
         value = single(self._values, source)
         before, after = self._traced.shape(source), self._traced.shape(node)
@@ -155,9 +159,9 @@ class Liveness:
         each = after[1] // before[1]
         if each == 1:
             return value
-        return Value(Reorder(value.live, tuple(1 + i // each for i in range(after[1]))))
+        return KnownTensor(Reorder(value.live, tuple(1 + i // each for i in range(after[1]))))
 
-    def _reduced(self, node: fx.Node, source: fx.Node) -> Value | None:
+    def _reduced(self, node: fx.Node, source: fx.Node) -> KnownTensor | None:
         """A sum over one dimension: live where any of its parts is."""
         value, shape = single(self._values, source), self._traced.shape(source)
         dim, keep = calls.reduced_dimension(node)
@@ -171,29 +175,29 @@ class Liveness:
             if one is None or one.labels is not None:
                 return None
             parts.append(one.live)
-        return Value(_union(parts))
+        return KnownTensor(_union(parts))
 
     def _united(
-        self, node: fx.Node, tensors: list[fx.Node], known: list[Value | None]
-    ) -> Value | None:
+        self, node: fx.Node, tensors: list[fx.Node], known: list[KnownTensor | None]
+    ) -> KnownTensor | None:
         parts = [self._stretched(node, *pair) for pair in zip(tensors, known, strict=True)]
         live = [part for part in parts if part is not None]
-        return Value(_union(live)) if live and len(live) == len(parts) else None
+        return KnownTensor(_union(live)) if live and len(live) == len(parts) else None
 
     def _intersected(
-        self, node: fx.Node, tensors: list[fx.Node], known: list[Value | None]
-    ) -> Value | None:
+        self, node: fx.Node, tensors: list[fx.Node], known: list[KnownTensor | None]
+    ) -> KnownTensor | None:
         pairs = list(zip(tensors, known, strict=True))
         parts = [self._stretched(node, *pair) for pair in pairs]
         live = tuple(dict.fromkeys(part for part in parts if part is not None))
         if live:
-            return Value(live[0] if len(live) == 1 else Intersection(live))
+            return KnownTensor(live[0] if len(live) == 1 else Intersection(live))
         # Not channel by channel, but each factor's zeros stay.
         shape = self._traced.shape(node)
         whole = [value for arg, value in pairs if value and self._traced.shape(arg) == shape]
         return whole[0] if whole else None
 
-    def _stretched(self, node: fx.Node, source: fx.Node, value: Value | None) -> Live | None:
+    def _stretched(self, node: fx.Node, source: fx.Node, value: KnownTensor | None) -> Live | None:
         """The channels of an operand, as broadcasting spreads them over the result."""
         shape, given = self._traced.shape(node), self._traced.shape(source)
         if value is None or value.labels is not None or shape is None or given is None:

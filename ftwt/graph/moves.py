@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from ftwt.graph import labels
-from ftwt.graph.known import Known, Value, labels_of, normal, single
+from ftwt.graph.known import Known, KnownTensor, labels_of, normal, single
 from ftwt.graph.live import All, Concatenation
 from ftwt.graph.probing import PROBE_BATCH
 from ftwt.graph.tracing import Traced
@@ -17,7 +17,7 @@ class TakesNoLabels(Exception):
     """The operation does not run on labels; what stopped it is in `__cause__`."""
 
 
-def moved(node: fx.Node, traced: Traced, values: Mapping[str, Known]) -> Known:
+def move_labels(node: fx.Node, traced: Traced, values: Mapping[str, Known]) -> Known:
     """Run an operation that only moves elements on labels of where they come from."""
     if node.target is operator.getitem:
         source, item = node.args[0], node.args[1]
@@ -27,12 +27,12 @@ def moved(node: fx.Node, traced: Traced, values: Mapping[str, Known]) -> Known:
     inputs = [arg for arg in node.all_input_nodes if traced.shape(arg) is not None]
     if not any(single(values, arg) for arg in inputs):
         return None
-    sources: dict[str, tuple[Value, Any]] = {}
+    sources: dict[str, tuple[KnownTensor, Any]] = {}
     for arg in inputs:
         shape = traced.shape(arg)
         if shape is None or len(shape) < 2 or shape[0] != PROBE_BATCH:
             return None
-        sources[arg.name] = single(values, arg) or Value(All(shape[1])), shape
+        sources[arg.name] = single(values, arg) or KnownTensor(All(shape[1])), shape
     lives = tuple(value.live for value, _ in sources.values())
     whole = lives[0] if len(lives) == 1 else Concatenation(lives)
     given: dict[str, Tensor] = {}
