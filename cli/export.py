@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import ImageSize, Json, grouped
+from .options import ImageSize, Json, Own, grouped, import_own
 from .output import report
 
 
@@ -39,6 +39,7 @@ def export(
         int, typer.Option(help="Of fixed masks keep filters up to multiples of this.", min=1)
     ] = 1,
     image_size: ImageSize = None,
+    network: Own = None,
     as_json: Json = False,
 ) -> None:
     """Write a trained network for other programs, and check that it answers the same there."""
@@ -46,6 +47,7 @@ def export(
 
     import ftwt
 
+    import_own(network)
     example = None if image_size is None else torch.zeros(1, 3, image_size, image_size)
     found = ftwt.export(
         run, out, format=kind.value, reduction=reduction, round_to=round_to, example=example

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_h
 import typer
 
 if TYPE_CHECKING:
-    from ftwt.data import Dataset
+    from ftwt.data import Dataset, Loaders
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), or "
-        "imagenet:DIR (train/ and val/, read while training)."
+        help="shapes, cifar10, cifar100, imagefolder:DIR (train/ and test/, into memory), "
+        "imagenet:DIR (train/ and val/, read while training), or a Python file that defines "
+        "dataset()."
     ),
 ]
 ImageSize = Annotated[
@@ -58,6 +59,14 @@ class Images:
         from ftwt import data
 
         return data.load(
+            self.data, size=self.image_size, limit=self.limit, only="train", workers=self.workers
+        )
+
+    def load_any_training(self) -> "Dataset | Loaders":
+        """The same, or loaders that a file of one's own makes."""
+        from ftwt import data
+
+        return data.load_any(
             self.data, size=self.image_size, limit=self.limit, only="train", workers=self.workers
         )
 

@@ -229,7 +229,8 @@ def _train(
         main = distributed.world().main
         if main and is_slow(made.settings.amp, torch.device(own)):
             errors.print(f"bfloat16 is slower than float32 on this {own}: use --amp auto")
-        dataset = images.load_training()
+        given = reduction is not None or made.escalation is not None
+        dataset: Any = images.load_training() if given else images.load_any_training()
         callbacks = runs.Callbacks()
         if main:
             callbacks = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))
@@ -309,11 +310,14 @@ def _evaluation_table(result: dict[str, Any]) -> Any:
 
     from ftwt.tables import Column, Table, of_text
 
-    dense, every = result["dense_accuracy"], result["all_on_accuracy"]
     whole = result.get("dense_macs_before_slim")
-    rows = [("accuracy", percent(result["accuracy"]))]
-    rows += [("accuracy of the dense start", "unknown" if dense is None else percent(dense))]
-    rows += [] if every is None else [("accuracy with every filter on", percent(every))]
+    score = result["score"]
+    written = percent if score == "accuracy" else "{:.4f}".format
+    held = (result["metrics"], result["dense_metrics"], result["all_on_metrics"])
+    own, dense, every = (one and written(one[score]) for one in held)
+    rows = [(score, own)]
+    rows += [(f"{score} of the dense start", dense or "unknown")]
+    rows += [(f"{score} with every filter on", every)]
     rows += [("MACs, plain network", f"{result['dense_macs']:,}")]
     rows += [("the same before ftwt slim", f"{whole:,}")] if whole else []
     rows += [("MACs, mean over images", f"{result['macs']:,.0f}")]

@@ -8,12 +8,14 @@ from pathlib import Path
 from ftwt.data import shapes
 from ftwt.data.dataset import Dataset, Only, Progress
 from ftwt.data.images import Images, channel_statistics
+from ftwt.data.own import Loaders, dataset_of_file
 from ftwt.data.splits import balanced_prefix
 from ftwt.errors import FtwtError
+from ftwt.io.user_code import is_file
 
 KNOWN = (
     "shapes", "cifar10", "cifar10:DIR", "cifar100", "cifar100:DIR", "imagefolder:DIR",
-    "imagenet:DIR",
+    "imagenet:DIR", "FILE.py",
 )  # fmt: skip
 
 
@@ -38,6 +40,7 @@ def load(
     | `cifar10:DIR`, `cifar100:DIR` | the same, kept in DIR |
     | `imagefolder:DIR` | DIR/train/CLASS/IMAGE and DIR/test/CLASS/IMAGE, or val/ without test/ |
     | `imagenet:DIR` | the same with val/ before test/, of any size, decoded by worker processes |
+    | `FILE.py` | what the file's `dataset()` makes, a `Dataset`; for `Loaders` see `load_any` |
 
     Args:
         name: a name of the table.
@@ -66,6 +69,8 @@ def load(
         raise FtwtError(
             f"load(limit={limit}): the limit must be a positive number of images; use e.g. 1000"
         )
+    if is_file(name):
+        return _images_of(name, size=size, limit=limit, workers=workers)
     kind, _, place = name.partition(":")
     match kind, bool(place):
         case "shapes", False:
@@ -99,6 +104,41 @@ def load(
             return Dataset(name, classes, _first(train, limit), test, chosen.mean, chosen.std)
         case _:
             raise FtwtError(f'load("{name}"): unknown data set; use one of {", ".join(KNOWN)}')
+
+
+def load_any(
+    name: str,
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    only: Only | None = None,
+    workers: int | None = None,
+) -> Dataset | Loaders:
+    """As `load`, and a file's own loaders too.
+
+    Raises:
+        FtwtError: as `load`; or a choice that the file itself has to make.
+    """
+    if not is_file(name):
+        return load(name, size=size, limit=limit, only=only, workers=workers)
+    chosen = {"size": size, "limit": limit, "workers": workers}
+    for what, value in chosen.items():
+        if value is not None:
+            raise FtwtError(
+                f"load: {what}={value} is what dataset() of {name} says; change it there"
+            )
+    return dataset_of_file(Path(name))
+
+
+def _images_of(name: str, *, size: int | None, limit: int | None, workers: int | None) -> Dataset:
+    """A file's images, where it makes no loaders."""
+    found = load_any(name, size=size, limit=limit, workers=workers)
+    if isinstance(found, Loaders):
+        raise FtwtError(
+            f"load: {name} makes data.Loaders, which training and evaluation take; this needs "
+            "images of classes (data.Dataset): in Python, most measures take any loader and a task="
+        )
+    return found
 
 
 def _shapes(

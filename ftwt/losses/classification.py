@@ -97,17 +97,39 @@ def right_answers(output: Any, labels: Any) -> Float[Tensor, ""]:
         inputs: Tensor = which_right(output, labels).sum().double()
         return inputs
     wanted = labels.to(output.device)
-    told = (wanted >= 0) & (wanted < output.shape[1])
-    strange = ~told & (wanted != VOID[0]) & (wanted != VOID[1])
-    if strange.any():
-        raise FtwtError(
-            f"accuracy: the label map holds {int(wanted[strange][0])}, but the network knows the "
-            f"classes 0 to {output.shape[1] - 1}; label what belongs to none of them 255 or -100"
-        )
+    told = known_positions("accuracy", wanted, output.shape[1])
     right = (output.argmax(1) == wanted) & told
     positions = told.flatten(1).sum(1).clamp(min=1)
     shares: Tensor = right.flatten(1).sum(1) / positions.double()
     return shares.sum()
+
+
+def known_positions(
+    called: str, labels: Int[Tensor, "B *space"], classes: int
+) -> Bool[Tensor, "B *space"]:
+    """Positions that are labelled with a class.
+
+    Raises:
+        FtwtError: one has a label that is neither a class nor -100 or 255.
+    """
+    told = (labels >= 0) & (labels < classes)
+    strange = ~told & (labels != VOID[0]) & (labels != VOID[1])
+    if strange.any():
+        raise FtwtError(
+            f"{called}: the label map holds {int(labels[strange][0])}, but the network knows the "
+            f"classes 0 to {classes - 1}; label what belongs to none of them 255 or -100"
+        )
+    return told
+
+
+def check_labels(called: str, labels: Int[Tensor, "B"], classes: int) -> None:
+    """Raise FtwtError unless each image is labelled with a class of the network's."""
+    strange = (labels < 0) | (labels >= classes)
+    if strange.any():
+        raise FtwtError(
+            f"{called}: a label is {int(labels[strange][0])}, but the network knows the classes 0 "
+            f"to {classes - 1}; give labels of these, or a network with more outputs"
+        )
 
 
 def which_right(output: Any, labels: Any) -> Bool[Tensor, "B"]:

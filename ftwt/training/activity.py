@@ -1,6 +1,7 @@
 """Which filters of a gated network run over a data set, and what that costs layer by layer."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -64,6 +65,7 @@ class Activity:
     sites: tuple[SiteActivity, ...]
     layers: tuple[LayerCost, ...]
     macs_by_image: tuple[int, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reduction_exact(self) -> float:
@@ -152,9 +154,10 @@ def activity(
             macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
             meter.update(task.answer(trace.output), moved(labels, device))
     count = len(macs_by_image)
+    metrics = dict(meter.compute())
     return Activity(
         images=count,
-        accuracy=meter.compute()[task.score],
+        accuracy=metrics[task.score],
         dense_macs=plan.dense_macs,
         mean_macs=sum(macs_by_image) / count,
         mean_paper_macs=paper["macs"].item() / count,
@@ -173,6 +176,7 @@ def activity(
             for layer in plan.layers
         ),
         macs_by_image=tuple(macs_by_image),
+        metrics=metrics,
     )
 
 

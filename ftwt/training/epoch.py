@@ -1,6 +1,7 @@
 """Training for one epoch, from wherever in it a state is."""
 
 import itertools
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -136,11 +137,12 @@ def _loss(run: nn.Module, inputs: Any, wanted: Any) -> tuple[Tensor, dict[str, T
         result: tuple[Tensor, dict[str, Tensor]] = run(inputs, wanted)
     except IndexError as error:
         # So says cross entropy on the CPU; looking beforehand would wait for the device.
-        if "out of bounds" not in str(error) or not isinstance(wanted, Tensor):
+        strange = re.search(r"Target (-?\d+) is out of bounds", str(error))
+        if strange is None:
             raise
         raise FtwtError(
-            f"fit: a label is {int(wanted.max())}, which the network has no output for; give a "
-            "network with at least as many classes as the data"
+            f"fit: a label is {strange[1]}, which the network has no output for; give a network "
+            "with at least as many classes as the data"
         ) from None
     return result
 

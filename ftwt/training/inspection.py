@@ -11,7 +11,7 @@ from ftwt.gated.model import Gated
 from ftwt.training.tasks import LABELLED, Task
 
 if TYPE_CHECKING:
-    from ftwt.data import Dataset
+    from ftwt.data import Dataset, Loaders
     from ftwt.io.storage import Card
 
 # Batches of whatever a task has, such as (images, labels).
@@ -59,7 +59,7 @@ def check_gated(model: nn.Module, called: str) -> None:
         )
 
 
-def check_classes(run: str, card: "Card", dataset: "Dataset") -> None:
+def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:
     """Raise FtwtError unless the data has the classes that a saved model knows."""
     if len(dataset.classes) != card.num_classes:
         raise FtwtError(

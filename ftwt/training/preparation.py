@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ftwt.data import Batches, Dataset, Split, StreamedBatches, holdout, serve
+from ftwt.data import Batches, Dataset, Loaders, Split, StreamedBatches, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
@@ -18,14 +18,16 @@ from ftwt.io import registry, specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
 from ftwt.training.distributed import world
+from ftwt.training.epoch import TrainingBatches
 from ftwt.training.initial import (
     TORCHVISION,
     check_classifier,
     starting_weights,
     with_new_head,
 )
+from ftwt.training.inspection import first
 from ftwt.training.recipes import Recipe
-from ftwt.training.tasks import answering
+from ftwt.training.tasks import Detection, Task, answering
 
 ServedBatches = Batches | StreamedBatches
 
@@ -50,8 +52,8 @@ class Prepared:
     model: nn.Module
     dense: nn.Module | None
     objective: Objective
-    train: ServedBatches
-    validation: Iterable[tuple[Tensor, Tensor]]
+    train: TrainingBatches
+    validation: Iterable[Any]
     counts: dict[str, int]
     content: dict[str, Any]
 
@@ -65,13 +67,13 @@ class Prepared:
         }
 
 
-def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Prepared:
+def prepare(recipe: Recipe, dataset: Dataset | Loaders, *, init: Path | str | None) -> Prepared:
     """Build a recipe's network on a data set's classes, load its start, and split the images.
 
     Raises:
         FtwtError: the data has too few classes or images, or `init` is of another network.
     """
-    if len(dataset.classes) < 2:
+    if isinstance(dataset, Dataset) and len(dataset.classes) < 2:
         raise FtwtError(
             f"train: {dataset.name} has one class ({dataset.classes[0]}), there is nothing to tell "
             "apart; give data of two classes or more"
@@ -81,21 +83,82 @@ def prepare(recipe: Recipe, dataset: Dataset, *, init: Path | str | None) -> Pre
             "train: this recipe spends a budget that each image shares in, so it needs one; give "
             "--reduction, or budget.train_escalated a reduction"
         )
-    model, dense = _networks(recipe, dataset, init)
-    training, held = training_split(dataset)
+    if isinstance(recipe.task, Detection):
+        raise FtwtError(
+            "train: a run folder holds a network that is gated as a whole, and a detector is gated "
+            "in its backbone; train it in Python, training.fit(..., task=tasks.Detection()), and "
+            "ftwt.save its backbone"
+        )
+    images, example = _images(recipe, dataset)
+    model, dense = _networks(recipe, len(dataset.classes), example, init)
     teacher = dense or _dense_start(init, recipe)
-    validation = serve(
-        held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
-    )
     return Prepared(
         model=model,
         dense=dense,
         objective=with_teacher(recipe.objective, teacher and answering(teacher, recipe.task)),
-        train=_training_batches(recipe, dataset, training),
-        validation=validation,
-        counts={"train_images": len(training), "validation_images": len(held)},
-        content={"classes": list(dataset.classes), "images": dataset.train.digest()},
+        train=images.train,
+        validation=images.validation,
+        counts=images.counts,
+        content={"classes": list(dataset.classes), "images": images.digest},
     )
+
+
+class _Served(NamedTuple):
+    """Batches of all images of a training, how many there are, and what tells them from others."""
+
+    train: TrainingBatches
+    validation: Iterable[Any]
+    counts: dict[str, int]
+    digest: str
+
+
+def _images(recipe: Recipe, dataset: Dataset | Loaders) -> tuple[_Served, Tensor]:
+    """A training's batches, and an input of the network."""
+    if isinstance(dataset, Loaders):
+        if world().size > 1:
+            raise FtwtError(
+                f"train: {dataset.name} makes data.Loaders, which many processes cannot share; "
+                "train with one, or in Python with training.fit and loaders of their own"
+            )
+        example = _first_inputs(recipe, dataset.train)
+        counts = {"train_batches": len(dataset.train)}
+        own = _Served(dataset.train, dataset.validation, counts, dataset.digest())
+        return own, torch.zeros_like(example[:1])
+    training, held = training_split(dataset)
+    validation = serve(
+        held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
+    )
+    counts = {"train_images": len(training), "validation_images": len(held)}
+    train = _training_batches(recipe, dataset, training)
+    side = dataset.image_size
+    return _Served(train, validation, counts, dataset.train.digest()), torch.zeros(1, 3, side, side)
+
+
+def _first_inputs(recipe: Recipe, train: Iterable[Any]) -> Tensor:
+    """The inputs of the first training batch, which is as large as the recipe says."""
+    inputs = inputs_of(train, recipe.task, "train")
+    size = len(inputs) * recipe.settings.accumulate
+    if size != recipe.batch_size:
+        raise FtwtError(
+            f"train: the loader's batches make steps of {size} images, and the recipe says "
+            f"batch_size={recipe.batch_size}; give both the same number"
+        )
+    return inputs
+
+
+def inputs_of(batches: Iterable[Any], task: Task, called: str) -> Tensor:
+    """The inputs of the first batch.
+
+    Raises:
+        FtwtError: there is none, or they are no tensor.
+    """
+    inputs, _ = next(first(batches, None, called, task))
+    if not isinstance(inputs, Tensor):
+        raise FtwtError(
+            f"{called}: the inputs are {type(inputs).__name__}, and run folders hold networks of "
+            "one tensor; train in Python with training.fit"
+        )
+    return inputs
 
 
 def training_split(dataset: Dataset) -> tuple[Split, Split]:
@@ -107,20 +170,18 @@ def training_split(dataset: Dataset) -> tuple[Split, Split]:
 
 
 def _networks(
-    recipe: Recipe, dataset: Dataset, init: Path | str | None
+    recipe: Recipe, classes: int, example: Tensor, init: Path | str | None
 ) -> tuple[nn.Module, nn.Module | None]:
     """What is trained, and the plain network with trained weights if that is its start."""
-    network = recipe.build(len(dataset.classes))
+    network = recipe.build(classes)
     weights: dict[str, Tensor] = {}
     if init is not None:
         weights = starting_weights(init, recipe.network_name or "a network of your own")
         if str(init) == TORCHVISION and recipe.pruning is None:
             # They know ImageNet's classes: of other data, the classifier learns anew.
             weights = with_new_head(network, weights)
-        check_classifier(network, weights, len(dataset.classes), source=str(init))
+        check_classifier(network, weights, classes, source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
-    side = dataset.image_size
-    example = torch.zeros(1, 3, side, side)
     if recipe.pruning is not None and isinstance(recipe.pruning.gate, Narrowed):
         narrowed = _narrowed(network, recipe.pruning, recipe.pruning.gate, example)
         if weights:

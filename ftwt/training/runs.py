@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ftwt.data import Dataset
+from ftwt.data import Dataset, Loaders
 from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError, first_line
 from ftwt.io import specs, storage
@@ -31,6 +31,7 @@ from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
 from ftwt.training.state import TrainingState, check_amp, start
+from ftwt.training.tasks import LABELLED
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Callbacks:
 
 def train_run(
     recipe: Recipe,
-    dataset: Dataset,
+    dataset: Dataset | Loaders,
     out: Path,
     *,
     name: str = "custom",
@@ -63,8 +64,8 @@ def train_run(
 
     Args:
         recipe: what to train.
-        dataset: its training images are split into training and validation; its test images are
-            not touched.
+        dataset: its training images are split into training and validation, or it says both; its
+            test images are not touched.
         out: the run folder; new, unless `resume`.
         name: what to call the recipe in the records.
         init: what to start from, as for `starting_weights`; random weights if None.
@@ -113,9 +114,12 @@ def train_run(
                 "the network starts from random weights; the method starts from a trained dense "
                 "network, give it as init (--init RUN)"
             )
+        extra: dict[str, Any] = {"recipe": name, "data": dataset.name}
+        if recipe.task != LABELLED:
+            extra["task"] = about["recipe"]["task"]
         card = storage.Card(
             recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
-            {"recipe": name, "data": dataset.name},
+            extra,
         )  # fmt: skip
         folder = _Folder(out, record, card, about, callbacks, recipe)
         folder.warn(hints.before(len(prepared.train)))
@@ -135,7 +139,7 @@ def train_run(
 
 
 def finished_or_trained(
-    recipe: Recipe, dataset: Dataset, out: Path, **options: Any
+    recipe: Recipe, dataset: Dataset | Loaders, out: Path, **options: Any
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The finished run of a recipe in a folder, or that which `train_run` begins or goes on with.
 

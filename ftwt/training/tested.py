@@ -1,6 +1,8 @@
 """What a finished run is worth: accuracy and cost on the test set, once."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,20 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from ftwt import data
-from ftwt.data import Dataset
+from ftwt.data import Dataset, Loaders
 from ftwt.data.loaders import evaluation_batch
 from ftwt.data.splits import balanced_prefix
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
-from ftwt.io import storage
+from ftwt.io import specs, storage
 from ftwt.io.files import write_atomically
+from ftwt.io.user_code import is_file
 from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluate
-from ftwt.training.inspection import check_classes
-from ftwt.training.preparation import ServedBatches
+from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.preparation import inputs_of
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
+from ftwt.training.tasks import LABELLED, Task
+
+_Metrics = Mapping[str, float]
 
 
 def evaluate_run(
@@ -42,6 +48,8 @@ def evaluate_run(
 
     `dense_accuracy` is that of the plain network that the gated training started from, None where
     the run does not hold it; `all_on_accuracy` that of the gated weights with every filter on.
+    `metrics`, `dense_metrics` and `all_on_metrics` are the same by name, as the task has them that
+    the run was trained for; `score` names the one that says what is better.
     Accuracies and reductions are fractions, these of the plain network's MACs.
 
     Args:
@@ -53,27 +61,33 @@ def evaluate_run(
         workers: processes that decode images, as for `data.load`.
 
     Raises:
-        FtwtError: no model there, or the data's classes are not the model's.
+        FtwtError: no model there, or the data's classes are not the model's; or `limit` or `size`
+            of loaders of one's own.
     """
+    # First: a file of one's own may make the network too.
+    own = data.load_any(name, size=size, limit=limit, workers=workers) if is_file(name) else None
     file = storage.model_file(run)
     check_device(device)
     model, card = storage.load(file, device=device)
+    task = task_of(card)
     # The training images are only for their statistics, which a run brings with it.
     only: Literal["test"] | None = "test" if card.mean and card.std else None
-    dataset = data.load(name, size=size, only=only, workers=workers)
+    dataset = own or data.load(name, size=size, only=only, workers=workers)
     check_classes(f"eval: {run}", card, dataset)
     batches = _test_batches(dataset, card, limit)
     start = file.parent / "dense.safetensors"
+    tested = _Tested(batches, task, start)
     match model:
         case Gated():
-            measured = _gated(model, card, batches, start)
+            measured = _gated(model, card, tested)
         case Escalating():
-            measured = _escalating(model, batches, start)
+            measured = _escalating(model, tested)
         case _:
-            measured = _plain(model, batches, dataset.image_size)
+            measured = _plain(model, tested)
     result = {
         "run": str(run),
         "data": name,
+        "score": task.score,
         **measured,
         "versions": versions(),
         "threads": torch.get_num_threads(),
@@ -83,8 +97,21 @@ def evaluate_run(
     return result
 
 
-def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> ServedBatches:
+def task_of(card: storage.Card) -> Task:
+    """What a saved network is for: what its training said, else one class for each image.
+
+    Raises:
+        FtwtError: its task is not registered in this process.
+    """
+    said = card.extra.get("task")
+    found: Task = LABELLED if said is None else specs.from_json(said)
+    return found
+
+
+def _test_batches(dataset: Dataset | Loaders, card: storage.Card, limit: int | None) -> Loader:
     """Test images, with the pixel statistics that the model was trained with."""
+    if isinstance(dataset, Loaders):
+        return dataset.test
     images = dataset.test
     if limit is not None:
         # Files lie class by class: the first so many would be of one class.
@@ -93,15 +120,46 @@ def _test_batches(dataset: Dataset, card: storage.Card, limit: int | None) -> Se
     return data.serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]
 
 
-def _plain(model: nn.Module, batches: ServedBatches, side: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Tested:
+    """Test images, what is asked of them, and where the dense start lies, if it does."""
+
+    batches: Loader
+    task: Task
+    start: Path
+
+    def metrics(self, model: nn.Module) -> _Metrics:
+        """A network's metrics."""
+        return evaluate(model, self.batches, task=self.task).metrics
+
+    def of_start(self, model: nn.Module) -> _Metrics | None:
+        """Those of the plain network that a training started from, if the run holds it."""
+        device = next(model.parameters()).device
+        if not self.start.is_file():
+            return None
+        return self.metrics(storage.load(self.start, device=device)[0])
+
+
+def _scores(own: _Metrics, dense: _Metrics | None, every: _Metrics) -> dict[str, Any]:
+    """The network's, the dense start's, and those with every filter on."""
+    return {
+        "accuracy": own.get("accuracy"),
+        "dense_accuracy": None if dense is None else dense.get("accuracy"),
+        "all_on_accuracy": every.get("accuracy"),
+        "metrics": dict(own),
+        "dense_metrics": None if dense is None else dict(dense),
+        "all_on_metrics": dict(every),
+    }
+
+
+def _plain(model: nn.Module, tested: _Tested) -> dict[str, Any]:
     device = next(model.parameters()).device
-    macs = dense_macs(model, torch.zeros(1, 3, side, side, device=device))
-    seen = evaluate(model, batches, dense_macs=macs)
+    example = inputs_of(tested.batches, tested.task, "eval")[:1]
+    macs = dense_macs(model, torch.zeros_like(example, device=device))
+    seen = evaluate(model, tested.batches, task=tested.task, dense_macs=macs)
     return {
         "images": seen.images,
-        "accuracy": seen.accuracy,
-        "dense_accuracy": seen.accuracy,
-        "all_on_accuracy": seen.accuracy,
+        **_scores(seen.metrics, seen.metrics, seen.metrics),
         "dense_macs": macs,
         "macs": seen.macs,
         "paper_macs": seen.paper_macs,
@@ -111,13 +169,11 @@ def _plain(model: nn.Module, batches: ServedBatches, side: int) -> dict[str, Any
     }
 
 
-def _gated(model: Gated, card: storage.Card, batches: ServedBatches, start: Path) -> dict[str, Any]:
-    seen = activity(model, batches)
+def _gated(model: Gated, card: storage.Card, tested: _Tested) -> dict[str, Any]:
+    seen = activity(model, tested.batches, task=tested.task)
     return {
         "images": seen.images,
-        "accuracy": seen.accuracy,
-        "dense_accuracy": _accuracy_of(start, model, batches),
-        "all_on_accuracy": evaluate(_AllOn(model), batches).accuracy,
+        **_scores(seen.metrics, tested.of_start(model), tested.metrics(_AllOn(model))),
         "dense_macs": seen.dense_macs,
         "dense_macs_before_slim": card.extra.get("dense_macs_before_slim"),
         "macs": seen.mean_macs,
@@ -128,14 +184,12 @@ def _gated(model: Gated, card: storage.Card, batches: ServedBatches, start: Path
     }
 
 
-def _escalating(model: Escalating, batches: ServedBatches, start: Path) -> dict[str, Any]:
-    """`all_on_accuracy` is that of the last setting by itself."""
-    seen = evaluate(model, batches)
+def _escalating(model: Escalating, tested: _Tested) -> dict[str, Any]:
+    """With every filter on is the last setting by itself."""
+    seen = evaluate(model, tested.batches, task=tested.task)
     return {
         "images": seen.images,
-        "accuracy": seen.accuracy,
-        "dense_accuracy": _accuracy_of(start, model, batches),
-        "all_on_accuracy": evaluate(model.gated[-1], batches).accuracy,
+        **_scores(seen.metrics, tested.of_start(model), tested.metrics(model.gated[-1])),
         "dense_macs": seen.dense_macs,
         "macs": seen.macs,
         "paper_macs": seen.paper_macs,
@@ -143,16 +197,6 @@ def _escalating(model: Escalating, batches: ServedBatches, start: Path) -> dict[
         "reduction_paper": seen.reduction_paper,
         "layers": [],
     }
-
-
-def _accuracy_of(start: Path, model: nn.Module, batches: ServedBatches) -> float | None:
-    """That of the plain network that a training started from, if the run holds it."""
-    device = next(model.parameters()).device
-    return (
-        evaluate(storage.load(start, device=device)[0], batches).accuracy
-        if start.is_file()
-        else None
-    )
 
 
 def layer_rows(seen: Activity) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ class Detection:
             )
         for one in targets:
             _check(f"{called}: a target", one, _TARGETS)
+            _check_boxes(f"{called}: a target", one)
         return images, targets
 
     def ask(self, network: nn.Module, inputs: Any, wanted: Any) -> Any:
@@ -95,6 +96,22 @@ def _prepared(answer: Any, wanted: Any) -> tuple[list[Any], list[Any]]:
 
 def _plain(one: Mapping[str, Tensor], names: set[str]) -> dict[str, Tensor]:
     return {name: one[name].detach().cpu() for name in names}
+
+
+def _check_boxes(called: str, one: Mapping[str, Tensor]) -> None:
+    """Raise FtwtError unless a target's boxes have an area, and its labels are classes."""
+    boxes, labels = one["boxes"], one["labels"]
+    if not boxes.is_floating_point() or labels.is_floating_point() or labels.is_complex():
+        raise FtwtError(
+            f"{called} has boxes of type {boxes.dtype} with labels of type {labels.dtype}, "
+            "expected floating point and whole numbers"
+        )
+    bad = boxes[~(boxes[:, 2:] > boxes[:, :2]).all(1)]
+    if len(bad):
+        raise FtwtError(
+            f"{called} has the box {tuple(bad[0].tolist())}, which has no area; give left, top, "
+            "right, bottom in pixels, and leave out boxes without an area"
+        )
 
 
 def _check(called: str, one: Any, names: set[str]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.io.registry import register
 from ftwt.losses import Objective, PixelCrossEntropy
-from ftwt.losses.classification import VOID, need_maps, right_answers
+from ftwt.losses.classification import VOID, known_positions, need_maps, right_answers
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import MeanMeter, TorchmetricsMeter, TwoMeters, torchmetrics
@@ -70,6 +70,7 @@ class Segmentation(OfTensors):
                 f"{self.classes}; give Segmentation(classes={maps.shape[1]})"
             )
         labels = labels.to(maps.device)
+        known_positions("Segmentation", labels, self.classes)
         return maps.argmax(1), labels.masked_fill(labels == VOID[1], VOID[0])
 
     def _seen(self, answer: Any, wanted: Any) -> dict[str, Tensor]:
