@@ -2,7 +2,8 @@
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,12 @@ def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) ->
     import onnx  # noqa: F401 - the exporter needs it, and says so less clearly
 
     flat = Flat(network).eval()
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        _without_graphs(),
+    ):
         # The exporter warns of itself, and of sizes that it takes for constants, as they are here.
         warnings.simplefilter("ignore")
         ins, outs = tensor_names("x", len(inputs)), tensor_names("y", len(flat(*inputs)))
@@ -64,10 +70,29 @@ def onnx_of(network: nn.Module, inputs: Sequence[Tensor], *, any_batch: bool) ->
                 dynamic_axes={name: {0: "batch"} for name in (*ins, *outs)} if any_batch else None,
             )  # fmt: skip
         except torch.onnx.errors.OnnxExporterError as error:
+            # What torch adds is for its own developers.
+            reason = first_line(error).partition(" Please feel free")[0]
+            reason = reason.partition(" [Caused by")[0].strip().rstrip(".")
             raise FtwtError(
-                f"export: ONNX cannot hold this network: {first_line(error)}"
+                f"export: ONNX cannot hold this network: {reason}; format='torch' may write it"
             ) from error
         return path.read_bytes()
+
+
+@contextmanager
+def _without_graphs() -> Iterator[None]:
+    """Keep torch from printing its whole graph where it has no operator for something.
+
+    It prints from C++, past Python's standard output. Its switch is no use: each export of torch
+    turns it on.
+    """
+    calls: Any = torch._C
+    log = calls._jit_onnx_log
+    calls._jit_onnx_log = lambda *said: None
+    try:
+        yield
+    finally:
+        calls._jit_onnx_log = log
 
 
 def tensor_names(stem: str, count: int) -> list[str]:

@@ -59,12 +59,16 @@ class ConstantValue:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Two-dimensional pooling; "mean" divides by the window's whole size."""
+    """Two-dimensional pooling; "mean" divides by the window's whole size.
+
+    With `ceil_mode`, for "max" alone, the last windows may end outside, as torch has it.
+    """
 
     kind: Literal["max", "mean"]
     kernel: Pair
     stride: Pair
     padding: Pair = (0, 0)
+    ceil_mode: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,11 +141,25 @@ class Excited(nn.Module):
         return x * x.mean((2, 3)).sigmoid()[:, :, None, None]
 
 
-@pytest.mark.parametrize("layers", [
-    (nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    (Excited(), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(16, 3)),
-    (nn.Conv2d(16, 8, 1), BatchNormAct2d(8, apply_act=False), nn.AdaptiveMaxPool2d(1)),
-], ids=["vector of a map", "map of a vector", "no activation"])  # fmt: skip
+LAYERS = {
+    "vector of a map": (nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "map of a vector": (
+        Excited(), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(16, 3),
+    ),
+    "no activation": (
+        nn.Conv2d(16, 8, 1), BatchNormAct2d(8, apply_act=False), nn.AdaptiveMaxPool2d(1),
+    ),
+    "norms first": (
+        BatchNormAct2d(16), nn.Conv2d(16, 8, 1), BatchNormAct2d(8, act_layer=nn.SiLU),
+    ),
+    "sides rounded up": (
+        nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(16, 8, 1), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 def test_every_step_of_usual_layers_is_written(tmp_path, layers):
     model = attached(*layers)
     ftwt.export(model, tmp_path / "out", format="native")

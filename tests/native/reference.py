@@ -110,7 +110,7 @@ def _pool(pool: program.Pool | None, x: Tensor) -> Tensor:
     if pool is None:
         return x
     if pool.kind == "max":
-        return F.max_pool2d(x, pool.kernel, pool.stride, pool.padding)
+        return F.max_pool2d(x, pool.kernel, pool.stride, pool.padding, ceil_mode=pool.ceil_mode)
     return F.avg_pool2d(x, pool.kernel, pool.stride, pool.padding)
 
 

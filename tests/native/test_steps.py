@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from ftwt import gates
 from ftwt.graph.live import All, Concatenation, Intersection, OfSite, Reorder, Union
@@ -82,7 +83,7 @@ def test_affine_mask_and_activate(seed, batch, size, density, activation):
     batch=batches,
     size=st.tuples(sizes, sizes),
     density=densities,
-    kind=st.sampled_from(["max", "mean"]),
+    kind=st.sampled_from(["max", "mean", "max to the end"]),
     kernel=st.integers(1, 3),
     stride=st.integers(1, 3),
 )
@@ -90,9 +91,12 @@ def test_pooling(seed, batch, size, density, kind, kernel, stride):
     case = Case(seed, batch)
     source = case.input("x", (5, *size), case.site("a", 5, density))
     padding = kernel // 2
-    space = tuple((n + 2 * padding - kernel) // stride + 1 for n in size)
-    assume(min(space) >= 1)
-    pool = program.Pool(kind, (kernel, kernel), (stride, stride), (padding, padding))
+    assume(min(size) + 2 * padding >= kernel)
+    ceil = kind == "max to the end"
+    window = ((kernel, kernel), (stride, stride), (padding, padding))
+    made = F.max_pool2d(torch.zeros(1, *size), *window, ceil_mode=ceil)
+    space = tuple(made.shape[1:])
+    pool = program.Pool(kind.split()[0], *window, ceil)
     pooled = Value("pooled", (5, *space), source.live)
     mean = Value("mean", (5, 1, 1), source.live)
     flat = Value("flat", (5,), source.live)

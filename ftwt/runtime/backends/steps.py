@@ -47,7 +47,7 @@ def pooled(x: Tensor, pool: Pool | None) -> Tensor:
     if pool is None:
         return x
     function = F.max_pool2d if pool.kind == "max" else F.avg_pool2d
-    made: Tensor = function(x, pool.kernel, pool.stride, pool.padding)
+    made: Tensor = function(x, pool.kernel, pool.stride, pool.padding, ceil_mode=pool.ceil_mode)
     return made
 
 

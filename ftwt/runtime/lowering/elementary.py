@@ -70,10 +70,15 @@ def _simple(building: Building, node: fx.Node, module: nn.Module | None) -> bool
     if pool is not None:
         return building.add(node, Pooling(name, of, output, None if pool == "whole" else pool))
     norm = recognise.norm(node, module, building.read) if building.fold else None
-    if norm is not None and norm.activation is None:
-        scale, shift = _affine(norm)
-        return building.add(node, Affine(name, of, output, scale, shift))
-    return False
+    if norm is None:
+        return False
+    after = None
+    if norm.activation is not None:
+        after = recognise.activation_of(norm.activation) if building.gates else None
+        if after is None:
+            return False
+    scale, shift = _affine(norm)
+    return building.add(node, Affine(name, of, output, scale, shift, after))
 
 
 def _binary(building: Building, node: fx.Node, output: Value) -> bool:

@@ -1,6 +1,7 @@
 """Which pooling a node of a traced graph is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -34,13 +35,12 @@ def pooling(
     if found is None or found == "whole":
         return found
     size = (before[2], before[3])
-    fits = tuple(
-        (side + 2 * pad - kernel) // stride + 1
-        for side, kernel, stride, pad in zip(
-            size, found.kernel, found.stride, found.padding, strict=True
-        )
-    )
-    return found if fits == tuple(after[2:]) else None
+    space = zip(size, found.kernel, found.stride, found.padding, strict=True)
+    last = [(side + 2 * pad - kernel, stride) for side, kernel, stride, pad in space]
+    if tuple(after[2:]) == tuple(over // stride + 1 for over, stride in last):
+        return replace(found, ceil_mode=False)
+    # Rounded up, which torch did so that each window begins inside.
+    return found if found.ceil_mode else None
 
 
 def _windowed(
@@ -67,7 +67,7 @@ def _windowed(
         returns = setting(6, "return_indices", False)
         if returns or pair(setting(4, "dilation", 1)) != (1, 1):
             return None
-        return Pool("max", window, step, around)
+        return Pool("max", window, step, around, bool(setting(5, "ceil_mode", False)))
     counted = setting(5, "count_include_pad", True) or around == (0, 0)
     if not counted or setting(6, "divisor_override", None) is not None:
         return None

@@ -42,6 +42,16 @@ static int pooling_holds(const ftwt_window *w, int out_width) {
     return (int64_t)(out_width - 1) * w->stride[1] + w->kernel[1] <= POOL_ROW;
 }
 
+/* Whether pooling leaves so many rows or columns: of maxima also one more, whose windows begin inside
+ * and end outside, as ceil_mode has them. */
+static int pooled_to(int64_t out, int64_t size, const ftwt_step *s, int axis) {
+    const ftwt_window *w = &s->pooling;
+    const int64_t whole = windowed(size, w, axis);
+    if (out == whole) return 1;
+    return s->pool == POOL_MAX && out == whole + 1 &&
+           (out - 1) * w->stride[axis] - w->padding[axis] < size;
+}
+
 static int value_holds(const ftwt_program *p, const ftwt_value *v) {
     NEED(v->channels > 0 && v->height > 0 && v->width > 0 && v->channels <= MOST_CHANNELS);
     NEED(size_of(v) <= MOST_FLOATS && size_of(v) * v->channels <= MOST_FLOATS);
@@ -94,8 +104,7 @@ static int convolution_holds(
     if (s->pool == POOL_NONE) return s->middle[0] == out->height && s->middle[1] == out->width;
     NEED(s->pool != POOL_MEAN_STD);
     NEED(window_holds(&s->pooling) && pooling_holds(&s->pooling, out->width));
-    return out->height == windowed(s->middle[0], &s->pooling, 0) &&
-           out->width == windowed(s->middle[1], &s->pooling, 1);
+    return pooled_to(out->height, s->middle[0], s, 0) && pooled_to(out->width, s->middle[1], s, 1);
 }
 
 static int pick_holds(const ftwt_step *s, const ftwt_value *in, const ftwt_value *out) {
@@ -158,8 +167,7 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
         if (s->pooling.kernel[0] == 0) return size_of(out) == 1;
         NEED(window_holds(&s->pooling) && s->pool != POOL_NONE && s->pool != POOL_MEAN_STD);
         NEED(pooling_holds(&s->pooling, out->width));
-        return out->height == windowed(in->height, &s->pooling, 0) &&
-               out->width == windowed(in->width, &s->pooling, 1);
+        return pooled_to(out->height, in->height, s, 0) && pooled_to(out->width, in->width, s, 1);
     case STEP_PICK: return pick_holds(s, in, out);
     case STEP_CONCAT: {
         int64_t channels = 0;
