@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from . import events
-from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own
+from .options import Data, Images, Json, Machine, Own, Resume, Seed, grouped, import_own
 from .output import duration, errors, percent, report, results_columns
 
 if TYPE_CHECKING:
@@ -129,9 +129,28 @@ class Run:
     ] = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingImages(Images):
+    """Which images; a recipe file may make them itself."""
+
+    data: Data = ""
+
+    def beside(self, recipe: str) -> "TrainingImages":
+        """The same, where none were named those of the recipe's own file."""
+        from ftwt.io.user_code import is_file
+
+        if self.data:
+            return self
+        if not is_file(recipe):
+            raise typer.BadParameter(
+                "Missing option '--data'; only a recipe file that defines dataset() needs none"
+            )
+        return replace(self, data=recipe)
+
+
 @grouped
 def train(
-    images: Images,
+    images: TrainingImages,
     run: Run,
     gates: Gates,
     budget: Budget,
@@ -157,6 +176,7 @@ def train(
     name = recipe or network
     if name is None:
         raise typer.BadParameter("give a recipe, a recipe file, or a network")
+    images = images.beside(name)
     made = _recipe(name, gates, budget, optimisation, dense=run.dense)
     if recipe is not None and network is not None:
         from ftwt.backbones import networks

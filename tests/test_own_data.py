@@ -67,7 +67,7 @@ def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
 ):  # fmt: skip
     pytest.importorskip("torchmetrics")
     run = tmp_path / "run"
-    dense = ftwt_command("train", file, "--data", file, "--dense", "--out", tmp_path / "dense")
+    dense = ftwt_command("train", file, "--dense", "--out", tmp_path / "dense")
     assert "best validation mean_iou" in dense.out
     record = ftwt_command(
         "train", file, "--data", file, "--init", tmp_path / "dense", "--out", run, "--json"
@@ -107,6 +107,7 @@ def test_what_a_files_own_data_cannot_do_is_one_line(
         assert answer.status == 2
         return answer.err
 
+    assert "Missing option '--data'" in refused("train", "shapes-resnet8")
     train = ("train", file, "--data", file)
     assert "--limit 3 is what dataset() of" in refused(*train, "--limit", 3)
     said = refused(*train, "--reduction", 0.5, "--init", tmp_path)
