@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.reading import read_object
 from ftwt.io.files import write_atomically
+from ftwt.tables import of_text
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "faults.json"
@@ -128,13 +129,13 @@ def _clock() -> float:
 
 def page(record: Mapping[str, Any], fuzz: Mapping[str, Any], text: str) -> str:
     """The page with its tables made anew; what stands before them is written by hand."""
-    rows = [
-        f"| {kind} | {found.get('refused', 0)} | {found.get('same', 0)} | {found.get('other', 0)} "
-        f"| {len(found['broken'])} |"
+    ends = ("refused", "same", "other")
+    damaged = [
+        (kind, *(str(found.get(end, 0)) for end in ends), str(len(found["broken"])))
         for kind, found in record["damaged"].items()
     ]
-    ends = [
-        f"| `{name}` | {one['killed']} of {record['kills']} | {one['same']} | {one['other']} |"
+    killed_ones = [
+        (f"`{name}`", f"{one['killed']} of {record['kills']}", str(one["same"]), str(one["other"]))
         for name, one in record["killed"].items()
     ]
     lines = [
@@ -145,19 +146,16 @@ def page(record: Mapping[str, Any], fuzz: Mapping[str, Any], text: str) -> str:
         "name that nobody reads); read to other ones, which are finite and what the file now "
         "says; broken (anything else).",
         "",
-        "| file | refused | same | other | broken |",
-        "|---|---|---|---|---|",
-        *rows,
+        of_text(("file", *ends, "broken"), damaged).markdown(),
         "",
     ]
-    if ends:
+    if killed_ones:
+        heads = ("command", "killed before its end", "ended the same", "ended otherwise")
         lines += [
             f"Each command was killed (SIGKILL) {record['kills']} times, each time after a random "
             "part of the time that it takes, and run to its end after up to three kills.",
             "",
-            "| command | killed before its end | ended the same | ended otherwise |",
-            "|---|---|---|---|",
-            *ends,
+            of_text(heads, killed_ones).markdown(),
             "",
         ]
     if "calls" in record:

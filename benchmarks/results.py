@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reading import read_object
+from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "benchmarks" / "records" / "cifar10-jpeg"
@@ -39,13 +40,13 @@ def records() -> dict[str, dict[str, Any]]:
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """Gated runs beside the dense ones that they started from."""
-    lines = [
-        "| network | mass | coupling | gate's normalisation "
-        "| accuracy dense, % | accuracy gated, % "
-        "| drop, points | MAC reduction exact, % | in the paper's convention, % "
-        "| filters that depend on the image, % | epochs dense + gated | hours |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "network", "mass", "coupling", "gate's normalisation", "accuracy dense, %",
+        "accuracy gated, %", "drop, points", "MAC reduction exact, %",
+        "in the paper's convention, %", "filters that depend on the image, %",
+        "epochs dense + gated", "hours",
+    )  # fmt: skip
+    rows = []
     for record in found.values():
         pruning = record["specification"]["pruning"]
         if pruning is None:
@@ -53,18 +54,17 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         dense = found[Path(record["init"]).name]
         test = record["test"]
         drop = dense["test"]["accuracy"] - test["accuracy"]
-        lines.append(
-            f"| {record['specification']['network'].removeprefix('cifar10-')} "
-            f"| {pruning['target']['mass']} | {pruning['coupling']} "
-            f"| {pruning['gate']['normalize']} "
-            f"| {100 * dense['test']['accuracy']:.2f} "
-            f"| {100 * test['accuracy']:.2f} | {100 * drop:.2f} "
-            f"| {100 * test['reduction_exact']:.1f} | {100 * test['reduction_paper']:.1f} "
-            f"| {100 * _dynamic(test['layers']):.0f} "
-            f"| {dense['epochs']} + {record['epochs']}{_subset(record, dense)} "
-            f"| {dense['hours'] + record['hours']:.1f} |"
-        )
-    return "\n".join(lines)
+        rows.append((
+            record["specification"]["network"].removeprefix("cifar10-"),
+            str(pruning["target"]["mass"]), pruning["coupling"], pruning["gate"]["normalize"],
+            f"{100 * dense['test']['accuracy']:.2f}",
+            f"{100 * test['accuracy']:.2f}", f"{100 * drop:.2f}",
+            f"{100 * test['reduction_exact']:.1f}", f"{100 * test['reduction_paper']:.1f}",
+            f"{100 * _dynamic(test['layers']):.0f}",
+            f"{dense['epochs']} + {record['epochs']}{_subset(record, dense)}",
+            f"{dense['hours'] + record['hours']:.1f}",
+        ))  # fmt: skip
+    return of_text(heads, rows).markdown()
 
 
 def _subset(record: dict[str, Any], dense: dict[str, Any]) -> str:
@@ -82,11 +82,11 @@ def _dynamic(layers: list[dict[str, Any]]) -> float:
 
 def layers(record: dict[str, Any]) -> str:
     """Activity by layer of one gated run."""
-    lines = [
-        "| layer | dense MACs | exact MACs run | gate MACs | filters | that run, % "
-        "| always | for some images | never |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "layer", "dense MACs", "exact MACs run", "gate MACs", "filters", "that run, %",
+        "always", "for some images", "never",
+    )  # fmt: skip
+    rows = []
     for layer in record["test"]["layers"]:
         cells = [layer["name"], f"{layer['dense_macs']:,}", f"{layer['macs']:,.0f}"]
         if layer["filters"] is None:
@@ -95,8 +95,8 @@ def layers(record: dict[str, Any]) -> str:
             cells += [f"{layer['gate_macs']:,.0f}", str(layer["filters"])]
             cells += [f"{100 * layer['mean_share']:.1f}"]
             cells += [str(layer[kind]) for kind in ("always", "sometimes", "never")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return of_text(heads, rows).markdown()
 
 
 def page(found: dict[str, dict[str, Any]]) -> str:
