@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, Own, grouped, import_own, run_or_network
+from .options import Images, Json, Own, Threads, grouped, import_own, run_or_network, use_threads
 from .output import errors, percent, report
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ def advise(
         str, typer.Argument(help="For example cifar10-resnet56, or a run folder or saved model.")
     ],
     images: Images,
-    machine: Machine,
     init: Annotated[
         str | None,
         typer.Option(
@@ -31,6 +30,7 @@ def advise(
     reduction: Annotated[
         float, typer.Option(help="Share of MACs to save, all that has to run counted.")
     ] = 0.5,
+    threads: Threads = None,
     own: Own = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def advise(
     from ftwt.budget import named
     from ftwt.reports.advice import advise as look
 
-    machine.prepare()
+    use_threads(threads)
     import_own(own)
     network = run_or_network(network)
     dataset = replace(images, limit=None).load_training()

@@ -266,7 +266,7 @@ def test_classes_that_differ_are_told_by_name(root):
 
 def test_an_unreadable_image_is_told_by_name(root):
     (root / "train" / "red" / "bad.jpg").write_bytes(b"this is no image")
-    fails(root, r"cannot read image .*train/red/bad\.jpg .*replace the file or remove it")
+    fails(root, r"cannot read image .*train/red/bad\.jpg \(cannot identify image file\); replace")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -316,3 +316,8 @@ def test_an_unknown_name_lists_the_known_ones(name):
         FtwtError, match=rf'load\("{name}"\): unknown data set; use one of shapes, cifar10, .*DIR'
     ):
         data.load(name)
+
+
+def test_a_folder_for_a_name_is_told_how_to_give_it(root):
+    with pytest.raises(FtwtError, match=rf"use imagefolder:{root}, or one of shapes"):
+        data.load(str(root))

@@ -84,8 +84,7 @@ def test_advice_counts_what_each_way_costs(advice):
     saved = [one.reduction_exact for one in advice.settings]
     assert saved == sorted(saved)
     assert all(one.reduction_with_gates < one.reduction_exact for one in advice.settings)
-    # The first pass takes 0.7 of what is wanted, and the last is the whole network.
-    assert advice.may_go_on == pytest.approx(0.3 * 0.6)
+    assert advice.may_go_on == pytest.approx(0.4 * 0.6)
     assert 0 <= advice.depends <= 1
     assert 0 <= advice.unsure <= 1
 
@@ -129,3 +128,9 @@ def test_advice_ends_with_the_command_to_run_next(ftwt_command, tmp_path):  # no
     refused = ftwt_command(*given, "--reduction", 1.5)
     assert refused.status == 2
     assert "--reduction 1.5 is outside (0, 1)" in refused.err
+
+
+def test_advice_on_a_handful_of_images_is_refused():
+    model = ftwt.attach(resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ftwt.FtwtError, match=r"advise: 15 images say too little; give 16 or more"):
+        advise(model, labelled(15, 15))

@@ -38,7 +38,10 @@ def decode(file: Path) -> Image.Image:
                     image = image.convert("LA" if image.mode == "La" else "RGBA")
                 return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(file), "").strip() or type(error).__name__
+        reason = (
+            str(error).replace(repr(str(file)), "").replace(str(file), "").strip()
+            or type(error).__name__
+        )
         raise FtwtError(
             f"load: cannot read image {file} ({reason}); replace the file or remove it"
         ) from error

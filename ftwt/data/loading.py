@@ -103,7 +103,9 @@ def load(
             )
             return Dataset(name, classes, _first(train, limit), test, chosen.mean, chosen.std)
         case _:
-            raise FtwtError(f'load("{name}"): unknown data set; use one of {", ".join(KNOWN)}')
+            known = ", ".join(KNOWN)
+            instead = f"imagefolder:{name}, or " if name and Path(name).is_dir() else ""
+            raise FtwtError(f'load("{name}"): unknown data set; use {instead}one of {known}')
 
 
 def load_any(

@@ -1,7 +1,5 @@
 """`advise`: from a few passes and some timings to what each way would gain."""
 
-from collections.abc import Mapping
-
 import torch
 
 from ftwt import targets
@@ -21,6 +19,8 @@ _MASSES = (*(round(0.3 + 0.02 * step, 2) for step in range(35)), 1.0)
 _SHOWN = (0.2, 0.35, 0.5, 0.65, 0.8)
 # Images that gates are set on for timing: half to set them, half to look.
 _SET = 64
+# Fewer leave none to set gates on beside those that are timed.
+_LEAST = 2 * forms.TIMED
 # What answers again where a budget leaves no room for the whole network: timed, but no way itself.
 _WIDER = "wider"
 
@@ -36,7 +36,7 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         reduction: share of the MACs to save, gates and second passes counted.
 
     Raises:
-        FtwtError: the reduction is outside (0, 1), or the loader is empty.
+        FtwtError: the reduction is outside (0, 1), or the loader gives fewer than 16 images.
     """
     if not 0 < reduction < 1:
         raise FtwtError(
@@ -44,12 +44,16 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
             "for example 0.5"
         )
     found = estimate(model, loader, [targets.HeatmapMass(mass) for mass in _MASSES])
-    by_mass = dict(zip(_MASSES, found.rows, strict=True))
-    row = by_mass[_nearest(by_mass, reduction)]
+    if found.images < _LEAST:
+        raise FtwtError(
+            f"advise: {found.images} images say too little; give {_LEAST} or more, better some "
+            "hundreds, that the network was not trained on"
+        )
+    row = _nearest(found.rows, reduction)
     seen = look(model, loader, row.rule)
     shares = Escalation().shares(reduction)
     may_go_on = (1 - reduction - shares[0]) / shares[1]
-    shown = dict.fromkeys(_nearest(by_mass, at) for at in _SHOWN)
+    settings = {id(one): one for one in (_nearest(found.rows, at) for at in _SHOWN)}
     return Advice(
         images=found.images,
         asked=reduction,
@@ -62,15 +66,19 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         sure_accuracy=seen.accuracy_of_surest(1 - may_go_on),
         ways=_ways(model, loader, row, found.dense_accuracy, reduction, shares, may_go_on),
         settings=tuple(
-            OracleSetting(mass, by_mass[mass].reduction_exact, by_mass[mass].reduction_with_gates)
-            for mass in shown
+            OracleSetting(_mass(one), one.reduction_exact, one.reduction_with_gates)
+            for one in settings.values()
         ),
     )
 
 
-def _nearest(rows: Mapping[float, EstimateRow], reduction: float) -> float:
-    """The mass that saves nearest to what was asked."""
-    return min(rows, key=lambda mass: abs(rows[mass].reduction_with_gates - reduction))
+def _nearest(rows: tuple[EstimateRow, ...], reduction: float) -> EstimateRow:
+    return min(rows, key=lambda row: abs(row.reduction_with_gates - reduction))
+
+
+def _mass(row: EstimateRow) -> float:
+    assert isinstance(row.rule, targets.HeatmapMass)
+    return row.rule.mass
 
 
 def _ways(
@@ -108,7 +116,7 @@ def _ways(
                 applied = estimate(model, loader, [row.rule], sequential=True).rows[0].applied
                 assert applied is not None
                 saved = row.reduction_with_gates
-                note = f"perfect ones, mass {row.amount('mass'):g}"
+                note = f"perfect ones, mass {_mass(row):g}"
                 ways.append(Way(name, saved, applied.accuracy, time.ms, time.by, note))
             case "a budget for each image":
                 ms = time.ms + goes_on * again.ms
