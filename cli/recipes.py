@@ -69,6 +69,7 @@ def _list(*, as_json: bool) -> None:
         names = "\n".join(f"{one}-{name}{variant}" for one in sources)
         kinds_of_training.append((names, " ".join(networks), about))
     table = of_text(("recipe", "networks", "dynamic training"), kinds_of_training).rich(lines=True)
+    table.columns[0].no_wrap = True  # names to be typed
     masses = [
         f"  {name}: {entry.published[0]} decoupled, {entry.published[1]} joint"
         for name, entry in CATALOGUE.items()

@@ -96,6 +96,9 @@ def test_a_recipe_file_trains_and_its_run_loads_by_importing_it(
             forgotten()
             value = ftwt_command("eval", out, "--data", images, "--network", named, "--json").json()
             assert value["images"] == 80
+    forgotten()
+    given = ("export", out, "--network", file, "--format", "native", "--json")
+    assert ftwt_command(*given).json()["format"] == "native"
 
 
 def test_networks_of_ones_own_wherever_one_is_named(

@@ -137,6 +137,8 @@ def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_pat
 def test_the_command_lists_shows_and_prints(ftwt_command):  # noqa: F811
     listed = ftwt_command("recipes")
     assert "imagenet-NETWORK" in listed.out
+    assert "cifar100-NETWORK-finetune " in listed.out, "names are to be typed"
+    assert "\N{HORIZONTAL ELLIPSIS}" not in listed.out
     assert "cifar10-resnet56: 0.8 decoupled, 0.88 joint" in listed.out
     rows = ftwt_command("recipes", "--json").json()["recipes"]
     assert {row["name"] for row in rows} == set(CATALOGUE)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ftwt.errors import FtwtError
 from ftwt.tables.forms import MINUS
@@ -74,7 +74,9 @@ class Table(Generic[RowT]):
         *rows, total = (*self.cells(), *([] if self.total else [("",) * len(self.columns)]))
         table = RichTable(title=title, show_footer=bool(self.total), show_lines=lines)
         for label, foot, number in zip(self.labels, total, self.numeric(), strict=True):
-            table.add_column(label, foot, justify="right" if number else "left")
+            # Wrapped where there is no room: a name that ends in dots cannot be typed.
+            side: Literal["left", "right"] = "right" if number else "left"
+            table.add_column(label, foot, justify=side, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         return table
