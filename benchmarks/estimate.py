@@ -25,6 +25,7 @@ from benchmarks.reading import read_object
 from ftwt import budget, data, targets
 from ftwt.budget import named
 from ftwt.io import storage
+from ftwt.targets.interface import without_gradient
 from ftwt.training.evaluation import evaluate
 from ftwt.training.records import versions
 
@@ -88,8 +89,7 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
         example = torch.zeros(1, *trained.anatomy.expected[0])
         model = ftwt.attach(start, trained.pruning, example=example, where=trained.sites).eval()
         images = named.validation(dataset, card.mean, card.std, limit=limit)
-        rule = trained.pruning.target
-        assert isinstance(rule, targets.HeatmapMass)
+        rule = without_gradient(trained.pruning.target, "estimate")
         row = budget.estimate(model, images, [rule], sequential=True).rows[0]
         assert row.applied is not None
         gates = row.mean_gate_macs / row.dense_macs
@@ -97,7 +97,7 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
             {
                 "run": run.name,
                 **_trained_on(run),
-                "mass": rule.mass,
+                "mass": row.amount("mass"),
                 "images": limit,
                 "one_pass": row.reduction_with_gates,
                 # The gates' cost is that of the one pass: a little more than with masks applied.

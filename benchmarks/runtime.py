@@ -36,40 +36,45 @@ class Case:
     reduction: float | None
     batch: int
     rounds: int
+    gates: str = "paper"
 
     @property
     def name(self) -> str:
         """Unique, and the record's name."""
         cut = "all" if self.reduction is None else str(round(100 * self.reduction))
-        return f"{self.network.partition('-')[2]}-{cut}-b{self.batch}"
+        light = "" if self.gates == "paper" else f"-{self.gates}"
+        return f"{self.network.partition('-')[2]}-{cut}{light}-b{self.batch}"
 
     @property
     def command(self) -> list[str]:
         """The command that measures it."""
-        activity: dict[str, float] = (
+        activity: dict[str, float | str] = (
             {"--fraction": 1.0} if self.reduction is None else {"--reduction": self.reduction}
         )
         options = activity | {
             "--batch": self.batch, "--threads": _THREADS, "--repeats": self.rounds,
+            **({} if self.gates == "paper" else {"--gates": self.gates}),
         }  # fmt: skip
         return ["bench", self.network, *(str(one) for pair in options.items() for one in pair)]
 
 
 def _skipping() -> tuple[Case, ...]:
     rows = (
-        # Network, reduction, rounds at batch 1 and 32.
-        ("cifar10-vgg16_bn", 0.73, (25, 21)),
-        ("cifar10-vgg16_bn", 0.50, (25, 21)),
-        ("cifar10-resnet56", 0.55, (25, 21)),
-        ("cifar10-mobilenet_v1", 0.65, (25, 21)),
-        ("imagenet-resnet18", 0.50, (15, 5)),
-        ("imagenet-resnet34", 0.50, (15, 5)),
-        ("imagenet-mobilenet_v2", 0.40, (15, 5)),
+        # Network, reduction, gates, rounds at batch 1 and 32.
+        ("cifar10-vgg16_bn", 0.73, "paper", (25, 21)),
+        ("cifar10-vgg16_bn", 0.50, "paper", (25, 21)),
+        ("cifar10-resnet56", 0.55, "paper", (25, 21)),
+        ("cifar10-mobilenet_v1", 0.65, "paper", (25, 21)),
+        ("cifar10-mobilenet_v1", 0.65, "light", (25, 21)),
+        ("imagenet-resnet18", 0.50, "paper", (15, 5)),
+        ("imagenet-resnet34", 0.50, "paper", (15, 5)),
+        ("imagenet-mobilenet_v2", 0.40, "paper", (15, 5)),
+        ("imagenet-mobilenet_v2", 0.40, "light", (15, 5)),
     )
     return tuple(
-        Case(net, reduction, batch, rounds[place])
+        Case(net, reduction, batch, rounds[place], gates)
         for place, batch in enumerate((1, 32))
-        for net, reduction, rounds in rows
+        for net, reduction, gates, rounds in rows
     )
 
 
@@ -138,9 +143,10 @@ def page(machines: dict[str, Found], steps: Found) -> str:
         "# Speed",
         "Made by `make bench` from the records in `benchmarks/records/`; do not edit.",
         "Each line is one run of `ftwt bench`, in which all forms of the network take turns. The "
-        "weights are random. The gates are the paper's (`gates.PooledLinear`), random but for the "
-        "biases, which are set on drawn images so that the mean exact MAC reduction, gates "
-        "counted, is as stated; other filters run for each image. Speed-up is over the fastest "
+        "weights are random. The gates are the paper's (`gates.PooledLinear`), or *light* ones, of "
+        "low rank where the paper's cost much; they are random but for the biases, which are set "
+        "on drawn images so that the mean exact MAC reduction, gates counted, is as stated; other "
+        "filters run for each image. Speed-up is over the fastest "
         "dense form, *best dense*, of all that were timed in that run: torch (eager, batch norms "
         "folded, `torch.compile`), ONNX Runtime, OpenVINO. It is the median over rounds of the "
         "ratio within a round. *Kernels alone* is the speed-up of this library's kernels with "
@@ -196,8 +202,9 @@ def _described(machine: dict[str, Any]) -> str:
 
 def _speedups(found: Found, cases: Sequence[Case]) -> str:
     heads = (
-        "network", "batch", "MAC reduction, %", "MAC ratio", "best dense", "speed-up, native",
-        "speed-up, planned", "kernels alone", "skipping adds", "share of the bound", "others, %",
+        "network", "gates", "batch", "MAC reduction, %", "MAC ratio", "best dense",
+        "speed-up, native", "speed-up, planned", "kernels alone", "skipping adds",
+        "share of the bound", "others, %",
     )  # fmt: skip
     rows = []
     for case in cases:
@@ -208,7 +215,7 @@ def _speedups(found: Found, cases: Sequence[Case]) -> str:
         # Where torch ran the cut network, its time is no bound of other kernels.
         share = record["share_of_bound"] if "best_bound" in record else None
         rows.append((
-            case.network, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
+            case.network, case.gates, str(case.batch), f"{100 * record['reduction_exact']:.1f}",
             f"{record['mac_ratio']:.2f}", record["best_dense"].removeprefix("dense, "),
             _number(speed.get("skip, native")), _number(speed.get("skip, planned")),
             _number(record.get("engine_alone")), _number(record.get("skipping_adds")),
@@ -230,8 +237,15 @@ def _milliseconds(found: Found, names: list[str]) -> str:
     for case in CASES:
         if case.name in found:
             times = {row["name"]: f"{row['ms']:.2f}" for row in found[case.name]["rows"]}
-            rows.append((case.network, str(case.batch), *(times.get(name, "-") for name in names)))
-    return of_text(("network", "batch", *names), rows).markdown()
+            rows.append(
+                (
+                    case.network,
+                    case.gates,
+                    str(case.batch),
+                    *(times.get(name, "-") for name in names),
+                )
+            )
+    return of_text(("network", "gates", "batch", *names), rows).markdown()
 
 
 def _steps(steps: Found) -> str:

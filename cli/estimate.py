@@ -99,12 +99,9 @@ def _table(network: str, found: "Estimate") -> Any:
 
 def budget_name(rule: "Target") -> str:
     """A rule in a few letters."""
-    from ftwt.targets import HeatmapMass, TopK
+    from ftwt.targets.interface import amount_of
 
-    match rule:
-        case HeatmapMass():
-            return f"mass {rule.mass:g}"
-        case TopK():
-            return f"top {100 * rule.fraction:g} %"
-        case _:
-            return repr(rule)
+    mass, fraction = amount_of(rule, "mass"), amount_of(rule, "fraction")
+    if mass is not None:
+        return f"mass {mass:g}"
+    return repr(rule) if fraction is None else f"top {100 * fraction:g} %"

@@ -178,6 +178,8 @@ def test_a_sweep_runs_what_is_missing_and_nothing_twice(sweep, tmp_path):
     assert [(row["mass"], row["runs"]) for row in first["rows"]] == [(0.6, 1)]
     assert first["rows"][0]["std_accuracy"] is None
     kept = {path: path.read_bytes() for path in (out / "mass0.6-seed0").iterdir()}
+    as_in_version_0_1_0(out / "sweep.json")
+    refused(sweep("--normalize", "layer"), "another sweep, with --normalize 'softmax' instead of")
     more = sweep("--seeds", 2, "--json").json()
     assert [(row["mass"], row["runs"]) for row in more["rows"]] == [(0.6, 2), (0.9, 2)]
     assert {path: path.read_bytes() for path in kept} == kept
@@ -192,6 +194,13 @@ def test_a_sweep_runs_what_is_missing_and_nothing_twice(sweep, tmp_path):
     (out / "mass0.9-seed0" / "eval.json").unlink()
     shutil.rmtree(out / "mass0.9-seed1")
     assert sweep("--seeds", 2, "--json").json() == more
+
+
+def as_in_version_0_1_0(record):
+    """A sweep's overrides were called choices."""
+    said = json.loads(record.read_text())
+    said["sweep"]["choices"] = said["sweep"].pop("overrides")
+    record.write_text(json.dumps(said))
 
 
 def test_a_sweep_in_two_processes_gives_the_same(sweep, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ftwt import budget, data, training
 from ftwt.io import storage
 from ftwt.training import phases, runs
+from ftwt.training.recipes.best import best_dense
 
 ASKED = 0.4
 QUIET = runs.Callbacks()
@@ -91,6 +92,30 @@ def test_a_run_that_was_stopped_again_and_again_goes_on_with_its_thresholds(
     assert again.thresholds == model.thresholds
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_plain_run_that_was_stopped_again_and_again_keeps_its_teacher(shapes, dense, tmp_path):
+    made = best_dense("cifar10-resnet8", training.Overrides(epochs=2))
+
+    def trained(out, stop=None):
+        def stopping(event):
+            if (event.epoch, event.batch) == stop:
+                raise Stopped
+
+        return runs.train_run(
+            made, shapes, out, init=dense, resume=out.exists(), checkpoint_every=1,
+            callbacks=runs.Callbacks(step=stopping),
+        )[0]  # fmt: skip
+
+    for stop in ((0, 2), (0, 4), (1, 2)):
+        with pytest.raises(Stopped):
+            trained(tmp_path / "stopped", stop)
+    whole, again = trained(tmp_path / "whole"), trained(tmp_path / "stopped")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    start, kept = storage.load(dense)[0], storage.load(tmp_path / "stopped/dense.safetensors")[0]
+    for name, value in start.state_dict().items():
+        assert torch.equal(value, kept.state_dict()[name]), name
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5))

@@ -84,7 +84,8 @@ def test_advice_counts_what_each_way_costs(advice):
     saved = [one.reduction_exact for one in advice.settings]
     assert saved == sorted(saved)
     assert all(one.reduction_with_gates < one.reduction_exact for one in advice.settings)
-    assert advice.may_go_on == pytest.approx(0.4 * 0.6)
+    # The first pass takes 0.7 of what is wanted, and the last is the whole network.
+    assert advice.may_go_on == pytest.approx(0.3 * 0.6)
     assert 0 <= advice.depends <= 1
     assert 0 <= advice.unsure <= 1
 

@@ -105,6 +105,20 @@ def test_a_damaged_newest_state_gives_way_to_the_one_before(stopped, whole, how)
     assert "going on in epoch 2 after batch 0" in notes
 
 
+def test_a_state_of_version_0_1_0_goes_on(stopped, whole):
+    """It calls the epoch's sums a tally, and a phase's operating points knots."""
+    kept = load(stopped / "resume.pt")
+    kept["tally"] = kept.pop("metrics")
+    about = json.loads(kept["about"])
+    for phase in about["recipe"]["settings"]["phases"]:
+        phase["knots"] = phase.pop("operating_points")
+    torch.save(kept | {"about": json.dumps(about)}, stopped / "resume.pt")
+    notes: list[str] = []
+    callbacks = Callbacks(note=notes.append)
+    assert same(train_run(RECIPE, dataset(), stopped, resume=True, callbacks=callbacks)[0], whole)
+    assert "going on in epoch 2 after batch 1" in notes
+
+
 def test_no_whole_state_is_told_and_nothing_is_changed(stopped):
     for name in ("resume.pt", "resume.previous.pt"):
         (stopped / name).write_bytes(b"no state")

@@ -11,7 +11,8 @@ from ftwt.budget.families import NestedRules, check_distinct, families
 from ftwt.gated.model import Gated
 from ftwt.io import specs
 from ftwt.macs import GridCounts, count_grid
-from ftwt.targets import Adjustable, Ranking, Score, Target
+from ftwt.targets import Ranking, Score, Target
+from ftwt.targets.interface import amount_of
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
 from ftwt.training.tasks import LABELLED, Meter, Task
@@ -61,8 +62,7 @@ class EstimateRow:
 
     def amount(self, name: str) -> float | None:
         """How much the rule keeps, if that is what it calls its amount."""
-        rule = self.rule
-        return rule.amount if isinstance(rule, Adjustable) and rule.amount_name == name else None
+        return amount_of(self.rule, name)
 
     @property
     def reduction_exact(self) -> float:

@@ -66,6 +66,21 @@ def is_oracle(gate: Gate) -> bool:
 
 
 @runtime_checkable
+class PrunesStatically(Protocol):
+    """A gate that may have masks that were given, and nothing to learn."""
+
+    @property
+    def static(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+def is_static(gate: Gate) -> bool:
+    """Whether a gate's masks were given, so that it has nothing to learn."""
+    return isinstance(gate, PrunesStatically) and gate.static
+
+
+@runtime_checkable
 class FollowsInput(Protocol):
     """A gate's module that may take over the mask of its input: it is not called then."""
 

@@ -55,6 +55,11 @@ class Narrowed:
     def __hash__(self) -> int:
         return hash(tuple(self.parts.items()))
 
+    @property
+    def named_sites(self) -> tuple[str, ...]:
+        """The sites that have a part."""
+        return tuple(self.parts)
+
     def part(self, site: SiteShape) -> Part:
         """The part of a site, which has to have the channels that the part names."""
         part = self.parts.get(site.name)

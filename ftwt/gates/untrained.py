@@ -48,6 +48,8 @@ class Fixed:
 
     masks: Mapping[str, tuple[tuple[bool, ...], ...]]
 
+    static: ClassVar[bool] = True
+
     def __init__(self, masks: Mapping[str, Mask]) -> None:
         rows = {name: _rows(name, mask) for name, mask in masks.items()}
         object.__setattr__(self, "masks", rows)

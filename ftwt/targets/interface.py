@@ -91,6 +91,11 @@ class Adjustable(Protocol):
         ...
 
 
+def amount_of(rule: object, name: str) -> float | None:
+    """How much a rule keeps, if that is what it calls its amount."""
+    return rule.amount if isinstance(rule, Adjustable) and rule.amount_name == name else None
+
+
 class Ranking(NamedTuple):
     """A site's channels by falling score, for each sample, and the scores' running sums."""
 

@@ -12,8 +12,8 @@ from ftwt.data import Batches, Dataset, Loaders, Split, StreamedBatches, holdout
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
-from ftwt.gated.pruning import Pruning
-from ftwt.gates import Fixed, Narrowed
+from ftwt.gates import Fixed
+from ftwt.graph.sites import NamesSites
 from ftwt.io import registry, specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
@@ -182,11 +182,17 @@ def _networks(
             weights = with_new_head(network, weights)
         check_classifier(network, weights, classes, source=str(init))
     plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
-    if recipe.pruning is not None and isinstance(recipe.pruning.gate, Narrowed):
-        narrowed = _narrowed(network, recipe.pruning, recipe.pruning.gate, example)
+    finish = registry.finisher(recipe.pruning.gate) if recipe.pruning is not None else None
+    if recipe.pruning is not None and finish is not None:
+        # As a file of it is loaded.
+        gate = recipe.pruning.gate
+        where = list(gate.named_sites) if isinstance(gate, NamesSites) else recipe.sites
+        every = replace(recipe.pruning, gate=Fixed({}))
+        whole = attach(network, every, example=example, where=where)
+        finished: nn.Module = finish(whole, recipe.pruning)
         if weights:
-            storage.load_weights(narrowed, weights, source=str(init))
-        return narrowed, None
+            storage.load_weights(finished, weights, source=str(init))
+        return finished, None
     if plain:
         storage.load_weights(network, plain, source=str(init))
     if recipe.pruning is None:
@@ -196,17 +202,6 @@ def _networks(
         storage.load_weights(model, weights, source=str(init))
         return model, None
     return model, network if plain or recipe.network_name is None else None
-
-
-def _narrowed(network: nn.Module, pruning: Pruning, gate: Narrowed, example: Tensor) -> nn.Module:
-    """The smaller network that `slicing.narrow` left, with gates, as a file of it is loaded."""
-    finish = registry.finisher(gate)
-    assert finish is not None
-    every = replace(pruning, gate=Fixed({}))
-    model: nn.Module = finish(
-        attach(network, every, example=example, where=list(gate.parts)), pruning
-    )
-    return model
 
 
 def _dense_start(init: Path | str | None, recipe: Recipe) -> nn.Module | None:

@@ -182,8 +182,10 @@ class _Folder:
         with self._writing():
             # First: a folder without it is no run, and could not be resumed.
             records.write_record(self.out, self.record)
-            if dense is not None:
-                storage.save(dense, self.out / "dense.safetensors", self.card)
+            kept = self.out / "dense.safetensors"
+            # What a run began with stays: by now a plain network may have learned something.
+            if dense is not None and not kept.is_file():
+                storage.save(dense, kept, self.card)
 
     def after_epoch(self, row: Epoch, state: TrainingState) -> None:
         if not world().main:

@@ -1,5 +1,7 @@
 """`advise`: from a few passes and some timings to what each way would gain."""
 
+from collections.abc import Mapping
+
 import torch
 
 from ftwt import targets
@@ -49,11 +51,12 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
             f"advise: {found.images} images say too little; give {_LEAST} or more, better some "
             "hundreds, that the network was not trained on"
         )
-    row = _nearest(found.rows, reduction)
+    by_mass = dict(zip(_MASSES, found.rows, strict=True))
+    row = by_mass[_nearest(by_mass, reduction)]
     seen = look(model, loader, row.rule)
     shares = Escalation().shares(reduction)
     may_go_on = (1 - reduction - shares[0]) / shares[1]
-    settings = {id(one): one for one in (_nearest(found.rows, at) for at in _SHOWN)}
+    shown = dict.fromkeys(_nearest(by_mass, at) for at in _SHOWN)
     return Advice(
         images=found.images,
         asked=reduction,
@@ -66,19 +69,15 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         sure_accuracy=seen.accuracy_of_surest(1 - may_go_on),
         ways=_ways(model, loader, row, found.dense_accuracy, reduction, shares, may_go_on),
         settings=tuple(
-            OracleSetting(_mass(one), one.reduction_exact, one.reduction_with_gates)
-            for one in settings.values()
+            OracleSetting(mass, by_mass[mass].reduction_exact, by_mass[mass].reduction_with_gates)
+            for mass in shown
         ),
     )
 
 
-def _nearest(rows: tuple[EstimateRow, ...], reduction: float) -> EstimateRow:
-    return min(rows, key=lambda row: abs(row.reduction_with_gates - reduction))
-
-
-def _mass(row: EstimateRow) -> float:
-    assert isinstance(row.rule, targets.HeatmapMass)
-    return row.rule.mass
+def _nearest(rows: Mapping[float, EstimateRow], reduction: float) -> float:
+    """The mass that saves nearest to what was asked."""
+    return min(rows, key=lambda mass: abs(rows[mass].reduction_with_gates - reduction))
 
 
 def _ways(
@@ -116,7 +115,7 @@ def _ways(
                 applied = estimate(model, loader, [row.rule], sequential=True).rows[0].applied
                 assert applied is not None
                 saved = row.reduction_with_gates
-                note = f"perfect ones, mass {_mass(row):g}"
+                note = f"perfect ones, mass {row.amount('mass'):g}"
                 ways.append(Way(name, saved, applied.accuracy, time.ms, time.by, note))
             case "a budget for each image":
                 ms = time.ms + goes_on * again.ms

@@ -9,10 +9,10 @@ from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.gates import Fixed
+from ftwt.gates.interface import is_static
 from ftwt.io import storage
 from ftwt.io.reading import read_json
-from ftwt.targets import HeatmapMass, TopK
+from ftwt.targets.interface import amount_of
 from ftwt.training.records import Data, RunRecord
 
 
@@ -55,25 +55,32 @@ class RecordedRun:
     @property
     def gated(self) -> Gated | None:
         """The model where its gates were learned; None for plain networks and static masks."""
-        static = isinstance(self.model, Gated) and isinstance(self.model.pruning.gate, Fixed)
-        return self.model if isinstance(self.model, Gated) and not static else None
+        return self.model if isinstance(self.model, Gated) and not self.static else None
+
+    @property
+    def static(self) -> bool:
+        """Whether filters were pruned by masks that were given."""
+        return isinstance(self.model, Gated) and is_static(self.model.pruning.gate)
+
+    def amount(self, name: str) -> float | None:
+        """How much the gates' target keeps, if that is what it calls its amount."""
+        return None if self.gated is None else amount_of(self.gated.pruning.target, name)
 
     @property
     def how(self) -> str:
         """How the network was pruned, in a few words."""
         if not isinstance(self.model, Gated):
             return "plain"
-        pruning = self.model.pruning
-        if isinstance(pruning.gate, Fixed):
+        if self.static:
             return "static"
-        target = pruning.target
-        match target:
-            case HeatmapMass():
-                text = f"r = {target.mass:g}"
-            case TopK():
-                text = f"top-k, {100 * target.fraction:.0f} % of filters"
-            case _:
-                text = type(target).__name__
+        pruning = self.model.pruning
+        mass, fraction = self.amount("mass"), self.amount("fraction")
+        if mass is not None:
+            text = f"r = {mass:g}"
+        elif fraction is not None:
+            text = f"top-k, {100 * fraction:.0f} % of filters"
+        else:
+            text = type(pruning.target).__name__
         normalize = getattr(pruning.gate, "normalize", "softmax")
         return text if normalize == "softmax" else f"{text}, {normalize} norm in gates"
 

@@ -19,7 +19,7 @@ from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import RecordedRun
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count
-from ftwt.targets import HeatmapMass, Target, TopK
+from ftwt.targets import HeatmapMass, Target
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 
@@ -109,17 +109,12 @@ def _untrained(study: Study, plain: nn.Module, mass: float) -> list[Pruned]:
 
 
 def _way(run: RecordedRun) -> str | None:
-    if run.how == "static":
+    if run.static:
         return _STATIC
     if run.gated is None or run.gated.pruning.coupling == "joint":
         return None
-    match run.gated.pruning.target:
-        case HeatmapMass():
-            return _MASS
-        case TopK():
-            return _TOP_K
-        case _:
-            return None
+    ways = {"mass": _MASS, "fraction": _TOP_K}
+    return next((way for name, way in ways.items() if run.amount(name) is not None), None)
 
 
 def _row(way: str, how: str, seen: Activity | Evaluation, run: str | None) -> Pruned:

@@ -14,7 +14,7 @@ from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gates import Fixed
+from ftwt.gates.interface import is_static
 from ftwt.io import specs
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
@@ -200,7 +200,7 @@ class Study:
             assert isinstance(made.settings.backbone, Sgd)
             backbone = replace(made.settings.backbone, lr=size.family_lr)
             made = replace(made, settings=replace(made.settings, backbone=backbone))
-        if made.pruning is not None and isinstance(made.pruning.gate, Fixed):
+        if made.pruning is not None and is_static(made.pruning.gate):
             # Masks that are given have nothing to learn.
             made = replace(made, objective=Objective.of(CrossEntropy()))
         return made

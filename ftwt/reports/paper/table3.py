@@ -65,7 +65,7 @@ def _measure(study: Study) -> Couplings:
     """
     alike: dict[tuple[Any, ...], list[Coupled]] = {}
     for run in study.runs:
-        if run.gated is not None and isinstance(run.gated.pruning.target, HeatmapMass):
+        if run.gated is not None and run.amount("mass") is not None:
             alike.setdefault(_key(run, run.gated.pruning), []).append(_coupled(study, run))
     rows = [
         _beside(one, group)
