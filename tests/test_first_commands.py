@@ -117,7 +117,7 @@ def test_notes_follow_from_the_figures(other, says):
 
 
 def test_advice_ends_with_the_command_to_run_next(ftwt_command, tmp_path):  # noqa: F811
-    folder = make_folder(tmp_path / "my images", images=50)
+    folder = make_folder(tmp_path / "my images", images=80)
     weights = make_weights(tmp_path)
     given = ("advise", "cifar10-resnet8", "--data", f"imagefolder:{folder}")
     value = ftwt_command(*given, "--init", weights, "--json").json()

@@ -144,7 +144,7 @@ ARMS: Mapping[str, Arm] = {
     "torch-pruning": Arm(
         static(by_torch_pruning, "torch-pruning"), "fixed masks that Torch-Pruning chooses"
     ),
-    "escalated": Arm(escalated, "narrow first, the whole network where that is unsure"),
+    "escalated": Arm(escalated, "narrow first, a wider or the whole network where that is unsure"),
     "paper-gates": Arm(
         with_gates(PAPER, "paper-gates", inner=False), "the paper's gates, by image"
     ),

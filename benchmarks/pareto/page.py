@@ -187,10 +187,13 @@ _EXAMPLE = (
 
 
 def _command(one: dict[str, Any]) -> list[str]:
-    """How a record was made; an escalating arm was made in two runs by one command."""
-    made = one["made"]
-    command: list[str] = made.get("stages", {}).get("first", made)["command"]
-    return command
+    """How a record is made; where an arm's networks are other arms' runs, its own command."""
+    options = {
+        "--reduction": one["asked"], "--seed": one["seed"], "--epochs": one["epochs"],
+        "--data": "imagefolder:DIR", "--start": one["start"], "--out": "runs/pareto",
+    }  # fmt: skip
+    given = (str(word) for pair in options.items() for word in pair if pair[1] is not None)
+    return ["python", "-m", "benchmarks.pareto", "run", one["network"], one["arm"], *given]
 
 
 def write(records: Records) -> None:

@@ -206,7 +206,7 @@ def sweep_folder(folder: Path) -> Path:
     for seed in (0, 1):
         run = folder / "sweep" / f"mass{MASS:g}-seed{seed}"
         run.mkdir(parents=True)
-        made = recipe(SWEEP.recipe, replace(SWEEP.choices, mass=MASS, seed=seed))
+        made = recipe(SWEEP.recipe, replace(SWEEP.overrides, mass=MASS, seed=seed))
         record = {"status": "finished", "specification": ftwt.io.specs.recorded(made), "seed": seed}
         (run / "run.json").write_text(json.dumps(record))
         tested = {
