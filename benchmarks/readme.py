@@ -241,10 +241,12 @@ def pays() -> Iterator[str]:
         return
     # One that was timed beside the engines, if there is such a one.
     found = max(machines.values(), key=lambda one: sum(map(_with_engines, one.values())))
+    beside = "torch"
+    if any(map(_with_engines, found.values())):
+        # Lines of torch alone say nothing of the engines.
+        beside = "ONNX Runtime, OpenVINO and torch"
+        found = {name: one for name, one in found.items() if _with_engines(one)}
     some = next(iter(found.values()))["machine"]
-    beside = (
-        "ONNX Runtime, OpenVINO and torch" if any(map(_with_engines, found.values())) else "torch"
-    )
     yield (
         f"On {some['cpu']} with {some['threads']} threads, over the fastest dense form of {beside} "
         "([docs/bench.md](docs/bench.md)):"
@@ -265,7 +267,7 @@ def pays() -> Iterator[str]:
             won = sum(one > 1 for one in speedups)
             yield (
                 f"- {about}: {min(speedups):.2f} to {max(speedups):.2f} times as fast, faster for "
-                f"{won} of {len(speedups)} networks;"
+                f"{won} of {len(speedups)} lines;"
             )
 
 

@@ -158,7 +158,7 @@ def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypa
 
 def test_arms_are_timed_on_real_images_side_by_side(study, tmp_path):
     folder = study.out / "timed"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     card = storage.Card("cifar10-resnet8", 10)
     for arm in ("dense", "static-l2", "escalated"):
         made = ARMS[arm].make(study, 0.5)
