@@ -153,7 +153,7 @@ def page(value: dict[str, Any]) -> str:
         round_to=value["round_to"],
         good=len(good),
         networks=len(rows),
-        untried=f"The other {left} of the zoo were not tried." if left else "",
+        untried=f"Of the other {left} of the zoo there is no record." if left else "",
     )
     reasons = [
         f"- {row['network']}, {form.replace('_', ', ')}: {row[form]['failed']}"

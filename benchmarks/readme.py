@@ -240,12 +240,12 @@ def pays() -> Iterator[str]:
     if not machines:
         return
     # One that was timed beside the engines, if there is such a one.
-    found = max(machines.values(), key=lambda one: sum(map(_with_engines, one.values())))
+    found = max(machines.values(), key=lambda one: sum(map(runtime.with_engines, one.values())))
     beside = "torch"
-    if any(map(_with_engines, found.values())):
+    if any(map(runtime.with_engines, found.values())):
         # Lines of torch alone say nothing of the engines.
         beside = "ONNX Runtime, OpenVINO and torch"
-        found = {name: one for name, one in found.items() if _with_engines(one)}
+        found = {name: one for name, one in found.items() if runtime.with_engines(one)}
     some = next(iter(found.values()))["machine"]
     yield (
         f"On {some['cpu']} with {some['threads']} threads, over the fastest dense form of {beside} "
@@ -269,10 +269,6 @@ def pays() -> Iterator[str]:
                 f"- {about}: {min(speedups):.2f} to {max(speedups):.2f} times as fast, faster for "
                 f"{won} of {len(speedups)} lines;"
             )
-
-
-def _with_engines(record: Mapping[str, Any]) -> bool:
-    return any("onnxruntime" in row["name"] for row in record["rows"])
 
 
 def _best(record: Mapping[str, Any]) -> float:

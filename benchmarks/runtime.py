@@ -13,7 +13,7 @@ import datetime
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -154,7 +154,7 @@ def page(machines: dict[str, Found], steps: Found) -> str:
         "bound* is the plain network cut beforehand to as many channels in each layer as an "
         "ordinary image keeps, without gates; *share of the bound* is its time, run by the same "
         "kernels, over that of the native back end. Columns without a number were not measured in "
-        "that run: records without engines are of torch alone. *others* is the share of the "
+        "that run. *others* is the share of the "
         "processors' time that other programs took meanwhile: lines where it is not near 0 are "
         "disturbed, all forms of a network alike. What a neighbour on the same hardware takes from "
         "a virtual machine is not in it.",
@@ -176,23 +176,39 @@ def page(machines: dict[str, Found], steps: Found) -> str:
 
 def _machine(name: str, found: Found) -> list[str]:
     """What was recorded on one machine."""
-    some = next(iter(found.values()))["machine"]
     names = list(dict.fromkeys(row["name"] for record in found.values() for row in record["rows"]))
-    first, last = _dates(found)
-    when = f"Recorded {first}." if first == last else f"Recorded {first} to {last}."
-    if not first:
-        when = "Recorded before records had a date, so with older kernels than those above."
-    parts = [
-        f"## {name.upper()}",
-        f"{_described(some)}. {when}",
-        _speedups(found, SKIPPING),
-    ]
-    if any(case.name in found for case in FULL):
-        parts += [
-            "Every filter runs, so the gates are to no avail, and cost what they cost:",
-            _speedups(found, FULL),
-        ]
+    # A speed-up over torch alone says nothing of the engines, so it stands by itself.
+    beside = {key: record for key, record in found.items() if with_engines(record)}
+    alone = {key: record for key, record in found.items() if key not in beside}
+    parts = [f"## {name.upper()}"]
+    for about, chosen in (
+        ("Beside ONNX Runtime, OpenVINO and torch", beside),
+        ("Beside torch alone, with older kernels", alone),
+    ):
+        if not chosen:
+            continue
+        some = next(iter(chosen.values()))["machine"]
+        parts += [f"### {about}, on {name.upper()}", f"{_described(some)}. {_recorded(chosen)}"]
+        if any(case.name in chosen for case in SKIPPING):
+            parts.append(_speedups(chosen, SKIPPING))
+        if any(case.name in chosen for case in FULL):
+            parts += [
+                "Every filter runs, so the gates are to no avail, and cost what they cost:",
+                _speedups(chosen, FULL),
+            ]
     return [*parts, "Milliseconds, medians over the rounds:", _milliseconds(found, names)]
+
+
+def _recorded(found: Found) -> str:
+    first, last = _dates(found)
+    if not first:
+        return "Recorded before records had a date."
+    return f"Recorded {first}." if first == last else f"Recorded {first} to {last}."
+
+
+def with_engines(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a run that timed engines beside torch."""
+    return any("onnxruntime" in row["name"] for row in record["rows"])
 
 
 def _described(machine: dict[str, Any]) -> str:
