@@ -13,6 +13,7 @@ from . import (
     demo,
     doctor,
     estimate,
+    evaluation,
     export,
     networks,
     paper,
@@ -31,7 +32,7 @@ app = typer.Typer(
 _PANELS = {
     "Begin": (doctor.doctor, demo.demo, advise.advise),
     "Train and test": (
-        recipes.recipes, training.train, training.evaluate, widen.widen, sweep.sweep, slim.slim,
+        recipes.recipes, training.train, evaluation.evaluate, widen.widen, sweep.sweep, slim.slim,
     ),
     "Look before": (networks.macs, networks.sites, estimate.estimate, bench.bench),
     "Use elsewhere": (export.export,),
@@ -39,7 +40,7 @@ _PANELS = {
 }  # fmt: skip
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        _name = "eval" if _command is training.evaluate else _command.__name__
+        _name = "eval" if _command is evaluation.evaluate else _command.__name__
         app.command(_name, rich_help_panel=_panel)(_command)
 
 _BEGIN = """\
