@@ -22,3 +22,10 @@ def labelled(images: int, batch: int) -> list[tuple[Tensor, Tensor]]:
     pixels = torch.randn(images, 3, 32, 32, generator=generator)
     labels = torch.randint(10, (images,), generator=generator)
     return list(zip(pixels.split(batch), labels.split(batch), strict=True))
+
+
+def reversed_channels(features: Tensor) -> Tensor:
+    """Of (B, C, H, W), the rows of each image first to last, the channels last to first."""
+    rows = [features[:, :, row] for row in range(features.shape[2])]
+    channels = [torch.stack(rows, 2)[:, -1 - place] for place in range(features.shape[1])]
+    return torch.stack(channels, 1)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import gates, losses, runtime
+from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -129,6 +130,11 @@ def ranged(self, x):
     return self.two(torch.stack([y[:, c] for c in range(y.shape[1])], 1))
 
 
+def ranged_in_a_helper(self, x):
+    """A helper's file is none that a forward is written in."""
+    return self.two(small.reversed_channels(F.relu(self.one(x))))
+
+
 def asserted(self, x):
     assert x.dim() == 4
     assert x.shape[1] == 3, "colour images"
@@ -150,7 +156,7 @@ def dropped(self, x):
 KEPT = [
     no_grad_stem, inference_in_between, set_off_and_on, decorated, half_inside, half_and_off_again,
     counted, counted_anew, running_mean, chunks, zipped, unbound, tensor_split, ranged, asserted,
-    into_a_module, dropped,
+    ranged_in_a_helper, into_a_module, dropped,
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import runtime, slicing
+from tests import small
 from tests.test_faithful import EXAMPLE, Two, attached, images
 
 
@@ -24,6 +25,19 @@ def test_another_way_through_than_the_examples_is_refused_when_it_comes():
         model(images(2, 24))
     with pytest.raises(ftwt.FtwtError, match="came out as True for the example"):
         runtime.skip(model.eval())(images(2, 24))
+
+
+def ranged_elsewhere(self, x):
+    return self.two(small.reversed_channels(F.relu(self.one(x))))
+
+
+def test_a_helper_that_counts_rows_is_kept_for_the_examples_size_alone():
+    network, model = attached(ranged_elsewhere)
+    assert torch.allclose(model.eval()(images(3, 16)), network.eval()(images(3, 16)), atol=1e-5)
+    match = r"small.py:\d+ `rows = .*` came out as 16 for the example of attach, and is 12 for"
+    with pytest.raises(ftwt.FtwtError, match=match):
+        model(images(3, 12))
+    assert "range" not in vars(small)
 
 
 def on_a_count(self, x):
@@ -61,6 +75,10 @@ def noise(self, x):
     return self.two(F.relu(self.one(x)) + torch.randn(8, 1, 1))
 
 
+def indexed(self, x):
+    return self.two(F.relu(self.one(x)) * (2.0, 1.0)[x.shape[-1] - 16])
+
+
 def by_mode(self, x):
     return self.two(F.relu(self.one(x)) if self.training else self.one(x).abs())
 
@@ -83,6 +101,7 @@ REFUSED = [
     (features, "Two keeps 'last' of each pass at .*self.last = "),
     (calls, "Two keeps 'calls' of each pass at .*self.calls = "),
     (noise, "answers something else when traced by torch.fx.*it draws random numbers"),
+    (indexed, r"does not trace .*shape.*traced size is no plain number.*int\(size\)"),
     (by_mode, "answers something else.*: 'Two' reads self.training, and tracing follows eval mode"),
     (by_mode_in_gradients, "gives 'gain' a gradient in the plain network.*'Two' reads self.train"),
     (dropped_by_hand, "answers something else.*'Two' reads self.training"),

@@ -1,35 +1,42 @@
-"""A `range` that takes sizes, for the files that traced forwards are written in."""
+"""A `range` that takes traced sizes, for the files that ask for one.
 
-import inspect
-from collections.abc import Callable, Iterator
+Python's own takes nothing but an integer, and a traced size must not be one: each operation of
+torch would take it for a constant then. So files are lent another `range` while they are traced.
+"""
+
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
+from ftwt.graph.proxies import Valued
 
-class Ranges:
-    """Lends files a `range` of their own, whose bounds `number` turns into plain numbers."""
 
-    def __init__(self, number: Callable[[Any], Any]) -> None:
-        self._number = number
-        # Names of files that have it.
-        self._files: list[dict[str, Any]] = []
+def names_at(error: Exception) -> dict[str, Any] | None:
+    """Global names of the file that raised, None if it does not have Python's own `range`."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    names = frame.f_globals
+    return names if names.get("range", range) is range else None
 
-    def lend(self, forward: Callable[..., Any]) -> None:
-        """Lend it to the file of a forward, unless that has a `range` itself."""
-        names = getattr(inspect.unwrap(forward), "__globals__", {})
-        if "range" not in names:
-            names["range"] = self._range
-            self._files.append(names)
 
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        """At the end, all files give it back."""
-        try:
-            yield
-        finally:
-            for names in self._files:
-                del names["range"]
-            self._files = []
+@contextmanager
+def lent(names: dict[str, Any]) -> Iterator[None]:
+    """Let `range` take traced sizes, settled from the example, in a file with these names."""
+    imported = "range" in names
+    names["range"] = _range
+    try:
+        yield
+    finally:
+        if imported:
+            names["range"] = range
+        else:
+            del names["range"]
 
-    def _range(self, *bounds: Any) -> range:
-        return range(*map(self._number, bounds))
+
+def _range(*bounds: Any) -> range:
+    return range(*map(_settled, bounds))
+
+
+def _settled(bound: Any) -> Any:
+    return bound.tracer.settle(index, bound) if isinstance(bound, Valued) else bound

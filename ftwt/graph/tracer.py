@@ -10,20 +10,19 @@ say.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from operator import attrgetter, index
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ftwt.graph import kept, operations, regions
+from ftwt.graph import kept, operations, ranges, regions
 from ftwt.graph.arguments import Arguments
 from ftwt.graph.channels import Select, Spread
 from ftwt.graph.in_place import IN_PLACE, separate
 from ftwt.graph.mode import follow_the_mode, noting_readers
 from ftwt.graph.own import line_of_user
 from ftwt.graph.proxies import Valued, holds_tensor, settled
-from ftwt.graph.ranges import Ranges
 
 # What tells of a tensor without a look at its elements.
 _OF_SIZES = {
@@ -61,6 +60,24 @@ def draw(
     Raises:
         DoesNotRun: the network does not take these.
     """
+    with ExitStack() as lent:
+        while True:
+            try:
+                return _drawn(root, leaves, arguments, inputs)
+            except TypeError as error:
+                # `range(size)`, maybe: once more, in a file where it takes that.
+                names = ranges.names_at(error)
+                if names is None:
+                    raise
+                lent.enter_context(ranges.lent(names))
+
+
+def _drawn(
+    root: nn.Module,
+    leaves: tuple[type[nn.Module], ...],
+    arguments: Arguments,
+    inputs: Mapping[str, Tensor],
+) -> Graph:
     tracer = Tracer(leaves, frozenset(), arguments, inputs)
     graph, readers = tracer.drawn(root), tracer.readers
     small = frozenset(module for module in readers if module is not root and _is_small(module))
@@ -99,7 +116,6 @@ class Tracer(fx.Tracer):
         self.tensor_attrs = {}
         # Modules whose mode was read.
         self.readers: dict[nn.Module, None] = {}
-        self._ranges = Ranges(self._number)
         # Where forward assigned an attribute, by its name.
         self.assigned: dict[str, str] = {}
         # Whether the example runs, which is not to be traced.
@@ -111,9 +127,8 @@ class Tracer(fx.Tracer):
         noting = noting_readers(self.readers, lambda: self._running)
         watched = (self._regions.watched(), self._assigned(), noting)
         with ExitStack() as stack, torch.enable_grad():
-            for one in (*watched, self._ranges.lent()):
+            for one in watched:
                 stack.enter_context(one)
-            self._ranges.lend(type(root).forward)
             try:
                 graph = self.trace(root)
                 separate(graph, self._values)
@@ -190,7 +205,6 @@ class Tracer(fx.Tracer):
         # A module that forward makes is no part of the network; what it does is.
         if self._running or m not in (self.submodule_paths or {}):
             return forward(*args, **kwargs)
-        self._ranges.lend(type(m).forward)
         return super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
@@ -244,10 +258,6 @@ class Tracer(fx.Tracer):
             raise DoesNotRun from error
         finally:
             self._running = running
-
-    def _number(self, bound: Any) -> Any:
-        """A bound of a range, settled if it is traced."""
-        return self.settle(index, bound) if isinstance(bound, Valued) else bound
 
     @contextmanager
     def _assigned(self) -> Iterator[None]:

@@ -231,6 +231,11 @@ def _untraceable(network: str, error: Exception) -> str:
         )
     else:
         advice = f"give leaves=({module},) to attach, which then does not look inside it"
+    if isinstance(error, TypeError):
+        advice = (
+            "a traced size is no plain number: give several to torch as one "
+            f"tuple, or int(size), which is the example's for good then; else {advice}"
+        )
     return f"attach: {network} does not trace with torch.fx{where} ({_line(error)}); {advice}"
 
 
