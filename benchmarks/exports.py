@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "exports.json"
@@ -72,7 +72,7 @@ def main() -> None:
             "networks_in_all": len(order),
             "networks": [rows[one] for one in order if one in rows],
         }
-        write_atomically(RECORD, (json.dumps(value, indent=1) + "\n").encode())
+        write_json(RECORD, value, indent=1)
 
 
 def exported(name: str, files: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ process ended otherwise, or calls kept memory.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reading import read_object
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 from ftwt.tables import of_text
 
 _ROOT = Path(__file__).parent.parent
@@ -78,7 +77,7 @@ def _try(count: int, seed: int, *, resume: bool) -> None:
         nonlocal clock
         record["seconds"] = round(record["seconds"] + _clock() - clock, 1)
         clock = _clock()
-        write_atomically(RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        write_json(RECORD, record, indent=1)
 
     with tempfile.TemporaryDirectory() as name:
         for kind in KINDS:

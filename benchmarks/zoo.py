@@ -11,7 +11,6 @@ is 1. The record is written after each network, so a run that is stopped loses l
 """
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reading import read_object
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "zoo.json"
@@ -96,7 +95,7 @@ def _measure(names: list[str], *, resume: bool, processes: int) -> None:
                 "kept": zoo.KEPT,
                 "networks": [rows[name] for name in order if name in rows],
             }
-            write_atomically(RECORD, (json.dumps(value, indent=1) + "\n").encode())
+            write_json(RECORD, value, indent=1)
 
 
 def _examine(name: str) -> dict[str, Any]:

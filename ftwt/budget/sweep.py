@@ -14,7 +14,7 @@ from ftwt import data
 from ftwt.budget.executors import executor_named, run_all
 from ftwt.errors import FtwtError
 from ftwt.io import specs
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 from ftwt.io.reading import read_json
 from ftwt.training.folders import claimed, status
 from ftwt.training.recipes import Overrides, recipe
@@ -158,7 +158,7 @@ def _run(
     done: Callable[[SweepRun], None],
 ) -> dict[str, Any]:
     """Run what is missing, and sum up all."""
-    _write(out, {"sweep": _plain(sweep), **_read(out)})
+    write_json(out / _RECORD, {"sweep": _plain(sweep), **_read(out)})
     missing = [job for job in planned if not _finished(job)]
     failed = run_all(pool, run_job, {job: job.out.name for job in missing}, done)
     record: dict[str, Any] = {
@@ -166,7 +166,7 @@ def _run(
         "dense_accuracy": _dense_accuracy(planned),
         "rows": [asdict(row) for row in summed_up(out)],
     }
-    _write(out, record)
+    write_json(out / _RECORD, record)
     if failed:
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise FtwtError(
@@ -268,7 +268,3 @@ def _read(out: Path) -> dict[str, Any]:
         return {}
     mend = "restore it, or give a new folder"
     return dict(read_json(file, _SweepRecord, called="sweep", mend=mend))
-
-
-def _write(out: Path, value: dict[str, Any]) -> None:
-    write_atomically(out / _RECORD, (json.dumps(value, indent=2) + "\n").encode())

@@ -88,7 +88,7 @@ class Gated(nn.Module):
             FtwtError: a switch is another than in the example that attach was given.
         """
         inputs = self.bind(args, kwargs)
-        passes_on = any(gate.follows or gate.shared is not None for gate in self._site_gates())
+        passes_on = any(gate.follows or gate.shared is not None for gate in self.site_gates)
         if passes_on or self._asks_oracle_of_dense():
             return self._run(self, self._recorded(inputs, targets=False), *inputs)
         return self._run(self, PlainPass(), *inputs)
@@ -182,7 +182,7 @@ class Gated(nn.Module):
     @property
     def needs_gradients(self) -> bool:
         """Whether targets need the gradient of the task's loss."""
-        return any(isinstance(gate.target, GradientTarget) for gate in self._site_gates())
+        return any(isinstance(gate.target, GradientTarget) for gate in self.site_gates)
 
     def dense_targets(self, *inputs: Tensor) -> dict[str, Bool[Tensor, "B C"]]:
         """Targets of each site without any mask; no gradient, no gate runs.
@@ -199,7 +199,7 @@ class Gated(nn.Module):
             )
 
     def _rules(self) -> dict[str, Rule]:
-        return {gate.site.name: gate.target for gate in self._site_gates()}
+        return {gate.site.name: gate.target for gate in self.site_gates}
 
     def _target_source(self, inputs: tuple[Tensor, ...]) -> "Gated":
         """The network with the weights that targets come from: a teacher, or this one."""
@@ -266,7 +266,7 @@ class Gated(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """By site, what a filter's logit has to be above for the filter to run."""
-        return {gate.site.name: gate.threshold for gate in self._site_gates()}
+        return {gate.site.name: gate.threshold for gate in self.site_gates}
 
     @property
     def operating_points(self) -> tuple[OperatingPoint, ...]:
@@ -288,7 +288,7 @@ class Gated(nn.Module):
     def move_thresholds(self, thresholds: Mapping[str, float]) -> None:
         """Set the thresholds of this model itself, by site."""
         check_thresholds(thresholds, self.sites)
-        for gate in self._site_gates():
+        for gate in self.site_gates:
             gate.threshold = float(thresholds[gate.site.name])
 
     def at(self, *, reduction: float) -> "Gated":
@@ -324,8 +324,10 @@ class Gated(nn.Module):
         """
         return explanation_of(self.anatomy)
 
-    def _site_gates(self) -> list[SiteGate]:
-        return [gate for gate in self.gates.values() if isinstance(gate, SiteGate)]
+    @property
+    def site_gates(self) -> tuple[SiteGate, ...]:
+        """The gate of each site, in the order in which they run."""
+        return tuple(self.gates.values())  # type: ignore[arg-type]
 
     def gate_parameters(self) -> list[nn.Parameter]:
         """Parameters of the gates."""

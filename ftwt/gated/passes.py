@@ -10,7 +10,7 @@ from torch import Tensor
 from ftwt.gated.masking import masked
 from ftwt.gated.site_gate import Decision, PendingTarget, SiteGate
 from ftwt.gated.trace import SiteTrace
-from ftwt.gates.interface import ReadsMaxima, is_oracle
+from ftwt.gates.interface import is_oracle, reads_maxima
 from ftwt.graph.live import Evaluator
 from ftwt.targets.interface import RankingTarget, channel_scores, without_gradient
 
@@ -146,11 +146,10 @@ class RecordedPass:
 
     def _read(self, gate: SiteGate, inputs: Tensor) -> Tensor:
         """What the gate reads: its input, or its input's maxima where they are known."""
-        known, module = self._maxima, gate.gate
-        if known is None or known[0] is not inputs or gate.pruning.coupling == "joint":
-            return gate.reads(inputs)
-        reads = isinstance(module, ReadsMaxima) and module.reads_maxima
-        return known[1] if reads else gate.reads(inputs)
+        known, alone = self._maxima, gate.pruning.coupling == "decoupled"
+        if known is not None and known[0] is inputs and alone and reads_maxima(gate.gate):
+            return known[1]
+        return gate.reads(inputs)
 
 
 class HookedPass(RecordedPass):

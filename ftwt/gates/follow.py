@@ -66,7 +66,7 @@ class Follow:
 
 
 class _Follow(nn.Module):
-    """Says that the site's mask is its input's; see `FollowsInput`."""
+    """Says that the site's mask is its input's; see `follows_input`."""
 
     def __init__(self, site: str) -> None:
         super().__init__()

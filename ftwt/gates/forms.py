@@ -69,8 +69,8 @@ class HasForm(Protocol):
     bias. `form` is asked anew after weights have changed or moved.
     """
 
-    def form(self) -> Form:
-        """The form, with the weights as they are now."""
+    def form(self) -> Form | None:
+        """The form, with the weights as they are now; None where no form tells all of it."""
         ...
 
 

@@ -27,16 +27,6 @@ class Gate(Protocol):
 
 
 @runtime_checkable
-class ReadsMaxima(Protocol):
-    """A gate's module that may be given its input's maxima over space, float (B, C_in), instead."""
-
-    @property
-    def reads_maxima(self) -> bool:
-        """Whether these are all that it reads of its input."""
-        ...
-
-
-@runtime_checkable
 class SharesModule(Protocol):
     """A gate whose sites share one module: an embedding of the image, of a task, or of the sites.
 
@@ -48,51 +38,6 @@ class SharesModule(Protocol):
     def prepare(self, sites: Sequence[SiteShape]) -> nn.Module:
         """Return a new module for all sites of a network, in running order."""
         ...
-
-
-@runtime_checkable
-class AnswersTarget(Protocol):
-    """A gate that may answer with the target itself: its module is not called then."""
-
-    @property
-    def answers_target(self) -> bool:
-        """Whether it does. It reads the output that a gate should save, so nothing can skip."""
-        ...
-
-
-def is_oracle(gate: Gate) -> bool:
-    """Whether a gate answers with the target itself."""
-    return isinstance(gate, AnswersTarget) and gate.answers_target
-
-
-@runtime_checkable
-class PrunesStatically(Protocol):
-    """A gate that may have masks that were given, and nothing to learn."""
-
-    @property
-    def static(self) -> bool:
-        """Whether it does."""
-        ...
-
-
-def is_static(gate: Gate) -> bool:
-    """Whether a gate's masks were given, so that it has nothing to learn."""
-    return isinstance(gate, PrunesStatically) and gate.static
-
-
-@runtime_checkable
-class FollowsInput(Protocol):
-    """A gate's module that may take over the mask of its input: it is not called then."""
-
-    @property
-    def follows(self) -> bool:
-        """Whether it does. Filter i then runs where channel i of the input is live."""
-        ...
-
-
-def follows_input(module: nn.Module) -> bool:
-    """Whether a gate's module takes over the mask of its input."""
-    return isinstance(module, FollowsInput) and module.follows
 
 
 @runtime_checkable
@@ -115,31 +60,43 @@ class Estimator(Protocol):
         ...
 
 
-@runtime_checkable
-class ComparesWithZero(Protocol):
-    """An estimator that may say that it is a plain threshold, which kernels know."""
-
-    @property
-    def compares(self) -> bool:
-        """Whether its answer out of training is [logit > 0], without anything random."""
-        ...
+# What a gate, its module or an estimator may say of itself, by an attribute.
 
 
-@runtime_checkable
-class HasConstantWeights(Protocol):
-    """An estimator that may say that no gradient passes it."""
+def is_oracle(gate: Gate) -> bool:
+    """Whether a gate answers with the target itself: `answers_target`. Its module is not called.
 
-    @property
-    def constant(self) -> bool:
-        """Whether its weights never require gradient."""
-        ...
+    It reads the output that a gate should save, so nothing can skip.
+    """
+    return bool(getattr(gate, "answers_target", False))
+
+
+def is_static(gate: Gate) -> bool:
+    """Whether a gate's masks were given, so that it has nothing to learn: `static`."""
+    return bool(getattr(gate, "static", False))
+
+
+def follows_input(module: nn.Module) -> bool:
+    """Whether a gate's module takes over the mask of its input: `follows`. It is not called then.
+
+    Filter i runs where channel i of the input is live.
+    """
+    return bool(getattr(module, "follows", False))
+
+
+def reads_maxima(module: nn.Module) -> bool:
+    """Whether a module reads its input's maxima over space alone: `reads_maxima`.
+
+    It then takes these, float (B, C_in), in place of its input.
+    """
+    return bool(getattr(module, "reads_maxima", False))
 
 
 def compares_with_zero(estimator: Estimator) -> bool:
-    """Whether an estimator is, out of training, [logit > 0]."""
-    return isinstance(estimator, ComparesWithZero) and estimator.compares
+    """Whether an estimator is, out of training, [logit > 0] and nothing random: `compares`."""
+    return bool(getattr(estimator, "compares", False))
 
 
 def has_constant_weights(estimator: Estimator) -> bool:
-    """Whether no gradient ever passes an estimator."""
-    return isinstance(estimator, HasConstantWeights) and estimator.constant
+    """Whether no gradient ever passes an estimator: `constant`."""
+    return bool(getattr(estimator, "constant", False))

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
-from ftwt.gates.forms import AffineForm, TableForm, form_of
+from ftwt.gates.forms import AffineForm, Form, TableForm, form_of
 from ftwt.gates.interface import Gate, follows_input
 from ftwt.gates.pooling import POOLS, values_of
 from ftwt.graph.channels import Spread
@@ -72,7 +72,7 @@ class Narrowed:
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return the whole gate's module, with the outputs that are left."""
-        return _Narrowed(self.part(site), site.name)
+        return NarrowedGate(self.part(site), site.name)
 
     def macs(self, live: Shaped[Tensor, "B"], site: SiteShape) -> Shaped[Tensor, "B"]:
         """MACs of the gate with the outputs that are left; of the whole one if it sheds none."""
@@ -83,7 +83,9 @@ class Narrowed:
         return part.gate.macs(live, shape)
 
 
-class _Narrowed(nn.Module):
+class NarrowedGate(nn.Module):
+    """A whole site's gate, for the inputs and outputs that are left of the site."""
+
     def __init__(self, part: Part, site: str) -> None:
         super().__init__()
         place = {channel: i for i, channel in enumerate(part.inputs)}
@@ -95,8 +97,18 @@ class _Narrowed(nn.Module):
 
     @property
     def follows(self) -> bool:
-        """See `FollowsInput`."""
+        """See `follows_input`."""
         return follows_input(self.gate)
+
+    def form(self) -> Form | None:
+        """See `HasForm`: the rows of a table, for the outputs that are left."""
+        form = form_of(self.gate)
+        if not isinstance(form, TableForm):
+            return None
+        return replace(form, logits=self._left(form.logits))
+
+    def _left(self, logits: Float[Tensor, "rows C"]) -> Float[Tensor, "rows C_out"]:
+        return logits.index_select(1, self.get_buffer("outputs")) if self.picks else logits
 
     def take(self, whole: nn.Module) -> None:
         """Become the narrowed form of a whole site's gate, with its weights; it is left alone."""
@@ -105,14 +117,14 @@ class _Narrowed(nn.Module):
             _keep(self.gate, self.get_buffer("outputs"))
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:
+        """Return the logits of the filters that are left."""
         form = form_of(self.gate)
         if isinstance(form, AffineForm) and values_of(form.pool) == 1:
             # It pools again, which leaves one number as it is.
             inputs = POOLS[form.pool](inputs)[..., None]
         # Not len(), which tracers take for a constant.
         whole = self.spread(inputs.flatten(2)).view(inputs.shape[0], -1, *inputs.shape[2:])
-        logits: Tensor = self.gate(whole)
-        return logits.index_select(1, self.get_buffer("outputs")) if self.picks else logits
+        return self._left(self.gate(whole))
 
 
 def can_shed(gate: nn.Module) -> bool:

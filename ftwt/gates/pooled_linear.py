@@ -60,7 +60,7 @@ class _PooledLinear(nn.Module):
 
     @property
     def reads_maxima(self) -> bool:
-        """See `ReadsMaxima`."""
+        """See `interface.reads_maxima`."""
         return self.spec.pool == "max"
 
     def forward(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_out"]:

@@ -1,10 +1,12 @@
 """Writing files."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ftwt.errors import FtwtError
 
@@ -45,6 +47,11 @@ def write_atomically(path: Path, payload: bytes | memoryview) -> None:
         _write_atomically(path, payload)
     except OSError as error:
         raise CannotWriteError.of(path, error) from None
+
+
+def write_json(path: Path, value: Any, indent: int = 2) -> None:
+    """Write JSON as `write_atomically` does."""
+    write_atomically(path, (json.dumps(value, indent=indent) + "\n").encode())
 
 
 def _write_atomically(path: Path, payload: bytes | memoryview) -> None:

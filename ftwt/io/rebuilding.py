@@ -17,7 +17,6 @@ from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
 from ftwt.gated.operating_points import OperatingPoint, check_thresholds
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.untrained import Fixed
 from ftwt.graph.arguments import Arguments, Example
 from ftwt.io import registry, specs
@@ -157,13 +156,13 @@ def _shared(earlier: Sequence[Gated], model: Gated) -> dict[str, Any]:
     own = [id(one) for one in model.backbone_parameters()]
     for place, one in enumerate(earlier):
         if own == [id(parameter) for parameter in one.backbone_parameters()]:
-            same = [id(gate) for gate in _modules(one)] == [id(gate) for gate in _modules(model)]
+            same = _gates(one) == _gates(model)
             return {"weights_of": place, "gates_too": same}
     return {"weights_of": None, "gates_too": False}
 
 
-def _modules(model: Gated) -> list[nn.Module]:
-    return [one.gate for one in model.gates.values() if isinstance(one, SiteGate)]
+def _gates(model: Gated) -> list[int]:
+    return [id(one.gate) for one in model.site_gates]
 
 
 def _copies(weights: Mapping[str, Tensor]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Drawing budgets: what a grid of rules would save, and trade-offs with error bars."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from ftwt.budget.estimate import Estimate, EstimateRow
 from ftwt.budget.families import base_and_amount
 from ftwt.budget.sweep import SweepRow
-from ftwt.io.files import make_folder, write_atomically
+from ftwt.io.files import make_folder, write_json
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Axes, Figure
 
@@ -17,18 +16,13 @@ def estimate_plot(found: Estimate, *, title: str) -> Figure:
     """Draw MAC reduction (%) over what is kept, with the deviation over images as a band."""
     masses = [row for row in found.rows if row.amount("mass") is not None]
     fractions = [row for row in found.rows if row.amount("fraction") is not None]
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
-        axes = figure.add_subplot()
+    label = "heatmap mass, or fraction of filters, kept"
+    title = drawing.shortened(f"{title}, {found.images} images", 48)
+    with drawing.single_plot(4.4, x=label, y="MAC reduction (%)", title=title) as (figure, axes):
         if masses:
             _lines(axes, masses, "mass", drawing.BLUE, drawing.SKY)
         if fractions:
             _lines(axes, fractions, "top-k", drawing.VERMILION, drawing.ORANGE)
-        axes.set_xlabel("heatmap mass, or fraction of filters, kept")
-        axes.set_ylabel("MAC reduction (%)")
-        axes.set_title(drawing.shortened(f"{title}, {found.images} images", 48))
-        axes.grid(visible=True)
-        drawing.add_legend(figure)
     return figure
 
 
@@ -36,19 +30,18 @@ def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, titl
     """Write estimate.json, estimate.png and estimate.svg into a folder."""
     drawing.require()
     make_folder(out)
-    write_atomically(out / "estimate.json", (json.dumps(value, indent=2) + "\n").encode())
+    write_json(out / "estimate.json", dict(value))
     drawing.save_figure(estimate_plot(found, title=title), out, "estimate")
 
 
 def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title: str) -> Figure:
     """Draw accuracy (%) over MAC reduction (%) of trained runs, deviations over seeds as bars."""
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
-        axes = figure.add_subplot()
+    title = drawing.shortened(title, 48)
+    with drawing.single_plot(
+        4.4, x=drawing.REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.15, 0.15)
+    ) as (figure, axes):
         if dense_accuracy is not None:
-            dense = 100 * dense_accuracy
-            label = f"plain network, {dense:.1f} %"
-            axes.axhline(dense, color=drawing.GREY, linestyle=(0, (6, 3)), label=label)
+            drawing.line_of_plain(axes, dense_accuracy)
         accuracy = [100 * row.accuracy for row in rows]
         y_spread = [100 * (row.std_accuracy or 0) for row in rows]
         exact = [100 * row.reduction_exact for row in rows]
@@ -68,12 +61,6 @@ def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title:
                 f"r = {row.mass:g}, {row.runs} runs", place, xytext=(6, 6),
                 textcoords="offset points", fontsize=8, color=drawing.INK,
             )  # fmt: skip
-        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title(drawing.shortened(title, 48))
-        axes.grid(visible=True)
-        axes.margins(x=0.15, y=0.15)
-        drawing.add_legend(figure)
     return figure
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import make_folder, write_atomically
@@ -24,6 +24,9 @@ INK, GREY, PALE = "#1F2933", "#7B8794", "#DDE2E8"
 WIDTH_INCHES = 5.2
 # Two legend entries of so many characters fit side by side.
 _LEGEND_CHARACTERS = 28
+# Axes of many plots.
+REDUCTION_LABEL = "MAC reduction (% of the plain network's MACs)"
+EXACT_REDUCTION_LABEL = "MAC reduction, exact (% of the plain network's MACs)"
 
 _STYLE: Mapping[str, Any] = MappingProxyType(
     {
@@ -86,6 +89,34 @@ def new_figure(width_inches: float, height_inches: float) -> "Figure":
 
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=(width_inches, height_inches), layout=layout)
+
+
+@contextmanager
+def single_plot(
+    height_inches: float,
+    *,
+    x: str = "",
+    y: str = "",
+    title: str = "",
+    grid: Literal["both", "x", "y"] = "both",
+    margins: tuple[float, float] = (0.05, 0.05),
+) -> Iterator[tuple["Figure", "Axes"]]:
+    """A figure with labelled axes, to be drawn on; it gets its legend at the end."""
+    with style():
+        figure = new_figure(WIDTH_INCHES, height_inches)
+        axes = figure.add_subplot()
+        axes.set(xlabel=x, ylabel=y, title=title)
+        axes.grid(visible=True, axis=grid)
+        axes.margins(*margins)
+        yield figure, axes
+        add_legend(figure)
+
+
+def line_of_plain(axes: "Axes", accuracy: float) -> None:
+    """A dashed line at the plain network's accuracy, a fraction."""
+    label = f"plain network, {100 * accuracy:.1f} %"
+    dashes = (0, (6, 3))
+    axes.axhline(100 * accuracy, color=GREY, linestyle=dashes, linewidth=1.2, label=label)
 
 
 def add_legend(figure: "Figure") -> None:

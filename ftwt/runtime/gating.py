@@ -47,11 +47,10 @@ class Thresholds:
     """What each site's logits have to be above; read anew at each call, as it may be moved."""
 
     def __init__(self, model: Gated) -> None:
-        gates = [gate for gate in model.gates.values() if isinstance(gate, SiteGate)]
         # Whether all thresholds can be moved without lowering again.
-        self.all = all(map(compares, gates))
+        self.all = all(map(compares, model.site_gates))
         # Attribute access of modules is slow.
-        self._gates = [(gate.site.name, vars(gate)) for gate in gates if compares(gate)]
+        self._gates = [(gate.site.name, vars(gate)) for gate in model.site_gates if compares(gate)]
 
     def __call__(self) -> dict[str, float]:
         """By site; those at zero are left out."""

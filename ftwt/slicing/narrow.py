@@ -12,9 +12,8 @@ from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
-from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.interface import ChoosesGate, Gate, SharesModule, is_oracle
-from ftwt.gates.narrowed import Narrowed, Part, _Narrowed, can_shed
+from ftwt.gates.narrowed import Narrowed, NarrowedGate, Part, can_shed
 from ftwt.gates.untrained import Fixed
 from ftwt.graph import calls, operations
 from ftwt.graph.sites import Candidate, shape_of
@@ -50,7 +49,7 @@ def narrow(
         >>> model = ftwt.attach(ftwt.backbones.resnet8(), ftwt.Pruning(),
         ...                     example=torch.zeros(1, 3, 32, 32)).eval()
         >>> kept = {site: torch.arange(gate.site.out_channels) % 4 > 0
-        ...         for site, gate in zip(model.sites, model.gates.values())}
+        ...         for site, gate in zip(model.sites, model.site_gates)}
         >>> narrow(model, kept).get_submodule("layer1.0.conv1")
         Conv2d(12, 12, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
@@ -68,10 +67,8 @@ def narrow(
         )
     small, parts = _cut(model, closed(model, kept, round_to), gate)
     made = _attach(small, model, replace(model.pruning, gate=Narrowed(parts)))
-    for old, new in zip(model.gates.values(), made.gates.values(), strict=True):
-        assert isinstance(old, SiteGate)
-        assert isinstance(new, SiteGate)
-        assert isinstance(new.gate, _Narrowed)
+    for old, new in zip(model.site_gates, made.site_gates, strict=True):
+        assert isinstance(new.gate, NarrowedGate)
         new.gate.take(old.gate)
     return made.with_thresholds(model.thresholds).train(model.training)
 
@@ -101,7 +98,7 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
     emitted = cut_with_order(model, kept, fold=False, round_to=None)
     times = Counter(one.module for one in model.anatomy.candidates if one.module is not None)
     parts = {}
-    for site in model.anatomy.sites:
+    for site, held in zip(model.anatomy.sites, model.site_gates, strict=True):
         if site.module is not None and times[site.module] > 1:
             raise FtwtError(
                 f"narrow: {site.name!r} is a layer that is called more than once, so its calls "
@@ -116,8 +113,6 @@ def _cut(model: Gated, kept: Mapping[str, Tensor], gate: Gate) -> tuple[nn.Modul
                 "all filters of the layers before it"
             )
         chosen = gate.chosen(shape) if isinstance(gate, ChoosesGate) else gate
-        held = model.gates[site.key]
-        assert isinstance(held, SiteGate)
         left = shares[0].inputs, shares[0].outputs
         parts[site.name] = Part(
             chosen, *shape[1:4], *left, sheds=can_shed(held.gate), depthwise=shape.depthwise

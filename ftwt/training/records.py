@@ -16,7 +16,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import torch
 
 from ftwt.errors import FtwtError
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_atomically, write_json
 from ftwt.io.reading import Anything, parsed, read_json
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
@@ -140,7 +140,7 @@ def earlier_progress(out: Path) -> dict[str, Any]:
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
     """Write `run.json`."""
-    write_atomically(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_json(out / "run.json", record)
 
 
 def append_metrics(out: Path, row: Epoch) -> None:

@@ -1,6 +1,5 @@
 """What a finished run is worth: accuracy and cost on the test set, once."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from ftwt.data.splits import balanced_prefix
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import specs, storage
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 from ftwt.io.user_code import is_file
 from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
@@ -93,7 +92,7 @@ def evaluate_run(
         "threads": torch.get_num_threads(),
     }
     if run.is_dir() and limit is None:
-        write_atomically(run / "eval.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_json(run / "eval.json", result)
     return result
 
 

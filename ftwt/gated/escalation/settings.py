@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
@@ -16,7 +16,6 @@ from ftwt.gated.shared import costed, gates_for, samples
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import Gate
-from ftwt.gates.narrowed import _Narrowed
 from ftwt.gates.untrained import Fixed
 
 
@@ -52,12 +51,11 @@ def every_filter(model: Gated) -> Gated:
 def fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]] | None:
     """The mask of each site if it is the same for every input, known beforehand; else None."""
     masks = {}
-    for name, gate in zip(model.sites, model.gates.values(), strict=True):
-        assert isinstance(gate, SiteGate)
+    for gate in model.site_gates:
         logits = _table(gate)
         if logits is None or len(logits) > 1:
             return None
-        masks[name] = gate.pruning.estimator.weights(logits - gate.threshold)[0] > 0
+        masks[gate.site.name] = gate.pruning.estimator.weights(logits - gate.threshold)[0] > 0
     return masks
 
 
@@ -81,8 +79,7 @@ def check_settings(settings: Sequence[Gated]) -> None:
 
 
 def _check_alone(place: int, setting: Gated) -> None:
-    tables = [_table(one) for one in setting.gates.values() if isinstance(one, SiteGate)]
-    if any(one is not None and len(one) > 1 for one in tables):
+    if any(one is not None and len(one) > 1 for one in map(_table, setting.site_gates)):
         gate = type(setting.pruning.gate).__name__
         raise FtwtError(
             f"escalate: the masks of setting {place} ({gate}) go by the place in "
@@ -93,12 +90,8 @@ def _check_alone(place: int, setting: Gated) -> None:
 
 def _table(gate: SiteGate) -> Float[Tensor, "rows C"] | None:
     """A site's logits if they depend on no input: one row for all samples, or rows in turn."""
-    module = gate.gate
-    form = form_of(module.gate if isinstance(module, _Narrowed) else module)
-    if not isinstance(form, TableForm):
-        return None
-    picks = isinstance(module, _Narrowed) and module.picks
-    return form.logits[:, module.get_buffer("outputs")] if picks else form.logits
+    form = form_of(gate.gate)
+    return form.logits if isinstance(form, TableForm) else None
 
 
 def _check_order(place: int, low: Gated, high: Gated) -> None:
@@ -110,7 +103,8 @@ def _check_order(place: int, low: Gated, high: Gated) -> None:
                 f"escalate: setting {place} costs {ours:,} MACs, the next one {theirs:,}; give "
                 "settings in order of rising cost"
             )
-    if all(one is other for one, other in zip(_gates(low), _gates(high), strict=False)):
+    pairs = zip(low.site_gates, high.site_gates, strict=False)
+    if all(one.gate is other.gate for one, other in pairs):
         ours_at, theirs_at = low.thresholds, high.thresholds
         if all(theirs_at[name] >= ours_at[name] for name in ours_at):
             raise FtwtError(
@@ -122,10 +116,6 @@ def _check_order(place: int, low: Gated, high: Gated) -> None:
 def cost_of(model: Gated, masks: dict[str, Tensor]) -> int:
     """Exact MACs of a sample whose masks are these, (C,) each."""
     return int(model.anatomy.plan.total({name: mask[None] for name, mask in masks.items()}))
-
-
-def _gates(model: Gated) -> list[nn.Module]:
-    return [one.gate for one in model.gates.values() if isinstance(one, SiteGate)]
 
 
 def _answer(model: Gated) -> Any:

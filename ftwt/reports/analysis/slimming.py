@@ -1,6 +1,5 @@
 """`slim` for a finished run: from its folder to a new one."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from ftwt.budget import named
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.io import storage
-from ftwt.io.files import CannotWriteError, write_atomically
+from ftwt.io.files import CannotWriteError, write_atomically, write_json
 from ftwt.reports.analysis.removal import Slim, slim
 from ftwt.training.folders import claimed
 from ftwt.training.inspection import Loader, check_classes
@@ -87,7 +86,7 @@ def slim_run(
         start = file.parent / "dense.safetensors"
         if start.is_file():
             write_atomically(folder / start.name, start.read_bytes())
-        write_atomically(folder / "slim.json", (json.dumps(value, indent=2) + "\n").encode())
+        write_json(folder / "slim.json", value)
     return found, value
 
 

@@ -20,22 +20,15 @@ def tradeoff(curve: Curve, *, trained: Mapping[str, HasReductions] | None = None
     """
     trained = trained or {}
     rows = sorted(curve.rows, key=lambda row: row.reduction_exact)
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
-        axes = figure.add_subplot()
-        dense = 100 * curve.dense_accuracy
-        label = f"plain network, {dense:.1f} %"
-        axes.axhline(dense, color=drawing.GREY, linestyle=(0, (6, 3)), linewidth=1.2, label=label)
+    title = "Accuracy over MAC reduction"
+    with drawing.single_plot(
+        4.4, x=drawing.REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.05, 0.1)
+    ) as (figure, axes):
+        drawing.line_of_plain(axes, curve.dense_accuracy)
         _oracle(axes, rows)
         for place, (name, result) in enumerate(trained.items()):
             _trained(axes, name, result, _TRAINED[place % 4], _MARKERS[place % 4])
-        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title("Accuracy over MAC reduction")
-        axes.grid(visible=True)
-        axes.margins(x=0.05, y=0.1)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-        drawing.add_legend(figure)
     return figure
 
 

@@ -1,6 +1,5 @@
 """Training, testing, timing, and a report of it all."""
 
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ftwt import data
 from ftwt.gated.model import Gated
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_json
 from ftwt.reports import analysis
 from ftwt.reports.demo.shared import REDUCTION, budget_points, narrow_recipe, train_shared
 from ftwt.reports.demo.story import INTRO, NEXT, Story, closing, opening, story_highlights
@@ -166,7 +165,7 @@ def run_demo(
         title="Filters that fire together", intro=INTRO, made=made,
         around=(opening(out, story), closing()), numbers=story_highlights(story),
     )  # fmt: skip
-    write_atomically(out / "demo.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_json(out / "demo.json", result)
     return result
 
 

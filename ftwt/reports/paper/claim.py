@@ -1,11 +1,10 @@
 """The folder of a report: of one study, told by data, scale, recipe and runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ftwt.errors import FtwtError
-from ftwt.io.files import write_atomically, writing
+from ftwt.io.files import write_json, writing
 from ftwt.io.reading import read_json
 
 _CARD = "paper.json"
@@ -37,4 +36,4 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
         )
     with writing("paper", folder, "free space, or give another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(card, (json.dumps(about, indent=2) + "\n").encode())
+        write_json(card, about)

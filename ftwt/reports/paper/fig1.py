@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ftwt.errors import FtwtError
-from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
@@ -14,7 +13,6 @@ from ftwt.reports.paper.published import PublishedPoint
 from ftwt.reports.paper.runs import RecordedRun
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, percent, points
-from ftwt.targets import HeatmapMass
 
 # Below so many times the accuracy of guessing, a network has learned little.
 _LEARNED = 2
@@ -65,9 +63,7 @@ def _train(study: Study) -> None:
         for network in family.narrower:
             study.dense(network, family=True)
         for mass in study.scale.family_masses:
-            study.gated(
-                family.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}", family=True
-            )
+            study.by_mass(mass, family.network)
 
 
 def _measure(study: Study) -> Gaps:
@@ -178,7 +174,7 @@ def _figure(found: Gaps) -> Figure:
         grid = figure.subplots(len(found.panels), 1, squeeze=False)
         for axes, panel in zip(grid[:, 0], found.panels, strict=True):
             _draw(axes, panel)
-        grid[-1, 0].set_xlabel("MAC reduction (% of the plain network's MACs)")
+        grid[-1, 0].set_xlabel(drawing.REDUCTION_LABEL)
         _legend(figure)
     return figure
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftwt.errors import FtwtError
-from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.analysis.core import BINS, LayerFilters, layer_filters
 from ftwt.reports.analysis.layer_plots import activity_by_layer
@@ -14,7 +13,6 @@ from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count, percent
-from ftwt.targets import HeatmapMass
 from ftwt.training.activity import Activity, activity
 
 # From never to always: six shades of a scale that is even to every eye, in matplotlib's cividis.
@@ -49,8 +47,7 @@ class Core:
 
 def _train(study: Study) -> None:
     """One gated network."""
-    mass = study.scale.masses[0]
-    study.gated(study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
+    study.by_mass(study.scale.masses[0])
 
 
 def _measure(study: Study) -> Core:

@@ -129,9 +129,13 @@ def _show(found: Maps) -> tuple[Table[Any] | Drawing, ...]:
 def _figure(found: Maps) -> Figure:
     layers = found.similarities
     places = list(range(len(layers)))[::-1]
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 1.7 + 0.3 * len(layers))
-        axes = figure.add_subplot()
+    height, label = 1.7 + 0.3 * len(layers), "similarity of heatmaps (1: alike)"
+    with drawing.single_plot(
+        height, x=label, title="Do the kept filters stand for all?", grid="x"
+    ) as (
+        figure,
+        axes,
+    ):
         for shift, colour, marker, label, values, spread in (
             (0.14, drawing.BLUE, "o", "cosine", [one.cosine for one in layers],
              [one.cosine_std for one in layers]),
@@ -144,10 +148,6 @@ def _figure(found: Maps) -> Figure:
         axes.set_yticks(places, [drawing.shortened(one.site, 18) for one in layers], fontsize=8)
         axes.set_xlim(0, 1.02)
         axes.set_ylim(-0.6, len(layers) - 0.4)
-        axes.set_xlabel("similarity of heatmaps (1: alike)")
-        axes.set_title("Do the kept filters stand for all?")
-        axes.grid(visible=True, axis="x")
-        drawing.add_legend(figure)
     return figure
 
 

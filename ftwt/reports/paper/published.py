@@ -1,8 +1,10 @@
 """Published numbers, each with its source; shown beside measured ones, never among them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from ftwt.tables import Column, Table
 
 FTWT = "FTWT, CVPR 2022 (arXiv 2110.08232)"
 FTWT_FIGURE = f"{FTWT}, supplement, read off a figure"
@@ -59,6 +61,16 @@ LEFT_OUT = (
     f"{EAGLEEYE[4]}) and names no plain accuracy; none for CIFAR-10 could be verified. Nor could "
     "one of SCOP and DCP for MobileNetV1."
 )
+
+
+def published_table(
+    columns: tuple[Column, ...], rows: Iterable[tuple[Any, ...]], text: str
+) -> Table[Any]:
+    """Published rows, which stand in a table of their own."""
+    keys = [column.key for column in columns]
+    found = [dict(zip(keys, row, strict=True)) for row in rows]
+    return Table(columns, found, text, suffix="published")
+
 
 # Network, data, hours on four V100.
 HOURS = (

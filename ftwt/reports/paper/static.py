@@ -57,7 +57,7 @@ class Ways:
 def _train(study: Study) -> None:
     """A run by mass, and static and top-k runs brought to what that run costs, exactly counted."""
     network, mass = study.scale.network, study.scale.masses[0]
-    run = study.gated(network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
+    run = study.by_mass(mass)
     assert run.gated is not None
     # By held-out images: what the test images show decides nothing.
     seen = activity(run.gated, study.validation)
@@ -169,21 +169,13 @@ _LOOKS = {
 
 
 def _figure(found: Ways) -> Figure:
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.4)
-        axes = figure.add_subplot()
-        axes.axhline(
-            100 * found.accuracy, color=drawing.GREY, linestyle=(0, (6, 3)), linewidth=1.2,
-            label=f"plain network, {100 * found.accuracy:.1f} %",
-        )  # fmt: skip
+    title = f"Three ways to prune {found.network}"
+    with drawing.single_plot(
+        4.4, x=drawing.EXACT_REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.06, 0.06)
+    ) as (figure, axes):
+        drawing.line_of_plain(axes, found.accuracy)
         for way, (colour, marker) in _LOOKS.items():
             _draw(axes, [row for row in found.rows if row.way == way], way, colour, marker)
-        axes.set_xlabel("MAC reduction, exact (% of the plain network's MACs)")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title(f"Three ways to prune {found.network}")
-        axes.grid(visible=True)
-        axes.margins(0.06)
-        drawing.add_legend(figure)
     return figure
 
 

@@ -13,7 +13,7 @@ from ftwt.data import Dataset, Split, holdout, serve
 from ftwt.data.loaders import evaluation_batch
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
-from ftwt.gated.pruning import Pruning
+from ftwt.gated.pruning import Coupling, Pruning
 from ftwt.gates.interface import is_static
 from ftwt.io import specs
 from ftwt.losses import CrossEntropy, Objective
@@ -21,6 +21,7 @@ from ftwt.macs import dense_macs
 from ftwt.reports.paper.images import some
 from ftwt.reports.paper.runs import RecordedRun, read_run
 from ftwt.reports.paper.scales import Scale
+from ftwt.targets import HeatmapMass
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.folders import status
@@ -182,6 +183,19 @@ class Study:
         init = self.dense(network, family=family).folder
         name = f"{without_data(network)}-{label}-{pruning.coupling}-seed{seed}"
         return self.train(Training(name, network, pruning, seed, family, init))
+
+    def by_mass(
+        self,
+        mass: float,
+        family: str | None = None,
+        *,
+        coupling: Coupling = "decoupled",
+        seed: int = 0,
+    ) -> RecordedRun:
+        """The scale's network, or that of a family, gated by heatmap mass."""
+        pruning = Pruning(target=HeatmapMass(mass), coupling=coupling)
+        network, is_family = family or self.scale.network, family is not None
+        return self.gated(network, pruning, f"mass{mass:g}", seed=seed, family=is_family)
 
     def _recipe(self, training: Training) -> Recipe:
         size = self.scale

@@ -3,14 +3,12 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
 from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, count, fixed
-from ftwt.targets import HeatmapMass
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ class Hours:
 def _train(study: Study) -> None:
     """One plain network and one gated one, unless others were trained already."""
     if not study.runs:
-        mass = study.scale.masses[0]
-        study.gated(study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}")
+        study.by_mass(study.scale.masses[0])
 
 
 def _measure(study: Study) -> Hours:
@@ -83,15 +80,14 @@ def _show(found: Hours) -> tuple[Table[Any] | Drawing, ...]:
         "Measured: wall-clock hours of all trainings of a network, as their records say; a "
         "machine that does other work meanwhile makes them longer.",
     )
-    theirs = Table(
+    theirs = published.published_table(
         (
             Column("network", "network"),
             Column("data", "data"),
             Column("hours", "published, hours", fixed(1)),
         ),
-        [dict(zip(("network", "data", "hours"), row, strict=True)) for row in published.HOURS],
+        published.HOURS,
         f"Published: hours on four V100 GPUs. {published.FTWT}.",
-        suffix="published",
     )
     caption = "Measured hours of all trainings; those of table 1 above."
     alt = "Hours of training by network"
@@ -99,19 +95,16 @@ def _show(found: Hours) -> tuple[Table[Any] | Drawing, ...]:
 
 
 def _figure(found: Hours) -> Figure:
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 1.6 + 0.42 * len(found.costs))
-        axes = figure.add_subplot()
+    height = 1.6 + 0.42 * len(found.costs)
+    with drawing.single_plot(
+        height, x="training (hours, measured)", title="What training took", grid="x"
+    ) as (figure, axes):
         places = list(range(len(found.costs)))[::-1]
         plain = [cost.dense_hours for cost in found.costs]
         pruned = [cost.gated_hours for cost in found.costs]
         axes.barh(places, plain, color=drawing.PALE, label="plain network")
         axes.barh(places, pruned, left=plain, color=drawing.BLUE, label="pruned networks")
         axes.set_yticks(places, [cost.network for cost in found.costs])
-        axes.set_xlabel("training (hours, measured)")
-        axes.set_title("What training took")
-        axes.grid(visible=True, axis="x")
-        drawing.add_legend(figure)
     return figure
 
 

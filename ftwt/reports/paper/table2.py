@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ftwt.errors import FtwtError
-from ftwt.gated.pruning import Pruning
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper import published
@@ -13,7 +12,6 @@ from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import RecordedRun
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import MINUS, Column, Table, count, percent
-from ftwt.targets import HeatmapMass
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,7 @@ def _train(study: Study) -> None:
     """Each mass with each seed, all from the same plain network."""
     for seed in range(study.scale.seeds):
         for mass in study.scale.masses:
-            study.gated(
-                study.scale.network, Pruning(target=HeatmapMass(mass)), f"mass{mass:g}", seed=seed
-            )
+            study.by_mass(mass, seed=seed)
 
 
 def _measure(study: Study) -> Seeds:
@@ -118,13 +114,17 @@ def _row(group: Group) -> dict[str, Any]:
     return row
 
 
-_COLUMNS = (
-    Column("accuracy_mean", "accuracy, mean (%)", percent(2)),
-    Column("accuracy_std", "its deviation (points)", percent(2)),
-    Column("reduction_exact_mean", "MAC reduction, exact, mean (%)", percent(2)),
-    Column("reduction_exact_std", "its deviation (points)", percent(2)),
-    Column("reduction_paper_mean", "MAC reduction, paper's count, mean (%)", percent(2)),
-    Column("reduction_paper_std", "its deviation (points)", percent(2)),
+_COLUMNS = tuple(
+    column
+    for name, label in (
+        ("accuracy", "accuracy"),
+        ("reduction_exact", "MAC reduction, exact"),
+        ("reduction_paper", "MAC reduction, paper's count"),
+    )
+    for column in (
+        Column(f"{name}_mean", f"{label}, mean (%)", percent(2)),
+        Column(f"{name}_std", "its deviation (points)", percent(2)),
+    )
 )
 
 
@@ -143,8 +143,7 @@ def _show(found: Seeds) -> tuple[Table[Any] | Drawing, ...]:
         "augmentation; all start from the same plain network. Deviations are sample standard "
         f"deviations (n {MINUS} 1).",
     )
-    keys = ("network", "accuracy_mean", "accuracy_std", "reduction_mean", "reduction_std")
-    theirs = Table(
+    theirs = published.published_table(
         (
             Column("network", "network"),
             Column("accuracy_mean", "published accuracy, mean (%)", percent(2)),
@@ -152,9 +151,8 @@ def _show(found: Seeds) -> tuple[Table[Any] | Drawing, ...]:
             Column("reduction_mean", "published MAC reduction, paper's count (%)", percent(2)),
             Column("reduction_std", "its deviation (points)", percent(2)),
         ),
-        [dict(zip(keys, row, strict=True)) for row in published.SPREADS],
+        published.SPREADS,
         f"Published, CIFAR-10, three runs each. {published.FTWT}.",
-        suffix="published",
     )
     figure = Drawing(
         _figure(found),
@@ -170,9 +168,10 @@ _MARKERS = ("o", "s", "^", "D", "v")
 
 
 def _figure(found: Seeds) -> Figure:
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 3.6 + 0.22 * len(found.groups))
-        axes = figure.add_subplot()
+    height, title = 3.6 + 0.22 * len(found.groups), "How much seeds matter"
+    with drawing.single_plot(
+        height, x=drawing.EXACT_REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.15, 0.15)
+    ) as (figure, axes):
         for place, group in enumerate(found.groups):
             colour, marker = _COLOURS[place % 5], _MARKERS[place % 5]
             x = [100 * value for value in group.reduction_exact.values]
@@ -185,12 +184,6 @@ def _figure(found: Seeds) -> Figure:
                 fmt=marker, color=colour, markersize=8, markerfacecolor="white", capsize=3,
                 label=label,
             )  # fmt: skip
-        axes.set_xlabel("MAC reduction, exact (% of the plain network's MACs)")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title("How much seeds matter")
-        axes.grid(visible=True)
-        axes.margins(0.15)
-        drawing.add_legend(figure)
     return figure
 
 

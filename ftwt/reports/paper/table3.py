@@ -16,7 +16,6 @@ from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.runs import RecordedRun
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import Column, Table, percent, points
-from ftwt.targets import HeatmapMass
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ def _train(study: Study) -> None:
     couplings: tuple[Coupling, ...] = ("decoupled", "joint")
     for coupling in couplings:
         for mass in study.scale.masses:
-            pruning = Pruning(target=HeatmapMass(mass), coupling=coupling)
-            study.gated(study.scale.network, pruning, f"mass{mass:g}")
+            study.by_mass(mass, coupling=coupling)
 
 
 def _measure(study: Study) -> Couplings:
@@ -145,8 +143,7 @@ def _show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
         "reduction: the decoupled runs' accuracy, averaged over seeds of a mass, is interpolated "
         "linearly at the joint run's exact reduction; it is left out where no two masses span it.",
     )
-    keys = ("network", "data", "joint", "decoupled", "reduction")
-    theirs = Table(
+    theirs = published.published_table(
         (
             Column("network", "network"),
             Column("data", "data"),
@@ -154,9 +151,8 @@ def _show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
             Column("decoupled", "published decoupled accuracy (%)", percent(2)),
             Column("reduction", "published MAC reduction, paper's count (%)", percent(0)),
         ),
-        [dict(zip(keys, row, strict=True)) for row in published.COUPLINGS],
+        published.COUPLINGS,
         f"Published, with the reductions that the supplement prints beside. {published.FTWT}.",
-        suffix="published",
     )
     figure = Drawing(
         _figure(found),
@@ -168,9 +164,10 @@ def _show(found: Couplings) -> tuple[Table[Any] | Drawing, ...]:
 
 
 def _figure(found: Couplings) -> Figure:
-    with drawing.style():
-        figure = drawing.new_figure(drawing.WIDTH_INCHES, 4.0)
-        axes = figure.add_subplot()
+    title = "Joint against decoupled"
+    with drawing.single_plot(
+        4.0, x=drawing.REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.1, 0.1)
+    ) as (figure, axes):
         lines: dict[tuple[str, str], list[Coupled]] = {}
         for one in found.runs:
             lines.setdefault((one.network, one.coupling), []).append(one)
@@ -186,12 +183,6 @@ def _figure(found: Couplings) -> Figure:
                     cuts, accuracy, marker, linestyle=style, linewidth=1.2, color=colour,
                     markerfacecolor=face, label=f"{network} {coupling}, {kind}",
                 )  # fmt: skip
-        axes.set_xlabel("MAC reduction (% of the plain network's MACs)")
-        axes.set_ylabel("accuracy (%)")
-        axes.set_title("Joint against decoupled")
-        axes.grid(visible=True)
-        axes.margins(0.1)
-        drawing.add_legend(figure)
     return figure
 
 

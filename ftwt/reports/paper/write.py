@@ -1,12 +1,11 @@
 """Files of the items, and the page that is made from these files alone."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from ftwt.errors import FtwtError
-from ftwt.io.files import write_atomically
+from ftwt.io.files import write_atomically, write_json
 from ftwt.io.reading import read_json
 from ftwt.reports import drawing, page
 from ftwt.reports.paper.item import Drawing, Found, Item
@@ -76,17 +75,15 @@ def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, 
         "result": found.to_json(),
         "page": {"heading": item.heading, "text": item.text, "content": content},
     }
-    _write_json(folder / f"{item.name}.json", value)
+    write_json(folder / f"{item.name}.json", value, indent=1)
 
 
 def note_missing(folder: Path, item: Item[Any], why: str) -> None:
     """Write a NAME.json that says why the item could not be made."""
     text = f"{item.text}\n\nNot made: {why}"
     content = {"heading": item.heading, "text": text, "content": []}
-    _write_json(
-        folder / f"{item.name}.json",
-        {"name": item.name, "result": None, "why": why, "page": content},
-    )
+    value = {"name": item.name, "result": None, "why": why, "page": content}
+    write_json(folder / f"{item.name}.json", value, indent=1)
 
 
 def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
@@ -101,7 +98,7 @@ def write_page(folder: Path, *, made: Mapping[str, str] | None = None) -> Path:
     """
     notes = folder / "made.json"
     if made is not None:
-        _write_json(notes, dict(made))
+        write_json(notes, dict(made), indent=1)
     rows = tuple(_again(notes, dict[str, str]).items()) if notes.is_file() else ()
     found = [_again(file, _Made) for file in _files(folder)]
     if not found:
@@ -147,7 +144,3 @@ def _picture(name: str, part: Drawing) -> dict[str, Any]:
         "caption": part.caption,
         "alt": part.alt,
     }
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -72,8 +72,7 @@ class Building:
         """A site's mask is known from here on; without gates it always was, and none is asked."""
         self._decided.add(candidate.name)
         if self.gates:
-            gate = self.model.get_submodule(f"gates.{candidate.key}")
-            assert isinstance(gate, SiteGate)
+            gate = self._gate(candidate)
             self.steps.append(GateStep(candidate.name, source, *gate_of(gate), self.context))
 
     def decide_rows(self, candidate: Candidate, source: Other) -> None:
@@ -82,8 +81,7 @@ class Building:
         Nothing later relies on such a mask: whose its rows are, only the network knows.
         """
         what = "skip" if self.gates else "cut"
-        gate = self.model.get_submodule(f"gates.{candidate.key}")
-        assert isinstance(gate, SiteGate)
+        gate = self._gate(candidate)
         features = self.made[candidate.output]
         if not self.gates or gate.follows or not isinstance(features, Other):
             raise FtwtError(
@@ -97,6 +95,9 @@ class Building:
             GateRows(name, candidate.name, source, features, masked, module, self.context)
         )
         self.made[candidate.output] = masked
+
+    def _gate(self, candidate: Candidate) -> SiteGate:
+        return next(one for one in self.model.site_gates if one.site.name == candidate.name)
 
     def share(self, inputs: Sequence[Value | Other]) -> None:
         """Call what the gates share, if they do, with the network's inputs."""
