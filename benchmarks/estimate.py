@@ -24,9 +24,11 @@ from benchmarks.estimate_tables import TABLES, tables
 from benchmarks.reading import read_object
 from ftwt import budget, data, targets
 from ftwt.budget import named
+from ftwt.data.batches import evaluation_batches
 from ftwt.io import storage
 from ftwt.targets.interface import without_gradient
 from ftwt.training.evaluation import evaluate
+from ftwt.training.inspection import as_trained
 from ftwt.training.records import versions
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +90,7 @@ def prediction(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
         start = storage.load(run / "dense.safetensors")[0]
         example = torch.zeros(1, *trained.anatomy.expected[0])
         model = ftwt.attach(start, trained.pruning, example=example, where=trained.sites).eval()
-        images = named.validation(dataset, card.mean, card.std, limit=limit)
+        images = named.validation(as_trained(run.name, card, dataset), limit=limit)
         rule = without_gradient(trained.pruning.target, "estimate")
         row = budget.estimate(model, images, [rule], sequential=True).rows[0]
         assert row.applied is not None
@@ -118,7 +120,7 @@ def solving(runs: list[Path], name: str, *, limit: int) -> dict[str, Any]:
     rows = []
     for run in runs:
         found = named.load_gated(str(run), dataset)
-        images = named.validation(dataset, found.mean, found.std, limit=limit)
+        images = named.validation(found.dataset, limit=limit)
         for reduction in (0.3, 0.5, 0.7):
             for per_layer in (False, True):
                 begin = time.perf_counter()
@@ -140,14 +142,14 @@ def curve(
     run: Path, others: list[Path], name: str, *, limit: int, test: int | None
 ) -> dict[str, Any]:
     """One run at the exact reductions of others, without training."""
-    dataset = data.load(name)
     model, card = storage.load(run)
+    dataset = as_trained(run.name, card, data.load(name))
     assert isinstance(model, ftwt.Gated)
     tested = {one: _tested(one) for one in [run, *others]}
     wanted = sorted(value["reduction_exact"] for value in tested.values())
-    images = named.validation(dataset, card.mean, card.std, limit=limit)
+    images = named.validation(dataset, limit=limit)
     calibrated = ftwt.calibrate(model, images, reductions=wanted)
-    batches = named.served(dataset.test, card.mean, card.std, limit=test)
+    batches = evaluation_batches(dataset, dataset.test, limit=test)
     rows = []
     for one in sorted(tested, key=lambda one: float(tested[one]["reduction_exact"])):
         here = evaluate(calibrated.at(reduction=tested[one]["reduction_exact"]), batches)

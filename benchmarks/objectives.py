@@ -69,7 +69,7 @@ def settings() -> Iterator[Setting]:
 def run(source: str, init: Path, out: Path) -> None:
     """Run what is missing, and record every finished run."""
     dataset = data.load(source, limit=IMAGES, seed=0)
-    test = data.serve(dataset.test, 500, mean=dataset.mean, std=dataset.std)
+    test = data.Batches(dataset.test, 500, mean=dataset.mean, std=dataset.std)
     out.mkdir(parents=True, exist_ok=True)
     file = out / "objectives.json"
     record = read_object(file) if file.is_file() else {"runs": []}
@@ -99,7 +99,7 @@ def run(source: str, init: Path, out: Path) -> None:
 def _one(
     setting: Setting,
     dataset: data.Dataset,
-    test: data.Batches | data.StreamedBatches,
+    test: data.Batches,
     init: Path,
     folder: Path,
 ) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def advise(
     trained = init is not None or Path(network).exists()
     if not trained:
         errors.print("random weights: give --init for what a trained network would gain")
-    model, mean, std = named.load_gated(network, dataset, init=init, device="cpu")
-    held = named.validation(dataset, mean, std, limit=images.limit or _IMAGES)
+    model, dataset = named.load_gated(network, dataset, init=init, device="cpu")
+    held = named.validation(dataset, limit=images.limit or _IMAGES)
     found = look(model, held, reduction=reduction)
     follow = _next(network, images.data, init, reduction, trained=trained)
     value = {"network": network, "data": images.data, "trained": trained}

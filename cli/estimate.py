@@ -62,8 +62,8 @@ def estimate(
     if init is None and not Path(network).exists():
         errors.print("random weights: give --init for what a trained network would save")
     network = run_or_network(network)
-    model, mean, std = named.load_gated(network, dataset, init=init, device=machine.device)
-    held = named.validation(dataset, mean, std, limit=images.limit)
+    model, dataset = named.load_gated(network, dataset, init=init, device=machine.device)
+    held = named.validation(dataset, limit=images.limit)
     found = budget.estimate(model, held, rules, sequential=sequential)
     value = {"network": network, "data": images.data, **found.to_json()}
     if out is not None:

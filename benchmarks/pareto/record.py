@@ -31,7 +31,7 @@ def record(
     the whole network's.
     """
     dataset = study.dataset
-    test = data.serve(dataset.test, 500, mean=dataset.mean, std=dataset.std)
+    test = data.Batches(dataset.test, 500, mean=dataset.mean, std=dataset.std)
     seen = evaluate(model, test, dense_macs=study.dense_macs)
     return {
         "network": study.network,

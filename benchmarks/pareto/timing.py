@@ -40,7 +40,7 @@ def timed(names: list[str], out: Path, source: str, images: int) -> dict[str, di
         raise FtwtError("pareto: there are no records to time; run an arm first")
     dataset = data.load(source)
     chosen = dataset.test.select(balanced_prefix(dataset.test.labels, images))
-    batches = data.serve(chosen, 1, mean=dataset.mean, std=dataset.std)
+    batches = data.Batches(chosen, 1, mean=dataset.mean, std=dataset.std)
     singles = [image for image, _ in batches]
     fast = {name: _fast(out / f"{name}.safetensors", singles[0]) for name in names}
     others = Others()

@@ -8,13 +8,14 @@ import torch
 
 from ftwt import data
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.named import served, validation
+from ftwt.budget.named import validation
+from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import storage
 from ftwt.training.evaluation import evaluate
-from ftwt.training.inspection import check_classes
+from ftwt.training.inspection import as_trained
 
 # Validation images that thresholds are calibrated on.
 _IMAGES = 2000
@@ -44,14 +45,12 @@ def reduction_curve(
     model, card = storage.load(run, device=device)
     if not isinstance(model, (Gated, Escalating)):
         raise FtwtError(f"eval: {run} has no gates, so nothing to move; leave out --reductions")
-    dataset = data.load(name, size=size, workers=workers)
-    check_classes(str(run), card, dataset)
-    mean, std = card.mean or dataset.mean, card.std or dataset.std
+    dataset = as_trained(str(run), card, data.load(name, size=size, workers=workers))
     known = [point.reduction for point in model.operating_points]
     if not (known and reductions and known[0] <= min(reductions) <= max(reductions) <= known[-1]):
-        images = validation(dataset, mean, std, limit=_IMAGES)
+        images = validation(dataset, limit=_IMAGES)
         model = calibrate(model, images, reductions=reductions)
-    batches = served(dataset.test, mean, std, limit=limit)
+    batches = evaluation_batches(dataset, dataset.test, limit=limit)
     rows = []
     for reduction in reductions:
         seen = evaluate(model.at(reduction=reduction), batches)

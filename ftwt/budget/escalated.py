@@ -85,9 +85,7 @@ def train_escalated(
     first, first_record = trained("first", shares[0])
     last, last_record = trained("last", shares[1])
     model = escalate([first, last], by=how.by, weight=how.weight, example=example, dense_macs=dense)
-    model = calibrate(
-        model, named.validation(dataset, dataset.mean, dataset.std), reduction=reduction
-    )
+    model = calibrate(model, named.validation(dataset), reduction=reduction)
     point = model.operating_points[0]
     return model, {
         "stages": {"first": first_record, "last": last_record},

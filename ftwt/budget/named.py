@@ -6,25 +6,23 @@ from typing import NamedTuple
 import torch
 
 from ftwt.backbones import networks
-from ftwt.data import Dataset, Split, serve
-from ftwt.data.loaders import evaluation_batch
-from ftwt.data.splits import balanced_prefix
+from ftwt.data import Batches, Dataset
+from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import storage
 from ftwt.training.initial import starting_weights
-from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.inspection import as_trained
 from ftwt.training.preparation import training_split
 
 
 class NamedModel(NamedTuple):
-    """A gated network and the pixel statistics that it was trained with."""
+    """A gated network, and the data with the pixel statistics that it was trained with."""
 
     model: Gated
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    dataset: Dataset
 
 
 def load_gated(
@@ -47,32 +45,19 @@ def load_gated(
         if init is not None:
             raise FtwtError(f"{name} is a saved model, which has its weights; leave out --init")
         model, card = storage.load(path, device=device)
-        check_classes(name, card, dataset)
+        dataset = as_trained(name, card, dataset)
         found = model if isinstance(model, Gated) else attach(model, Pruning(), example=example)
-        return NamedModel(
-            found.to(device).eval(), card.mean or dataset.mean, card.std or dataset.std
-        )
+        return NamedModel(found.to(device).eval(), dataset)
     network = networks.build(name, num_classes=len(dataset.classes))
     if init is not None:
         weights = starting_weights(init, name)
         plain = {key: one for key, one in weights.items() if not key.startswith("gates.")}
         storage.load_weights(network, plain, source=str(init))
     found = attach(network, Pruning(), example=example).to(device)
-    return NamedModel(found.eval(), dataset.mean, dataset.std)
+    return NamedModel(found.eval(), dataset)
 
 
-def validation(
-    dataset: Dataset, mean: tuple[float, ...], std: tuple[float, ...], *, limit: int | None = None
-) -> Loader:
+def validation(dataset: Dataset, *, limit: int | None = None) -> Batches:
     """The validation split, of which a training sees nothing, or some images of each class."""
     _, held = training_split(dataset)
-    return served(held, mean, std, limit=limit)
-
-
-def served(
-    images: Split, mean: tuple[float, ...], std: tuple[float, ...], *, limit: int | None = None
-) -> Loader:
-    """Batches of images, or of some of each class."""
-    if limit is not None and limit < len(images):
-        images = images.select(balanced_prefix(images.labels, limit))
-    return serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]
+    return evaluation_batches(dataset, held, limit=limit)

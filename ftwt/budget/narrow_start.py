@@ -6,9 +6,9 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.budget import named
 from ftwt.budget.static import inner_sites
 from ftwt.data import Dataset
+from ftwt.data.batches import evaluation_batches
 from ftwt.gated.attach import attach
 from ftwt.gated.escalation.settings import fixed_masks
 from ftwt.gated.model import Gated
@@ -69,4 +69,4 @@ def narrow_start(
 def chosen_on(dataset: Dataset) -> Loader:
     """Some training images as they are, without augmentation, to choose filters by."""
     training, _ = training_split(dataset)
-    return named.served(training, dataset.mean, dataset.std, limit=_IMAGES)
+    return evaluation_batches(dataset, training, limit=_IMAGES)

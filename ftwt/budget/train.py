@@ -68,7 +68,7 @@ def train_to(
         raise FtwtError(
             "train: --reduction looks for the mass on trained weights; give the dense run as --init"
         )
-    images = validation(dataset, dataset.mean, dataset.std, limit=_IMAGES)
+    images = validation(dataset, limit=_IMAGES)
     start = prepare(recipe, dataset, init=init).model
     assert isinstance(start, Gated)
     # Weights adapt to masks, so what the plain network's features say comes nearer to the trained
@@ -80,7 +80,7 @@ def train_to(
         return train(chosen, partial(_frozen_at, reduction, images))
 
     model, record = trained_or_finished(made, out, at_the_budget, outcome="budget", called="train")
-    held = validation(dataset, dataset.mean, dataset.std)
+    held = validation(dataset)
     trained = evaluate(model, held)
     model = calibrate(model, held, reductions=[reduction])
     point = asdict(model.operating_points[0])

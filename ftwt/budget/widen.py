@@ -8,7 +8,7 @@ import torch
 
 from ftwt import losses
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.named import served, validation
+from ftwt.budget.named import validation
 from ftwt.budget.train import Train, trained_or_finished
 from ftwt.data import Dataset
 from ftwt.errors import FtwtError
@@ -21,7 +21,6 @@ from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import check_classes
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
-from ftwt.training.preparation import training_split
 from ftwt.training.recipes import Recipe
 from ftwt.training.records import write_record
 from ftwt.training.settings import Settings
@@ -76,9 +75,8 @@ def widen(
     if not isinstance(model, Gated) or card.network is None:
         raise FtwtError(f"widen: {run} holds no network with gates; give a run without --dense")
     check_classes(str(run), card, dataset)
-    _, held = training_split(dataset)
-    found = validation(dataset, dataset.mean, dataset.std, limit=_IMAGES)
-    everything = served(held, dataset.mean, dataset.std)
+    found = validation(dataset, limit=_IMAGES)
+    everything = validation(dataset)
     start = calibrate(model, found, reductions=reductions)
     made = _recipe(run, card.network, start, epochs, lr, seed)
     trained, record = trained_or_finished(made, out, train, outcome="budgets", called="widen")

@@ -6,8 +6,8 @@
 
 A split that fits into memory is kept there as one uint8 tensor (`Images`), and augmentation works
 on whole batches, so that loading never bounds training. A larger one stays on disk (`Files`) and is
-decoded by worker processes. `serve` makes the loader that fits. `Loaders` hold batches of one's
-own, of whatever a task takes.
+decoded by worker processes. `Batches` serves both. `Loaders` hold batches of one's own, of
+whatever a task takes.
 
 Imports errors, graph and io.
 """
@@ -17,11 +17,12 @@ from ftwt.data.batches import Batches
 from ftwt.data.dataset import Dataset, Split
 from ftwt.data.files import Files
 from ftwt.data.images import Images
-from ftwt.data.loaders import serve
 from ftwt.data.loading import load, load_any
 from ftwt.data.own import Loaders
 from ftwt.data.splits import holdout
-from ftwt.data.streamed import StreamedBatches
+
+# By what it does.
+serve = Batches
 
 __all__ = [
     "Augment",
@@ -32,7 +33,6 @@ __all__ = [
     "Loaders",
     "ResizedCrop",
     "Split",
-    "StreamedBatches",
     "holdout",
     "load",
     "load_any",

@@ -1,16 +1,19 @@
-"""Serving images in batches, straight from memory."""
+"""Serving images in batches, from memory or from disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from ftwt.data.augment import Augment, ResizedCrop
+from ftwt.data.dataset import Dataset, Split
+from ftwt.data.decoded import decoded
 from ftwt.data.images import Images
 from ftwt.data.serving import Normalise, Order
+from ftwt.data.splits import limited
 from ftwt.data.streams import random_stream
 
 
@@ -23,11 +26,15 @@ class Batches:
     Order and augmentation are a pure function of (seed, epoch), never of what was drawn before, so
     a resumed run sees what an unbroken one would have seen. Call `set_epoch` before each epoch:
     without it every pass is the same.
+
+    Images on disk are decoded by worker processes and resized and cropped: by `ResizedCrop` at
+    random, else at the centre, as ImageNet is evaluated. Each image's crop is a pure function of
+    (seed, epoch, image), so it depends neither on the number of workers nor on the batches before.
     """
 
     def __init__(
         self,
-        images: Images,
+        images: Split,
         batch_size: int,
         *,
         mean: tuple[float, float, float],
@@ -39,7 +46,7 @@ class Batches:
         shard: tuple[int, int] = (0, 1),
         device: torch.device | str | None = None,
     ) -> None:
-        """Serve `images`.
+        """Serve `images` from where they are, memory or disk.
 
         Args:
             images: what to serve.
@@ -63,7 +70,7 @@ class Batches:
         self.images = images
         self.augment = augment
         self.seed = seed
-        self.device = torch.device(device) if device is not None else images.pixels.device
+        self.device = images.labels.device if device is None else torch.device(device)
         self._normalise = Normalise(mean, std, self.device)
         self.set_epoch(0)
 
@@ -86,8 +93,24 @@ class Batches:
     def starting_at(
         self, batch: int
     ) -> Iterator[tuple[Float32[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
-        """Serve the batches of the epoch from number `batch` on, as a whole pass would."""
-        pixels, labels = self.images.pixels, self.images.labels
+        """Serve the batches of the epoch from number `batch` on, as a whole pass would.
+
+        Raises:
+            FtwtError: an image cannot be read, which is named, or a worker was killed.
+        """
+        chosen = self.order.batches(self.epoch)
+        index, _ = self.order.shard
+        if isinstance(self.images, Images):
+            found = self._in_memory(self.images, chosen, batch)
+        else:
+            key = (self.seed, self.epoch)
+            found = decoded(self.images, chosen, batch, self.augment, key, shard=index)
+        for pixels, labels in found:
+            yield self._normalise(pixels), labels.to(self.device)
+
+    def _in_memory(
+        self, images: Images, chosen: list[Int64[Tensor, " B"]], batch: int
+    ) -> Iterator[tuple[UInt8[Tensor, "B 3 H W"], Int64[Tensor, " B"]]]:
         generator = random_stream(self.seed, self.epoch)
         if self.order.shuffle:
             # The numbers that made the order are not used again.
@@ -96,11 +119,26 @@ class Batches:
         if index:
             # The parts have the same order, and augmentation of their own.
             generator = random_stream(self.seed, self.epoch, index)
-        for number, chosen in enumerate(self.order.batches(self.epoch)):
-            indices = chosen.to(pixels.device)
-            images = pixels[indices]
+        for number, places in enumerate(chosen):
+            part = images.select(places.to(images.pixels.device))
+            pixels = part.pixels
             if self.augment is not None:
                 # Also of batches that are left out: the generator goes on from one to the next.
-                images = self.augment(images, generator)
+                pixels = self.augment(pixels, generator)
             if number >= batch:
-                yield self._normalise(images), labels[indices].to(self.device)
+                yield pixels, part.labels
+
+
+def evaluation_batches(
+    dataset: Dataset, images: Split, *, limit: int | None = None, shard: tuple[int, int] = (0, 1)
+) -> Batches:
+    """Batches of a data set's images, or of some of each class, for passes without gradients."""
+    chosen = limited(images, limit)
+    return Batches(
+        chosen, evaluation_batch(chosen), mean=dataset.mean, std=dataset.std, shard=shard
+    )
+
+
+def evaluation_batch(split: Split) -> int:
+    """Images of a batch without gradients: 500 small ones, 40 of 224 pixels."""
+    return min(500, max(1, 2_007_040 // split.size**2))

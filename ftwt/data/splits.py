@@ -50,6 +50,13 @@ def holdout(images: _S, fraction: float = 0.1, seed: int = 0) -> tuple[_S, _S]:
     return train, held  # type: ignore[return-value]
 
 
+def limited(images: _S, limit: int | None) -> _S:
+    """As many images as asked for, of each class alike; all if None or if there are no more."""
+    if limit is None or limit >= len(images):
+        return images
+    return images.select(balanced_prefix(images.labels, limit))  # type: ignore[return-value]
+
+
 def balanced_prefix(labels: Int64[Tensor, " N"], limit: int) -> Int64[Tensor, " M"]:
     """Return the indices of `limit` images, spread over the classes as evenly as they allow.
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -71,6 +72,17 @@ def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:
             f"{run} knows the classes {', '.join(card.classes[:5])}, {dataset.name} has "
             f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
         )
+
+
+def as_trained(run: str, card: "Card", dataset: "Dataset") -> "Dataset":
+    """The data with the pixel statistics that a saved model was trained with.
+
+    Raises:
+        FtwtError: it has other classes than the model knows.
+    """
+    check_classes(run, card, dataset)
+    mean, std = card.mean or dataset.mean, card.std or dataset.std
+    return replace(dataset, mean=mean, std=std)  # type: ignore[arg-type]
 
 
 def check_site(model: Gated, site: str, called: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ftwt.data import Batches, Dataset, Loaders, Split, StreamedBatches, holdout, serve
-from ftwt.data.loaders import evaluation_batch
+from ftwt.data import Batches, Dataset, Loaders, Split, holdout
+from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gates import Fixed
@@ -28,8 +28,6 @@ from ftwt.training.initial import (
 from ftwt.training.inspection import first
 from ftwt.training.recipes import Recipe
 from ftwt.training.tasks import Detection, Task, answering
-
-ServedBatches = Batches | StreamedBatches
 
 # More than these would make the validation of a million images last too long.
 _MOST_HELD_OUT = 25_000
@@ -125,9 +123,7 @@ def _images(recipe: Recipe, dataset: Dataset | Loaders) -> tuple[_Served, Tensor
         own = _Served(dataset.train, dataset.validation, counts, dataset.digest())
         return own, torch.zeros_like(example[:1])
     training, held = training_split(dataset)
-    validation = serve(
-        held, evaluation_batch(held), mean=dataset.mean, std=dataset.std, shard=world()
-    )
+    validation = evaluation_batches(dataset, held, shard=world())
     counts = {"train_images": len(training), "validation_images": len(held)}
     train = _training_batches(recipe, dataset, training)
     side = dataset.image_size
@@ -210,7 +206,7 @@ def _dense_start(init: Path | str | None, recipe: Recipe) -> nn.Module | None:
     return storage.load(kept, recipe.own_network)[0] if kept.is_file() else None
 
 
-def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> ServedBatches:
+def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Batches:
     """Batches of which `accumulate` from each process make one step of the recipe's size."""
     parts = world().size * recipe.settings.accumulate
     size = min(recipe.batch_size, len(training))
@@ -220,7 +216,7 @@ def _training_batches(recipe: Recipe, dataset: Dataset, training: Split) -> Serv
             f"({world().size} processes, {recipe.settings.accumulate} batches each); give other "
             "numbers, or more images"
         )
-    return serve(
+    return Batches(
         training,
         size // parts,
         mean=dataset.mean,

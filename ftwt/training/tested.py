@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ftwt import data
-from ftwt.data import Dataset, Loaders
-from ftwt.data.loaders import evaluation_batch
-from ftwt.data.splits import balanced_prefix
+from ftwt.data import Loaders
+from ftwt.data.batches import evaluation_batches
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import specs, storage
@@ -19,8 +18,8 @@ from ftwt.io.files import write_json
 from ftwt.io.user_code import is_file
 from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
-from ftwt.training.evaluation import evaluate
-from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.evaluation import Evaluation, evaluate
+from ftwt.training.inspection import Loader, as_trained, check_classes
 from ftwt.training.preparation import inputs_of
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
@@ -72,8 +71,12 @@ def evaluate_run(
     # The training images are only for their statistics, which a run brings with it.
     only: Literal["test"] | None = "test" if card.mean and card.std else None
     dataset = own or data.load(name, size=size, only=only, workers=workers)
-    check_classes(f"eval: {run}", card, dataset)
-    batches = _test_batches(dataset, card, limit)
+    if isinstance(dataset, Loaders):
+        check_classes(f"eval: {run}", card, dataset)
+        batches: Loader = dataset.test
+    else:
+        dataset = as_trained(f"eval: {run}", card, dataset)
+        batches = evaluation_batches(dataset, dataset.test, limit=limit)
     start = file.parent / "dense.safetensors"
     tested = _Tested(batches, task, start)
     match model:
@@ -107,18 +110,6 @@ def task_of(card: storage.Card) -> Task:
     return found
 
 
-def _test_batches(dataset: Dataset | Loaders, card: storage.Card, limit: int | None) -> Loader:
-    """Test images, with the pixel statistics that the model was trained with."""
-    if isinstance(dataset, Loaders):
-        return dataset.test
-    images = dataset.test
-    if limit is not None:
-        # Files lie class by class: the first so many would be of one class.
-        images = images.select(balanced_prefix(images.labels, min(limit, len(images))))
-    mean, std = card.mean or dataset.mean, card.std or dataset.std
-    return data.serve(images, evaluation_batch(images), mean=mean, std=std)  # type: ignore[arg-type]
-
-
 @dataclass(frozen=True)
 class _Tested:
     """Test images, what is asked of them, and where the dense start lies, if it does."""
@@ -139,59 +130,44 @@ class _Tested:
         return self.metrics(storage.load(self.start, device=device)[0])
 
 
-def _scores(own: _Metrics, dense: _Metrics | None, every: _Metrics) -> dict[str, Any]:
-    """The network's, the dense start's, and those with every filter on."""
-    return {
-        "accuracy": own.get("accuracy"),
-        "dense_accuracy": None if dense is None else dense.get("accuracy"),
-        "all_on_accuracy": every.get("accuracy"),
-        "metrics": dict(own),
-        "dense_metrics": None if dense is None else dict(dense),
-        "all_on_metrics": dict(every),
-    }
-
-
 def _plain(model: nn.Module, tested: _Tested) -> dict[str, Any]:
     device = next(model.parameters()).device
     example = inputs_of(tested.batches, tested.task, "eval")[:1]
     macs = dense_macs(model, torch.zeros_like(example, device=device))
     seen = evaluate(model, tested.batches, task=tested.task, dense_macs=macs)
-    return {
-        "images": seen.images,
-        **_scores(seen.metrics, seen.metrics, seen.metrics),
-        "dense_macs": macs,
-        "macs": seen.macs,
-        "paper_macs": seen.paper_macs,
-        "reduction_exact": seen.reduction_exact,
-        "reduction_paper": seen.reduction_paper,
-        "layers": [],
-    }
+    return _measured(seen, (seen.macs, seen.paper_macs), seen.metrics, seen.metrics)
 
 
 def _gated(model: Gated, card: storage.Card, tested: _Tested) -> dict[str, Any]:
     seen = activity(model, tested.batches, task=tested.task)
-    return {
-        "images": seen.images,
-        **_scores(seen.metrics, tested.of_start(model), tested.metrics(_AllOn(model))),
-        "dense_macs": seen.dense_macs,
-        "dense_macs_before_slim": card.extra.get("dense_macs_before_slim"),
-        "macs": seen.mean_macs,
-        "paper_macs": seen.mean_paper_macs,
-        "reduction_exact": seen.reduction_exact,
-        "reduction_paper": seen.reduction_paper,
-        "layers": layer_rows(seen),
-    }
+    every, macs = tested.metrics(_AllOn(model)), (seen.mean_macs, seen.mean_paper_macs)
+    before = card.extra.get("dense_macs_before_slim")
+    found = _measured(seen, macs, tested.of_start(model), every)
+    return {**found, "dense_macs_before_slim": before, "layers": layer_rows(seen)}
 
 
 def _escalating(model: Escalating, tested: _Tested) -> dict[str, Any]:
     """With every filter on is the last setting by itself."""
     seen = evaluate(model, tested.batches, task=tested.task)
+    every, macs = tested.metrics(model.gated[-1]), (seen.macs, seen.paper_macs)
+    return _measured(seen, macs, tested.of_start(model), every)
+
+
+def _measured(
+    seen: Evaluation | Activity, macs: tuple[float, float], dense: _Metrics | None, every: _Metrics
+) -> dict[str, Any]:
+    """The network's metrics and costs, beside the dense start's and those with every filter on."""
     return {
         "images": seen.images,
-        **_scores(seen.metrics, tested.of_start(model), tested.metrics(model.gated[-1])),
+        "accuracy": seen.metrics.get("accuracy"),
+        "dense_accuracy": None if dense is None else dense.get("accuracy"),
+        "all_on_accuracy": every.get("accuracy"),
+        "metrics": dict(seen.metrics),
+        "dense_metrics": None if dense is None else dict(dense),
+        "all_on_metrics": dict(every),
         "dense_macs": seen.dense_macs,
-        "macs": seen.macs,
-        "paper_macs": seen.paper_macs,
+        "macs": macs[0],
+        "paper_macs": macs[1],
         "reduction_exact": seen.reduction_exact,
         "reduction_paper": seen.reduction_paper,
         "layers": [],

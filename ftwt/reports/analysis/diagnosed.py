@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from ftwt import data
-from ftwt.budget.named import served
+from ftwt.data.batches import evaluation_batches
 from ftwt.io import storage
 from ftwt.reports.analysis.diagnosis import Dynamism
 from ftwt.reports.analysis.dynamism import dynamism
-from ftwt.training.inspection import check_classes
+from ftwt.training.inspection import as_trained
 
 
 def diagnose_run(
@@ -38,6 +38,5 @@ def diagnose_run(
     dataset = data.load(
         name, size=size, only="test" if card.mean and card.std else None, workers=workers
     )
-    check_classes(f"eval: {run}", card, dataset)
-    images = served(dataset.test, card.mean or dataset.mean, card.std or dataset.std, limit=limit)
-    return dynamism(model, images)
+    dataset = as_trained(f"eval: {run}", card, dataset)
+    return dynamism(model, evaluation_batches(dataset, dataset.test, limit=limit))

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ftwt import data
-from ftwt.budget import named
+from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.io import storage
 from ftwt.io.files import CannotWriteError, write_atomically, write_json
 from ftwt.reports.analysis.removal import Slim, slim
 from ftwt.training.folders import claimed
-from ftwt.training.inspection import Loader, check_classes
+from ftwt.training.inspection import Loader, as_trained
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
 
@@ -65,13 +65,10 @@ def slim_run(
         raise FtwtError(
             f"slim: {run} holds a plain network without gates; give a run trained without --dense"
         )
-    dataset = data.load(name, size=size, only="train", workers=workers)
-    check_classes(str(run), card, dataset)
-    images = dataset.train
-    count = len(images) if limit is None else min(limit, len(images))
-    mean, std = card.mean or dataset.mean, card.std or dataset.std
-    batches = named.served(images, mean, std, limit=limit)
-    counted = _Counted(batches, lambda done: progress(done, 2 * count))
+    loaded = data.load(name, size=size, only="train", workers=workers)
+    dataset = as_trained(str(run), card, loaded)
+    batches = evaluation_batches(dataset, dataset.train, limit=limit)
+    counted = _Counted(batches, lambda done: progress(done, 2 * len(batches.images)))
     found = slim(model, counted, round_to=round_to)
     value = {
         "run": str(run),

@@ -90,7 +90,7 @@ def run_demo(
     show.line(f"training a dense ResNet-8 on {len(dataset.train):,} images")
     dense, dense_seconds = train("dense", dense_recipe)
     _, held = data.holdout(dataset.train)
-    validation = data.serve(held, 500, mean=dataset.mean, std=dataset.std)
+    validation = data.Batches(held, 500, mean=dataset.mean, std=dataset.std)
     show.line("asking an oracle what perfect gates would save, without training")
     side = dataset.image_size
     curve = analysis.oracle_curve(dense, validation, MASSES, example=torch.zeros(1, 3, side, side))

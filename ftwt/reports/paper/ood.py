@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ftwt.data import Images
+from ftwt.data.splits import limited
 from ftwt.reports import drawing
 from ftwt.reports.analysis.outcomes import ImageGroup, outcomes
 from ftwt.reports.analysis.shifts import SHIFTS, shifted
 from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Axes, Figure
 from ftwt.reports.paper.fig2 import _train
-from ftwt.reports.paper.images import in_memory, some
+from ftwt.reports.paper.images import in_memory
 from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, without_data
 from ftwt.tables import MINUS, Column, Table, count, percent
@@ -63,7 +64,7 @@ def _measure(study: Study) -> Harder:
     """
     run, model = study.main()
     plain = run.start()
-    images = in_memory(some(study.test, study.scale.few_images))
+    images = in_memory(limited(study.test, study.scale.few_images))
 
     def row(changed: Images, name: str, unit: str, rank: int, strength: float | None) -> Shifted:
         batches = study.batches(changed)

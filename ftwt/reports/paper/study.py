@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ftwt.data import Dataset, Split, holdout, serve
-from ftwt.data.loaders import evaluation_batch
+from ftwt.data import Dataset, Split, holdout
+from ftwt.data.batches import evaluation_batches
+from ftwt.data.splits import limited
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Coupling, Pruning
@@ -18,7 +19,6 @@ from ftwt.gates.interface import is_static
 from ftwt.io import specs
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
-from ftwt.reports.paper.images import some
 from ftwt.reports.paper.runs import RecordedRun, read_run
 from ftwt.reports.paper.scales import Scale
 from ftwt.targets import HeatmapMass
@@ -97,18 +97,17 @@ class Study:
     @property
     def test(self) -> Split:
         """The test images, or as many of each class as the scale takes."""
-        return some(self.dataset.test, self.scale.test_images)
+        return limited(self.dataset.test, self.scale.test_images)
 
     def batches(self, images: Split) -> Loader:
         """Images as a network takes them."""
-        batch = evaluation_batch(images)
-        return serve(images, batch, mean=self.dataset.mean, std=self.dataset.std)
+        return evaluation_batches(self.dataset, images)
 
     @property
     def validation(self) -> Loader:
         """A few of the images held out of training, to choose by."""
-        held = holdout(some(self.dataset.train, self.scale.train_images))[1]
-        return self.batches(some(held, self.scale.few_images))
+        held = holdout(limited(self.dataset.train, self.scale.train_images))[1]
+        return self.batches(limited(held, self.scale.few_images))
 
     def tested(self, run: RecordedRun) -> Activity | Evaluation:
         """A run's accuracy and cost on the test images, measured once."""
@@ -224,7 +223,7 @@ class Study:
 
     def _data(self, training: Training) -> Dataset:
         limit = self.scale.family_images if training.family else self.scale.train_images
-        return replace(self.dataset, train=some(self.dataset.train, limit))
+        return replace(self.dataset, train=limited(self.dataset.train, limit))
 
 
 class _Unknown(Exception):
