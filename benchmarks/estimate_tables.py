@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reading import read_object
+from ftwt.tables import of_text
 
 
 def tables(records: Path) -> str:
@@ -17,38 +18,41 @@ def tables(records: Path) -> str:
 
 
 def _cost_table(record: dict[str, Any]) -> str:
+    heads = ("network", "plain pass, s", "estimate, s", "ratio (range)")
     rows = [
-        f"| {row['network']} | {row['plain_seconds']:.2f} | {row['estimate_seconds']:.2f} "
-        f"| {row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f}) |"
+        (
+            row["network"], f"{row['plain_seconds']:.2f}", f"{row['estimate_seconds']:.2f}",
+            f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})",
+        )
         for row in record["rows"]
-    ]
+    ]  # fmt: skip
     return (
         f"**One pass.** {record['masses']} masses on {record['images']} images against one plain "
         f"evaluation pass, {record['threads']} thread, alternating, medians of "
-        f"{len(record['rows'][0]['ratios'])} pairs.\n\n"
-        "| network | plain pass, s | estimate, s | ratio (range) |\n|---|---|---|---|\n"
-        + "\n".join(rows)
+        f"{len(record['rows'][0]['ratios'])} pairs.\n\n" + of_text(heads, rows).markdown()
     )
 
 
 def _prediction_table(record: dict[str, Any]) -> str:
+    heads = (
+        "run", "trained on", "images looked at", "one pass", "masks applied", "trained",
+        "applied - trained, points", "one pass - trained, points", "oracle's accuracy, %",
+        "trained accuracy, %",
+    )  # fmt: skip
     rows = [
-        f"| {row['run']} | {_trained_on(row)} | {row['images']:,} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['applied'])} | {_percent(row['trained'])} "
-        f"| {_points(row['applied'] - row['trained'])} "
-        f"| {_points(row['one_pass'] - row['trained'])} | {_percent(row['oracle_accuracy'])} "
-        f"| {_percent(row['accuracy'])} |"
+        (
+            row["run"], _trained_on(row), f"{row['images']:,}", _percent(row["one_pass"]),
+            _percent(row["applied"]), _percent(row["trained"]),
+            _points(row["applied"] - row["trained"]), _points(row["one_pass"] - row["trained"]),
+            _percent(row["oracle_accuracy"]), _percent(row["accuracy"]),
+        )
         for row in record["rows"]
-    ]
+    ]  # fmt: skip
     return (
         "**Prediction and outcome.** Exact MAC reduction in %, gates counted: an oracle on the "
         "starting weights and validation images, and the trained gates on the test images. Within "
         f"3 points of the outcome: one pass for {_near(record, 'one_pass')}, masks applied for "
-        f"{_near(record, 'applied')} of {len(rows)} runs.\n\n"
-        "| run | trained on | images looked at | one pass | masks applied | trained "
-        "| applied - trained, points | one pass - trained, points | oracle's accuracy, % "
-        "| trained accuracy, % |\n"
-        "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+        f"{_near(record, 'applied')} of {len(rows)} runs.\n\n" + of_text(heads, rows).markdown()
     )
 
 
@@ -58,54 +62,64 @@ def _near(record: dict[str, Any], prediction: str) -> int:
 
 
 def _solve_table(record: dict[str, Any]) -> str:
+    heads = (
+        "run", "images", "asked, %", "mass", "came, %", "one pass, %", "oracle's accuracy, %",
+        "plain accuracy, %",
+    )  # fmt: skip
+    names = ("predicted", "one_pass", "accuracy", "dense_accuracy")
     rows = [
-        f"| {row['run']} | {row['images']:,} "
-        f"| {_percent(row['asked'])} | {'by layer' if row['per_layer'] else 'one'} "
-        f"| {_percent(row['predicted'])} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['accuracy'])} | {_percent(row['dense_accuracy'])} |"
+        (
+            row["run"], f"{row['images']:,}", _percent(row["asked"]),
+            "by layer" if row["per_layer"] else "one", *(_percent(row[name]) for name in names),
+        )
         for row in record["rows"]
-    ]
+    ]  # fmt: skip
     return (
         "**Solving.** Under an oracle with the masks applied, on some validation images; no "
-        "training.\n\n"
-        "| run | images | asked, % | mass | came, % | one pass, % | oracle's accuracy, % "
-        "| plain accuracy, % |\n|---|---|---|---|---|---|---|---|\n" + "\n".join(rows)
+        "training.\n\n" + of_text(heads, rows).markdown()
     )
 
 
 def _trained_table(record: dict[str, Any]) -> str:
+    heads = (
+        "run", "asked", "one pass", "trained", "its accuracy", "calibrated", "its accuracy",
+        "on test", "its accuracy",
+    )  # fmt: skip
+    pairs = (("trained", "reduction"), ("calibrated", "measured"), ("test", "reduction_exact"))
     rows = [
-        f"| {row['run']} | {_percent(row['asked'])} | {_percent(row['one_pass'])} "
-        f"| {_percent(row['trained']['reduction'])} | {_percent(row['trained']['accuracy'])} "
-        f"| {_percent(row['calibrated']['measured'])} | {_percent(row['calibrated']['accuracy'])} "
-        f"| {_percent(row['test']['reduction_exact'])} | {_percent(row['test']['accuracy'])} |"
+        (
+            row["run"], _percent(row["asked"]), _percent(row["one_pass"]),
+            *(_percent(row[at][one]) for at, name in pairs for one in (name, "accuracy")),
+        )
         for row in record["rows"]
-    ]
+    ]  # fmt: skip
     commands = "\n".join(" ".join(row["command"]) for row in record["rows"])
     return (
         "**Training for a budget.** Exact MAC reduction and accuracy in %: trained and calibrated "
         f"on validation images, then on {record['rows'][0]['test']['images']:,} test images.\n\n"
-        "| run | asked | one pass | trained | its accuracy | calibrated | its accuracy | on test "
-        "| its accuracy |\n|---|---|---|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
+        + of_text(heads, rows).markdown()
         + f"\n\n```\n{commands}\n```"
     )
 
 
 def _curve_table(record: dict[str, Any]) -> str:
+    heads = (
+        "trained separately", "on", "its reduction, %", "its accuracy, %",
+        "one model's reduction, %", "one model's accuracy, %", "difference, points",
+    )  # fmt: skip
+    names = ("other_reduction", "other_accuracy", "reduction", "accuracy")
     rows = [
-        f"| {row['other']} | {_trained_on(row)} | {_percent(row['other_reduction'])} "
-        f"| {_percent(row['other_accuracy'])} | {_percent(row['reduction'])} "
-        f"| {_percent(row['accuracy'])} | {_points(row['accuracy'] - row['other_accuracy'])} |"
+        (
+            row["other"], _trained_on(row), *(_percent(row[name]) for name in names),
+            _points(row["accuracy"] - row["other_accuracy"]),
+        )
         for row in record["rows"]
         if row["other"] != record["run"]
-    ]
+    ]  # fmt: skip
     return (
         f"**One model, several budgets.** `{record['run']}` at the reductions of others, by "
         f"thresholds calibrated on validation images, on {record['test_images']:,} test images.\n\n"
-        "| trained separately | on | its reduction, % | its accuracy, % | one model's reduction, % "
-        "| one model's accuracy, % | difference, points |\n|---|---|---|---|---|---|---|\n"
-        + "\n".join(rows)
+        + of_text(heads, rows).markdown()
         + f"\n\n```\n{' '.join(record['command'])}\n```"
     )
 
@@ -113,19 +127,21 @@ def _curve_table(record: dict[str, Any]) -> str:
 def _sweep_table(record: dict[str, Any]) -> str:
     plan = record["sweep"]
     names = ("accuracy", "reduction_exact", "reduction_paper")
+    heads = (
+        "mass", "seeds", "accuracy, %", "MAC reduction exact, %", "in the paper's convention, %",
+    )  # fmt: skip
     rows = [
-        f"| {row['mass']:g} | {row['runs']} | "
-        + " | ".join(f"{_percent(row[one])} ± {_percent(row[f'std_{one}'])}" for one in names)
-        + " |"
+        (
+            f"{row['mass']:g}", str(row["runs"]),
+            *(f"{_percent(row[one])} ± {_percent(row[f'std_{one}'])}" for one in names),
+        )
         for row in record["rows"]
-    ]
+    ]  # fmt: skip
     masses = ",".join(f"{row['mass']:g}" for row in record["rows"])
     return (
         f"**A sweep.** Test images, mean ± standard deviation over seeds; the plain network "
         f"{_percent(record['dense_accuracy'])} %.\n\n"
-        "| mass | seeds | accuracy, % | MAC reduction exact, % | in the paper's convention, % |\n"
-        "|---|---|---|---|---|\n"
-        + "\n".join(rows)
+        + of_text(heads, rows).markdown()
         + f"\n\n```\nftwt sweep {plan['recipe']} --data {plan['data']} --init {plan['init']} "
         f"--mass {masses} --seeds {record['rows'][0]['runs']} "
         f"--epochs {plan['choices']['epochs']} --limit {plan['limit']} "

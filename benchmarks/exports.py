@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ftwt.io.files import write_json
+from ftwt.tables import of_text
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "exports.json"
@@ -41,9 +42,11 @@ and checked in ONNX Runtime {onnxruntime} and OpenVINO {openvino}. Written from
 
 {good} of {networks} networks export in all forms. {untried}
 
-| network | side | masks, ONNX | masks, torch | gates, native | operators, whole | cut | MB, whole | cut |
-|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
+_HEADS = (
+    "network", "side", "masks, ONNX", "masks, torch", "gates, native", "operators, whole", "cut",
+    "MB, whole", "cut",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -162,17 +165,17 @@ def page(value: dict[str, Any]) -> str:
         if "failed" in row[form]
     ]
     why = "\n## What does not export, and why\n\n" + "\n".join(reasons) + "\n" if reasons else ""
-    return head + "".join(map(_row, rows)) + why
+    return head + of_text(_HEADS, map(_row, rows)).markdown() + "\n" + why
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> list[str]:
     cells = [row["network"], str(row["side"])]
     cells += ["no" if "failed" in row[f"masks_{form}"] else "yes" for form in FORMS]
     for what, scale in (("operators", 1), ("bytes", 1e6)):
         for form in ("whole", "cut"):
             number = row[form].get(what)
             cells.append("" if number is None else f"{number / scale:.{0 if scale == 1 else 2}f}")
-    return f"| {' | '.join(cells)} |\n"
+    return cells
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from benchmarks.reading import read_object
 from ftwt import analysis, data
 from ftwt.gated.model import Gated
 from ftwt.io import storage
+from ftwt.tables import of_text
 from ftwt.training import Overrides, evaluate, recipe, runs
 from ftwt.training.records import versions
 
@@ -135,11 +136,11 @@ def _finished(folder: Path) -> bool:
 def table(record: dict[str, Any]) -> str:
     """Mean and standard deviation over seeds of each setting."""
     dense = record["dense"]["accuracy"]
-    lines = [
-        "| mass | objective | seeds | accuracy, % | drop, points | MAC reduction exact, % "
-        "| in the paper's convention, % | filters that depend on the image, % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "mass", "objective", "seeds", "accuracy, %", "drop, points", "MAC reduction exact, %",
+        "in the paper's convention, %", "filters that depend on the image, %",
+    )  # fmt: skip
+    lines = []
     for mass in MASSES:
         for objective in OBJECTIVES:
             rows = [
@@ -153,8 +154,8 @@ def table(record: dict[str, Any]) -> str:
             mean = statistics.mean(one["accuracy"] for one in rows)
             cells += [f"{100 * (dense - mean):.2f}", _spread(rows, "reduction_exact", 1)]
             cells += [_spread(rows, "reduction_paper", 1), _spread(rows, "dynamic_filters", 0)]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            lines.append(cells)
+    return of_text(heads, lines).markdown()
 
 
 def _missing(record: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks import results, runtime
 from benchmarks.pareto import page as pareto
 from benchmarks.pareto import record as arms
+from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent
 README, PICTURE = ROOT / "README.md", ROOT / "docs" / "accuracy-over-cost.svg"
@@ -34,7 +35,7 @@ KINDS = (
     Kind("gates, by image", ("gates", "paper-gates"), "#56B4E9"),
     Kind("budget for each image", ("escalated",), "#0072B2"),
 )
-WAYS = "| way | accuracy, % | drop, points | MACs saved, % | ms, one image |\n|---|---|---|---|---|"
+WAYS = ("way", "accuracy, %", "drop, points", "MACs saved, %", "ms, one image")
 
 
 class Point(NamedTuple):
@@ -115,19 +116,22 @@ def table(chosen: tuple[str, int, float] | None, records: Records) -> str:
         f"{chosen[0]}, {chosen[2]:.0%} fewer MACs asked for" if chosen else "No run is recorded yet"
     )
     ms = "ms: mean over test images one at a time, by this library's kernels, narrow networks cut."
-    return "\n".join([WAYS, *rows, "", f"{about}; everything that ran is counted. {ms}"])
+    counted = f"{about}; everything that ran is counted. {ms}"
+    return f"{of_text(WAYS, rows).markdown()}\n\n{counted}"
 
 
-def _row(kind: Kind, point: Point | None, dense: Point | None, best: Point | None) -> str:
+def _row(
+    kind: Kind, point: Point | None, dense: Point | None, best: Point | None
+) -> tuple[str, ...]:
     if point is None:
-        return f"| {kind.name} | not measured yet | | | |"
+        return kind.name, "not measured yet", "", "", ""
     drop = (
         "" if dense is None or point is dense else f"{100 * (dense.accuracy - point.accuracy):.2f}"
     )
     saved = f"{100 * point.reduction:.1f}"
     ms = "" if point.ms is None else f"{point.ms:.2f}"
     name = f"**{kind.name}**" if point is best else kind.name
-    return f"| {name} | {100 * point.accuracy:.2f} | {drop} | {saved} | {ms} |"
+    return name, f"{100 * point.accuracy:.2f}", drop, saved, ms
 
 
 def caption(chosen: tuple[str, int, float] | None, records: Records) -> str:

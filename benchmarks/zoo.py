@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.reading import read_object
 from ftwt.io.files import write_json
+from ftwt.tables import of_text
 
 _ROOT = Path(__file__).parent.parent
 RECORD = _ROOT / "benchmarks" / "records" / "zoo.json"
@@ -49,9 +50,10 @@ the analysis calls dead is zero, at every node; a training step is finite.
   sizes that the network takes. Where few channels are truly zero (sums of many branches),
   accidents that survive all draws weigh much.
 
-| network | sites | size | dense MACs | gates % | reach % | tight % | truly zero |
-|---|---|---|---|---|---|---|---|
 """
+_HEADS = (
+    "network", "sites", "size", "dense MACs", "gates %", "reach %", "tight %", "truly zero",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -141,15 +143,15 @@ def page(value: dict[str, Any]) -> str:
         kept=100 * value["kept"],
         sides=" or ".join(map(str, sorted({row["examined_size"] for row in good}))),
     )
-    return head + "".join(_row(row) for row in rows)
+    return head + of_text(_HEADS, map(_row, rows)).markdown() + "\n"
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
     if "failed" in row:
-        return f"| {row['network']} | fails: {row['failed']} | | | | | | |\n"
+        return row["network"], f"fails: {row['failed']}", *[""] * 6
     dense = row["dense_macs"]
     tight = row["tightness"]
-    cells = [
+    return (
         row["network"],
         f"{row['sites']} of {row['convolutions']}",
         str(row["size"]),
@@ -158,8 +160,7 @@ def _row(row: dict[str, Any]) -> str:
         f"{100 * (1 - row['unreached_macs'] / dense):.1f}",
         "" if tight is None else f"{100 * tight:.1f}",
         f"{row['zero_channels']:,}",
-    ]
-    return f"| {' | '.join(cells)} |\n"
+    )
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_readme_shows_the_best_arm_of_each_kind():
     rows = readme.table(readme.subject(records), records).splitlines()[2:6]
     assert rows[0] == "| dense | 93.00 |  | 0.0 | 1.00 |"
     assert rows[1] == "| fixed masks (static pruning) | 91.00 | 2.00 | 50.0 | 0.50 |"
-    assert rows[2] == "| gates, by image | not measured yet | | | |"
+    assert rows[2] == "| gates, by image | not measured yet |  |  |  |"
     assert rows[3] == "| **budget for each image** | 92.50 | 0.50 | 50.0 | 0.70 |"
     shown = readme.shown(readme.subject(records), records)
     assert readme.picture(shown).count("<circle") == 4 + 3
