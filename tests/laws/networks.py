@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
 from tests.laws.blocks import BLOCKS
@@ -250,3 +251,10 @@ def backbone(name: str) -> tuple[nn.Module, Tensor]:
             nn.init.uniform_(module.bias, -0.5, 0.5)
     side = 32 if name.startswith("cifar") else 64
     return network, torch.randn(2, 3, side, side)
+
+
+def torch_macs(network, example) -> int:
+    """MACs of one sample, by torch's own counter."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(example[:1])
+    return counter.get_total_flops() // 2

@@ -4,12 +4,11 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
-from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
 from ftwt import gates
 from tests.laws.components import GATES
-from tests.laws.networks import examples, images, networks, random_masks
+from tests.laws.networks import examples, images, networks, random_masks, torch_macs
 
 seeds = st.integers(0, 2**16)
 
@@ -19,12 +18,6 @@ def attached(network, example, gate, **options):
     return ftwt.attach(
         network, pruning, example=example[:1], where=lambda *_: True, **options
     ).eval()
-
-
-def torch_macs(network, example) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(example[:1])
-    return counter.get_total_flops() // 2
 
 
 @examples(0.5)

@@ -1,4 +1,4 @@
-"""Escalation: settings, calibration, saving, and what is refused."""
+"""Escalation: what makes a setting, what is answered, saved and skipped."""
 
 import dataclasses
 
@@ -8,35 +8,8 @@ from torch import nn
 
 import ftwt
 from ftwt import escalation, gates, runtime, training
-from tests.small import labelled, resnet8
-
-EXAMPLE = torch.zeros(1, 3, 32, 32)
-
-
-def static(network, share):
-    """A network with that share of each site's filters, the first ones."""
-    whole = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
-    masks = {
-        gate.site.name: torch.arange(gate.site.out_channels) < share * gate.site.out_channels
-        for gate in whole.gates.values()
-    }
-    return ftwt.attach(network, ftwt.Pruning(gates.Fixed(masks)), example=EXAMPLE)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return resnet8()
-
-
-@pytest.fixture(scope="module")
-def model(network):
-    """A quarter, a half, and the plain network."""
-    return ftwt.escalate([static(network, 0.25), static(network, 0.5), network]).eval()
-
-
-@pytest.fixture(scope="module")
-def calibrated(model):
-    return ftwt.calibrate(model, labelled(120, 40), reductions=[0.1, 0.4, 0.7])
+from tests.escalation.settings import EXAMPLE, looking, static
+from tests.small import labelled
 
 
 def test_a_gated_network_alone_goes_on_to_every_filter(network):
@@ -56,47 +29,6 @@ def test_settings_of_one_calibrated_network(network):
     model = ftwt.escalate(calibrated, [0.6, 0.3, network])
     assert [len(set(one.thresholds.values())) for one in model.gated] == [1, 1, 1]
     assert model.gated[0].thresholds["conv1"] > model.gated[1].thresholds["conv1"]
-
-
-@pytest.mark.parametrize("reduction", [0.1, 0.25, 0.4, 0.55, 0.7])
-def test_calibration_meets_a_reduction_and_between(calibrated, reduction):
-    seen = training.evaluate(calibrated.at(reduction=reduction), labelled(120, 40))
-    known = [point.reduction for point in calibrated.operating_points]
-    assert seen.reduction_exact == pytest.approx(reduction, abs=0.01 if reduction in known else 0.2)
-
-
-def test_a_calibrated_operating_point_says_what_evaluation_says(calibrated):
-    for point in calibrated.operating_points:
-        seen = training.evaluate(calibrated.at(reduction=point.reduction), labelled(120, 40))
-        assert seen.reduction_exact == pytest.approx(point.measured)
-        assert seen.accuracy == pytest.approx(point.accuracy)
-
-
-def test_a_lone_reduction_is_set_at_once(model):
-    images = labelled(120, 40)
-    found = ftwt.calibrate(model, images, reduction=0.5)
-    assert training.evaluate(found, images).reduction_exact == pytest.approx(0.5, abs=0.01)
-    assert model.thresholds == (0.5, 0.5)
-
-
-@pytest.mark.parametrize("drop", [0.0, 0.05])
-def test_calibration_to_a_drop_loses_no_more_and_is_the_cheapest_run(network, model, drop):
-    images = labelled(120, 40)
-    reference = training.evaluate(network, images).accuracy
-    found = training.evaluate(ftwt.calibrate(model, images, drop=drop), images)
-    assert found.accuracy >= reference - drop - 1e-9
-    assert (
-        found.reduction_exact
-        > training.evaluate(model.with_thresholds([1.0, 1.0]), images).reduction_exact
-    )
-
-
-def test_temperatures_are_found_for_each_setting(model):
-    scaled = ftwt.budget.with_temperatures(model, labelled(120, 40))
-    values = [one.value for one in scaled.policy.signals]
-    assert len(set(values)) == 2
-    again = ftwt.budget.with_temperatures(scaled, labelled(120, 40))
-    assert [one.value for one in again.policy.signals] == values
 
 
 def test_saved_and_loaded_it_answers_the_same(calibrated, tmp_path):
@@ -248,102 +180,6 @@ def test_fixed_settings_run_as_smaller_networks(model):
         assert len(skipping.model.sites) == 1
 
 
-def refused(match, call, *arguments, **keywords):
-    with pytest.raises(ftwt.FtwtError, match=match) as caught:
-        call(*arguments, **keywords)
-    assert "\n" not in str(caught.value)
-
-
-def test_settings_that_cannot_answer_for_each_other_are_refused(network):
-    quarter, half = static(network, 0.25), static(network, 0.5)
-    refused("1 setting, so nothing to go on to", ftwt.escalate, [half])
-    refused(r"setting 0 costs .* rising cost", ftwt.escalate, [half, quarter])
-    refused(r"setting 1 costs .* rising cost", ftwt.escalate, [quarter, network, network])
-    refused("at thresholds as low or lower", ftwt.escalate, [gated := looking(network), gated])
-    other = ftwt.attach(ftwt.backbones.resnet8(num_classes=7), ftwt.Pruning(), example=EXAMPLE)
-    refused(r"answers with \(10,\), the next one with \(7,\)", ftwt.escalate, [half, other])
-    smaller = ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 16, 16))
-    refused("takes samples of shapes", ftwt.escalate, [half, smaller])
-    drawn = ftwt.attach(network, ftwt.Pruning(gates.Random(0.5)), example=EXAMPLE)
-    refused("go by the place in the batch", ftwt.escalate, [drawn, network])
-    nested = ftwt.escalate([quarter, half])
-    refused("one of the settings escalates itself", ftwt.escalate, [nested, network])
-    refused("none of the networks has gates", ftwt.escalate, [network, network])
-    refused("has no gates, so it is one setting", ftwt.escalate, network)
-    refused("none of the settings is of the model", ftwt.escalate, quarter, [network])
-    refused("do not fall", ftwt.escalate, quarter, [0.3, 0.6])
-    refused("was not calibrated", ftwt.escalate, quarter, [0.6, network])
-    refused("hold 0.6, which is no network", ftwt.escalate, [0.6, network])
-
-
-def looking(network):
-    return ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"thresholds": [0.5]}, "1 thresholds for 3 settings, so they are another model's"),
-        ({"thresholds": {"conv1": 0.0}}, "named conv1: those of another model's gates"),
-        ({"thresholds": 1.5}, r"the threshold 1.5 is none for Margin\(\)"),
-        ({"thresholds": float("nan")}, "the threshold nan is none"),
-        ({"by": escalation.Margin}, "is no signal; give an instance"),
-        ({"by": [escalation.Margin()]}, "1 signals for 3 settings"),
-        ({"by": 0.5}, "by=0.5 is no signal"),
-        ({"weight": 0.0}, r"weight=0.0 is outside \(0, 1\]"),
-        ({"settings": [0.5]}, "settings= are those of one gated network"),
-    ],
-)
-def test_options_are_checked(model, options, match):
-    refused(match, ftwt.escalate, list(model.gated), **options)
-    if "thresholds" in options and not isinstance(options["thresholds"], float):
-        refused(match, model.with_thresholds, options["thresholds"])
-
-
-def test_answers_without_a_confidence_are_refused(model):
-    settings, images = list(model.gated), torch.randn(4, 3, 32, 32)
-    refused(
-        "1.* for 4 samples; give a signal", ftwt.escalate(settings, by=lambda output: 1.0), images
-    )
-    refused("a tensor .4, 10. for 4 samples", ftwt.escalate(settings, by=lambda out: out), images)
-    images[2] = float("nan")
-    refused("NaN for 1 of 4 samples", model, images)
-    lone = escalation.Margin()
-    refused("no two classes", lone, torch.zeros(3, 1))
-    refused("answers with a torch.int64 tensor", lone, torch.zeros(3, 4, dtype=torch.int64))
-    refused("Temperature: value=0 is not above 0", escalation.Temperature, lone, 0)
-    refused("only logits can be scaled", escalation.Temperature(lone, 2.0), {"out": images})
-
-
-def test_calibration_says_what_it_cannot(network, model):
-    images = labelled(40, 20)
-    refused("9 images say too little", ftwt.calibrate, model, labelled(9, 9), reductions=[0.5])
-    refused("0.99 is out of reach, the", ftwt.calibrate, model, images, reductions=[0.99])
-    refused("comes after 0.5", ftwt.calibrate, model, images, reductions=[0.5, 0.3])
-    refused("give one of", ftwt.calibrate, model, images, reduction=0.5, drop=0.1)
-    refused(r"drop=1 is outside \[0, 1\)", ftwt.calibrate, model, images, drop=1)
-    refused("drop= is for what", ftwt.calibrate, model.gated[0], images, drop=0.1)
-    refused("gives its batches once", ftwt.calibrate, model, iter(images), drop=0.1)
-    refused("no reductions", ftwt.calibrate, model, images)
-    refused("has no gates", ftwt.calibrate, network, images, reductions=[0.5])
-    refused("calibrated for reductions from", calibrate_one(model).at, reduction=0.9)
-    maps = [(pixels, torch.zeros(20, 4, 4)) for pixels, _ in images]
-    refused("no classifier of these images", ftwt.calibrate, model, maps, drop=0.1)
-    refused("no classifier of these", ftwt.budget.with_temperatures, model, maps)
-    broken = [(pixels * float("nan"), labels) for pixels, labels in images]
-    refused("NaN for 20 of 20", ftwt.calibrate, model, broken, reductions=[0.5])
-    closed = looking(network)
-    closed.move_thresholds(dict.fromkeys(closed.sites, -1e9))
-    upside_down = ftwt.escalate([closed, static(network, 0.25)])
-    refused("rising cost", ftwt.calibrate, upside_down, images, reductions=[0.5])
-    mixed = ftwt.escalate(list(model.gated), by=[escalation.Margin(), escalation.Entropy()])
-    refused("several signals", ftwt.calibrate, mixed, images, reductions=[0.5])
-
-
-def calibrate_one(model):
-    return ftwt.calibrate(model, labelled(40, 20), reductions=[0.2, 0.4])
-
-
 def test_other_sizes_are_counted_by_their_own_gates(network):
     gated = looking(network)
     images = torch.randn(2, 3, 40, 40)
@@ -373,7 +209,3 @@ def test_it_is_called_by_keyword_like_the_network(model):
     images = torch.randn(3, 3, 32, 32)
     assert torch.equal(model(images=images), model(images))
     assert torch.equal(model.trace(images=images).macs, model.trace(images).macs)
-
-
-def test_no_gates_are_attached_to_what_escalates(model):
-    refused("holds a network that has gates", ftwt.attach, model, ftwt.Pruning(), example=EXAMPLE)

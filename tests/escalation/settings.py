@@ -1,0 +1,29 @@
+"""Settings of small networks, and what is refused of them."""
+
+import pytest
+import torch
+
+import ftwt
+from ftwt import gates
+
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+
+
+def static(network, share):
+    """A network with that share of each site's filters, the first ones."""
+    whole = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=EXAMPLE)
+    masks = {
+        gate.site.name: torch.arange(gate.site.out_channels) < share * gate.site.out_channels
+        for gate in whole.gates.values()
+    }
+    return ftwt.attach(network, ftwt.Pruning(gates.Fixed(masks)), example=EXAMPLE)
+
+
+def looking(network):
+    return ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
+
+
+def refused(match, call, *arguments, **keywords):
+    with pytest.raises(ftwt.FtwtError, match=match) as caught:
+        call(*arguments, **keywords)
+    assert "\n" not in str(caught.value)
