@@ -34,9 +34,8 @@ from ftwt.reports.timing.calibration import randomize_gates
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import interleave, paired_speedup
-from ftwt.reports.timing.subjects import bound, widths
+from ftwt.reports.timing.subjects import bound, plain_network
 from ftwt.runtime.native import binding
-from ftwt.slicing import cut
 
 RECORDS = Path(__file__).parent / "records" / "native_c"
 NETWORKS = ("resnet56", "mobilenet_v2")
@@ -169,8 +168,7 @@ def _model(name: str) -> tuple[Gated, Tensor]:
 
 
 def _plain(model: Gated, images: Tensor) -> dict[str, torch.nn.Module]:
-    every = {site: torch.ones(width, dtype=torch.bool) for site, width in widths(model).items()}
-    return {"dense": cut(model, every), "cut": bound(model, images, round_to=_ROUND_TO)[0]}
+    return {"dense": plain_network(model), "cut": bound(model, images, round_to=_ROUND_TO)[0]}
 
 
 def _images(count: int) -> Tensor:

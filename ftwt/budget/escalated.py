@@ -22,7 +22,7 @@ from ftwt.io.files import make_folder, write_atomically
 from ftwt.macs import dense_macs
 from ftwt.training import checkpoint, records, runs
 from ftwt.training.distributed import on_main
-from ftwt.training.preparation import prepare
+from ftwt.training.preparation import card_of, prepare
 from ftwt.training.recipes import Recipe
 
 # A stage's name, its recipe and what it starts from, to its model and `run.json`.
@@ -77,7 +77,7 @@ def train_escalated(
             scores = mean_scores(whole, chosen_on(dataset), score=how.score)
             return sensitive_masks(whole, scores, share * dense, chosen_on(dataset))
 
-        card = _card(recipe, dataset)
+        card = card_of(recipe, dataset, {})
         begun = narrow_start(start / called, plain, choose, example=example, card=card)
         return train(called, replace(stage, pruning=begun.pruning), start / called)
 
@@ -152,15 +152,8 @@ def train_escalated_run(
     def finish() -> None:
         start = (out / "start" / "first" / "dense.safetensors").read_bytes()
         write_atomically(out / "dense.safetensors", start)
-        storage.save(model, out / "model.safetensors", _card(recipe, dataset))
+        storage.save(model, out / "model.safetensors", card_of(recipe, dataset, {}))
         records.write_record(out, record)
 
     on_main(finish)
     return model, record
-
-
-def _card(recipe: Recipe, dataset: Dataset) -> storage.Card:
-    return storage.Card(
-        recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
-        {"data": dataset.name},
-    )  # fmt: skip

@@ -18,10 +18,9 @@ from ftwt.reports.timing.calibration import randomize_to_reduction
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
 from ftwt.reports.timing.measure import QUIET, interleave, paired_speedup
-from ftwt.reports.timing.subjects import widths
+from ftwt.reports.timing.subjects import plain_network
 from ftwt.runtime import native
 from ftwt.runtime.native.binding import known_sets, team_size
-from ftwt.slicing import cut
 
 # Packages that something of ftwt works better with, by what they are for.
 _OPTIONAL = {
@@ -151,8 +150,7 @@ def _speed(model: Gated, images: torch.Tensor) -> tuple[Check, dict[str, float]]
     What is checked is the installation, which is in order where torch is slower; which engine is
     the fastest depends on the network, and is for `ftwt bench` to say.
     """
-    every = {name: torch.ones(width, dtype=torch.bool) for name, width in widths(model).items()}
-    plain, batches = cut(model, every).eval(), list(images.unsqueeze(1).unbind())
+    plain, batches = plain_network(model), list(images.unsqueeze(1).unbind())
     deployments, _ = deployed(plain, batches[0])
     dense: dict[str, RunEngine] = {"dense, torch": plain}
     dense |= {f"dense, {name}": run for name, run in deployments.items()}

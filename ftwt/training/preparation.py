@@ -1,6 +1,6 @@
 """What a run trains: the network with its starting weights, and the batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,6 +155,14 @@ def inputs_of(batches: Iterable[Any], task: Task, called: str) -> Tensor:
             "one tensor; train in Python with training.fit"
         )
     return inputs
+
+
+def card_of(recipe: Recipe, dataset: Dataset | Loaders, extra: Mapping[str, Any]) -> storage.Card:
+    """What a file of a network that a recipe trains says of it; `extra` beside the data's name."""
+    return storage.Card(
+        recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
+        {**extra, "data": dataset.name},
+    )  # fmt: skip
 
 
 def training_split(dataset: Dataset) -> tuple[Split, Split]:

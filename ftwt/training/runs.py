@@ -27,7 +27,7 @@ from ftwt.training.distributed import needing_others, on_main, world
 from ftwt.training.epoch import Checkpointer, StepEvent
 from ftwt.training.folders import check_free, claimed, remove_partials, status
 from ftwt.training.loop import BeforePhase, Epoch, fit
-from ftwt.training.preparation import prepare
+from ftwt.training.preparation import card_of, prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
 from ftwt.training.state import TrainingState, check_amp, start
@@ -114,13 +114,8 @@ def train_run(
                 "the network starts from random weights; the method starts from a trained dense "
                 "network, give it as init (--init RUN)"
             )
-        extra: dict[str, Any] = {"recipe": name, "data": dataset.name}
-        if recipe.task != LABELLED:
-            extra["task"] = about["recipe"]["task"]
-        card = storage.Card(
-            recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
-            extra,
-        )  # fmt: skip
+        task = {} if recipe.task == LABELLED else {"task": about["recipe"]["task"]}
+        card = card_of(recipe, dataset, {"recipe": name, **task})
         folder = _Folder(out, record, card, about, callbacks, recipe)
         folder.warn(hints.before(len(prepared.train)))
         on_main(lambda: folder.begin(prepared.dense))

@@ -11,6 +11,7 @@ from ftwt.gated.model import Gated
 from ftwt.reports.advice import forms
 from ftwt.reports.advice.found import Advice, OracleSetting, Way
 from ftwt.reports.advice.looking import look
+from ftwt.reports.timing.subjects import plain_network
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader, first
 from ftwt.training.recipes.recipe import Escalation
@@ -89,7 +90,7 @@ def _ways(
     shares: tuple[float, float],
     goes_on: float,
 ) -> tuple[Way, ...]:
-    plain = forms.plain_network(model)
+    plain = plain_network(model, fold=False)
     images = torch.cat([batch for batch, _ in first(loader, _SET + forms.TIMED, "advise")])
     example = images[:1]
     made = {

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,7 +16,6 @@ from ftwt.gated.pruning import Pruning
 from ftwt.reports.timing.calibration import randomize_to_reduction
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.measure import interleave
-from ftwt.reports.timing.subjects import widths
 from ftwt.slicing import cut
 from ftwt.training.inspection import Loader
 
@@ -33,12 +31,6 @@ class FormTime:
 
     ms: float
     by: str
-
-
-def plain_network(model: Gated) -> nn.Module:
-    """The plain network with the model's weights."""
-    every = {name: torch.ones(width, dtype=torch.bool) for name, width in widths(model).items()}
-    return cut(model, every, fold=False).eval()
 
 
 def with_fixed_masks(
@@ -79,12 +71,11 @@ def timed(
         same_for_all = fixed_masks(model) is not None
         forms[name] = own | (_deployed(model, batches[0]) if same_for_all else {})
     runs = {(name, by): run for name, found in forms.items() for by, run in found.items()}
-    labels = {f"{name}, {by}": (name, by) for name, by in runs}
-    times, _, _ = interleave({label: runs[key] for label, key in labels.items()}, batches, _ROUNDS)
+    times, _, _ = interleave(runs, batches, _ROUNDS)
     best: dict[str, FormTime] = {}
-    for label, (name, by) in labels.items():
-        if name not in best or times[label].ms < best[name].ms:
-            best[name] = FormTime(times[label].ms, by)
+    for (name, by), timing in times.items():
+        if name not in best or timing.ms < best[name].ms:
+            best[name] = FormTime(timing.ms, by)
     return best
 
 

@@ -19,6 +19,7 @@ from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader
 from ftwt.training.optimizers import OneCycle, Sgd
 from ftwt.training.phases import Phase
+from ftwt.training.preparation import card_of
 from ftwt.training.recipes import Escalation, Recipe
 from ftwt.training.runs import Callbacks, train_run
 
@@ -54,11 +55,8 @@ def train_shared(
         callbacks: what is told of the training.
     """
     example = torch.zeros(1, 3, dataset.image_size, dataset.image_size)
-    assert isinstance(recipe.network, str)
     share, _ = Escalation().shares(REDUCTION)
-    card = storage.Card(
-        recipe.network, len(dataset.classes), dataset.classes, dataset.mean, dataset.std
-    )
+    card = card_of(recipe, dataset, {})
 
     def choose(whole: Gated) -> Fixed:
         macs = share * dense_macs(plain, example)

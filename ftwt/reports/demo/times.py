@@ -1,6 +1,5 @@
 """Milliseconds of the demo's networks on this machine, side by side."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -45,13 +44,10 @@ def times(
         (GATES, "ftwt"): runtime.skip(gated),
         (SHARED, "ftwt"): runtime.skip(shared),
     }
-    labels: Mapping[str, tuple[str, str]] = {" by ".join(key): key for key in runs}
-    measured = interleave(
-        {label: runs[key] for label, key in labels.items()}, batches, len(batches)
-    )
+    measured = interleave(runs, batches, len(batches))
     found = (
-        NetworkTime(*key, latency(measured.times[label], len(batches)).mean)
-        for label, key in labels.items()
+        NetworkTime(*key, latency(timing, len(batches)).mean)
+        for key, timing in measured.times.items()
     )
     return tuple(found), measured.others
 

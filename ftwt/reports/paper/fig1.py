@@ -52,10 +52,6 @@ class Gaps:
 
     panels: tuple[Panel, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """All panels, published points apart."""
-        return asdict(self)
-
 
 def _train(study: Study) -> None:
     """Each family's network, plain and gated at each mass, and its narrower ones."""

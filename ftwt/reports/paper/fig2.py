@@ -176,4 +176,5 @@ ITEM = Item(
     _train,
     _measure,
     _show,
+    Core.to_json,
 )

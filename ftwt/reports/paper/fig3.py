@@ -159,4 +159,5 @@ ITEM = Item(
     _train,
     _measure,
     _show,
+    Maps.to_json,
 )

@@ -1,23 +1,14 @@
 """What a table or figure is: how to train for it, measure it and show it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
 
 from ftwt.reports.drawing import Figure
 from ftwt.reports.paper.study import Study
 from ftwt.tables import Table
 
-
-class Found(Protocol):
-    """What was measured for an item."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain numbers, strings, lists and dicts."""
-        ...
-
-
-FoundT = TypeVar("FoundT", bound=Found)
+FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +27,7 @@ class Item(Generic[FoundT]):
 
     `train` makes the study have the runs that are needed; `measure` looks at the study's runs,
     wherever they come from, and raises FtwtError where they do not suffice; `show` only draws.
+    `plain` gives what was measured, a dataclass, as numbers, strings, lists and dicts.
     """
 
     name: str
@@ -44,3 +36,4 @@ class Item(Generic[FoundT]):
     train: Callable[[Study], None]
     measure: Callable[[Study], FoundT]
     show: Callable[[FoundT], tuple[Table[Any] | Drawing, ...]]
+    plain: Callable[[Any], dict[str, Any]] = asdict

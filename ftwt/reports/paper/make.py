@@ -58,7 +58,7 @@ def make(
             values[item.name] = str(error)
             note_missing(study.folder, item, str(error))
             continue
-        values[item.name] = found.to_json()
+        values[item.name] = item.plain(found)
         write_item(study.folder, item, found, _about(study))
     write_page(study.folder, made=made)
     return values

@@ -51,10 +51,6 @@ class Harder:
     by_confidence: tuple[ImageGroup, ...]
     correlation: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
-
 
 def _measure(study: Study) -> Harder:
     """Test the first run with gates, and its plain start, on shifted images.

@@ -49,10 +49,6 @@ class Ways:
     accuracy: float
     rows: tuple[Pruned, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
-
 
 def _train(study: Study) -> None:
     """A run by mass, and static and top-k runs brought to what that run costs, exactly counted."""

@@ -116,4 +116,5 @@ ITEM = Item(
     _train,
     _measure,
     _show,
+    Hours.to_json,
 )

@@ -195,4 +195,5 @@ ITEM = Item(
     _train,
     _measure,
     _show,
+    Seeds.to_json,
 )

@@ -194,4 +194,5 @@ ITEM = Item(
     _train,
     _measure,
     _show,
+    Couplings.to_json,
 )

@@ -8,7 +8,7 @@ from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically, write_json
 from ftwt.io.reading import read_json
 from ftwt.reports import drawing, page
-from ftwt.reports.paper.item import Drawing, Found, Item
+from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.items import ITEMS
 from ftwt.tables import Table, of_text
 
@@ -51,7 +51,7 @@ the paper's count leaves out gates and layers without a gate. Where published nu
 they stand in tables of their own: they come from other trainings, mostly on other data."""
 
 
-def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, Any]) -> None:
+def write_item(folder: Path, item: Item[Any], found: Any, about: Mapping[str, Any]) -> None:
     """Write an item's PNG, SVG and CSV files, and NAME.json with what the page needs of it."""
     content = []
     for part in item.show(found):
@@ -72,7 +72,7 @@ def write_item(folder: Path, item: Item[Any], found: Found, about: Mapping[str, 
     value = {
         "name": item.name,
         **about,
-        "result": found.to_json(),
+        "result": item.plain(found),
         "page": {"heading": item.heading, "text": item.text, "content": content},
     }
     write_json(folder / f"{item.name}.json", value, indent=1)

@@ -3,8 +3,8 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,10 @@ class Latency(NamedTuple):
     p99: float
 
 
-class Interleaved(NamedTuple):
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Interleaved(NamedTuple, Generic[_Key]):
     """What `interleave` took.
 
     `others` is the share of the machine's processors that other programs used in the rounds that
@@ -47,14 +50,14 @@ class Interleaved(NamedTuple):
     that than `QUIET`.
     """
 
-    times: Mapping[str, Timing]
+    times: Mapping[_Key, Timing]
     others: float | None
     disturbed: int
 
 
-class _Round(NamedTuple):
+class _Round(NamedTuple, Generic[_Key]):
     number: int
-    ms: Mapping[str, float]
+    ms: Mapping[_Key, float]
     others: float | None
 
     @property
@@ -63,8 +66,8 @@ class _Round(NamedTuple):
 
 
 def interleave(
-    subjects: Mapping[str, Callable[[Tensor], Any]], batches: Sequence[Tensor], rounds: int
-) -> Interleaved:
+    subjects: Mapping[_Key, Callable[[Tensor], Any]], batches: Sequence[Tensor], rounds: int
+) -> Interleaved[_Key]:
     """Time each subject in each round, on the round's batch; every round starts with another.
 
     A round gives the median of a few calls, after one that is not timed: the one before was of
@@ -76,7 +79,7 @@ def interleave(
     with torch.inference_mode():
         calls = {name: _calls(subjects[name], batches[0]) for name in names}
 
-        def take(number: int) -> _Round:
+        def take(number: int) -> _Round[_Key]:
             batch, first, others = batches[number % len(batches)], number % len(names), Others()
             order = names[first:] + names[:first]
             ms = {name: _round(subjects[name], batch, calls[name]) for name in order}

@@ -48,9 +48,7 @@ def dense(network: nn.Module, model: Gated, batch: Tensor) -> Subjects:
     }
     plain = copy.deepcopy(network).eval()
     plain.load_state_dict(weights)
-    folded = cut(
-        model, {name: torch.ones(w, dtype=torch.bool) for name, w in widths(model).items()}
-    )
+    folded = plain_network(model)
     runs: dict[str, RunEngine] = {EAGER: plain, FOLDED: folded}
     missing: dict[str, str] = {}
     compiled = torch.compile(copy.deepcopy(folded))
@@ -183,9 +181,10 @@ def nested(model: Gated, masks: Mapping[str, Bool[Tensor, "C"]]) -> dict[str, Bo
     return {name: row[0] for name, row in rows.items()}
 
 
-def widths(model: Gated) -> dict[str, int]:
-    """Filters of each site."""
-    shapes = (model.anatomy.traced.shape(site.output) for site in model.anatomy.sites)
-    return {
-        name: shape[1] for name, shape in zip(model.sites, shapes, strict=True) if shape is not None
+def plain_network(model: Gated, *, fold: bool = True) -> nn.Module:
+    """The plain network with the model's weights, in eval mode; `fold` as for `cut`."""
+    every = {
+        gate.site.name: torch.ones(gate.site.out_channels, dtype=torch.bool)
+        for gate in model.site_gates
     }
+    return cut(model, every, fold=fold).eval()
