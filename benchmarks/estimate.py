@@ -9,7 +9,6 @@ page                             the tables of docs/budgets.md, from the records
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from ftwt import budget, data, targets
 from ftwt.budget import named
 from ftwt.data.batches import evaluation_batches
 from ftwt.io import storage
+from ftwt.io.files import write_json
 from ftwt.targets.interface import without_gradient
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import as_trained
@@ -247,7 +247,7 @@ def main() -> None:
         done = {_key(row) for row in record["rows"]}
         kept = [row for row in read_object(file)["rows"] if _key(row) not in done]
         record["rows"] = sorted(kept + record["rows"], key=_key)
-    file.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(file, record, indent=1)
 
 
 def page(text: str) -> str:

@@ -9,7 +9,6 @@ so a run that is stopped loses little.
 """
 
 import argparse
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reading import read_object
 from ftwt.io.files import write_json
 from ftwt.tables import of_text
 
@@ -57,14 +57,14 @@ def main() -> None:
     parser.add_argument("--files", type=Path, help="folder that keeps the files")
     options = parser.parse_args()
     if options.task == "write":
-        PAGE.write_text(page(json.loads(RECORD.read_text())))
+        PAGE.write_text(page(read_object(RECORD)))
         return
     from tests.laws import zoo
 
     order = zoo.names()
     rows: dict[str, dict[str, Any]] = {}
     if RECORD.exists():
-        rows = {row["network"]: row for row in json.loads(RECORD.read_text())["networks"]}
+        rows = {row["network"]: row for row in read_object(RECORD)["networks"]}
     for name in options.names or [name for name in order if name not in rows]:
         rows[name] = exported(name, options.files)
         print(rows[name], flush=True)

@@ -17,6 +17,7 @@ import torch
 
 from ftwt import backbones, data, losses
 from ftwt.data.augment import Augment
+from ftwt.io.files import write_json
 from ftwt.training.phases import Phase
 from ftwt.training.records import versions
 from ftwt.training.step import TrainingStep
@@ -56,7 +57,7 @@ def main() -> None:
         "versions": versions(),
     }
     print(json.dumps(record, indent=1))
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RECORD, record, indent=1)
     PAGE.write_text(page(record, PAGE.read_text()))
 
 

@@ -30,6 +30,7 @@ from ftwt import gates, tables
 from ftwt.data import shapes
 from ftwt.export.native.folder import NETWORK
 from ftwt.gated.model import Gated
+from ftwt.io.files import write_json
 from ftwt.reports.timing.calibration import randomize_gates
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
@@ -232,7 +233,7 @@ def main() -> None:
     else:
         record |= measure(options.network, rounds=options.rounds)
     RECORDS.mkdir(parents=True, exist_ok=True)
-    (RECORDS / f"{options.network}.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(RECORDS / f"{options.network}.json", record, indent=1)
     print(json.dumps({name: record[name] for name in ("ms", "bytes") if name in record}, indent=1))
 
 

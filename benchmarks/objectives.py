@@ -24,6 +24,7 @@ from benchmarks.reading import read_object
 from ftwt import analysis, data
 from ftwt.gated.model import Gated
 from ftwt.io import storage
+from ftwt.io.files import write_json
 from ftwt.tables import of_text
 from ftwt.training import Overrides, evaluate, recipe, runs
 from ftwt.training.records import versions
@@ -90,10 +91,7 @@ def run(source: str, init: Path, out: Path) -> None:
             continue
         row = _one(setting, dataset, test, init, out / setting.folder)
         record["runs"].append(row)
-        # Written beside and renamed: a stopped run leaves the old record whole.
-        beside = file.with_suffix(".new")
-        beside.write_text(json.dumps(record, indent=1) + "\n")
-        beside.replace(file)
+        write_json(file, record, indent=1)
         print(json.dumps(row), flush=True)
 
 

@@ -6,7 +6,6 @@ the ratios of such pairs. Records go to benchmarks/records/overhead/, the page i
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from torch import nn
 import ftwt
 from benchmarks.reading import read_object
 from ftwt import losses
+from ftwt.io.files import write_json
 from ftwt.reports.timing.machine import machine
 
 RECORDS = Path(__file__).parent / "records" / "overhead"
@@ -127,7 +127,7 @@ def main() -> None:
             continue
         record = measure(name, batch=options.batch, pairs=options.pairs)
         RECORDS.mkdir(parents=True, exist_ok=True)
-        (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_json(RECORDS / f"{name}.json", record, indent=1)
         print(name, f"{record['ratio']:.3f}", record["dense_ms"], record["gated_ms"], flush=True)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reading import read_object
+from ftwt.io.files import write_json
 from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ def add(run: Path) -> Path:
     record["test"] = read_object(run / "eval.json")
     path = RECORDS / f"{run.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(path, record, indent=1)
     return path
 
 

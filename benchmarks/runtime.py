@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from benchmarks import overhead
 from benchmarks.reading import read_object
+from ftwt.io.files import write_json
 from ftwt.tables import of_text
 
 ROOT = Path(__file__).parent.parent
@@ -115,7 +116,7 @@ def run(case: Case) -> dict[str, Any]:
     }
     folder = RECORDS / record["machine"]["vector_instructions"].lower()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{case.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(folder / f"{case.name}.json", record, indent=1)
     return record
 
 

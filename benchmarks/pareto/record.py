@@ -1,6 +1,5 @@
 """An arm's record: what it is worth on the test images, once, and what that depends on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from benchmarks.pareto.study import Study
 from benchmarks.reading import read_object
 from ftwt import data
 from ftwt.gated.model import Gated
+from ftwt.io.files import write_json
 from ftwt.reports.timing.machine import machine
 from ftwt.training.evaluation import evaluate
 
@@ -56,9 +56,7 @@ def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
     """Write a record, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(found, indent=1) + "\n")
-    beside.replace(path)
+    write_json(path, found, indent=1)
     return path
 
 

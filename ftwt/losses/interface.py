@@ -80,14 +80,9 @@ class Loss(Protocol):
         ...
 
 
-@runtime_checkable
-class TrainsGates(Protocol):
-    """A loss that may say that it trains gates alone: phases without gates leave it out."""
-
-    @property
-    def trains_gates_alone(self) -> bool:
-        """Whether the backbone can do without it."""
-        ...
+def trains_gates_alone(loss: Loss) -> bool:
+    """Whether a loss says so by `trains_gates_alone`: phases without gates leave it out."""
+    return bool(getattr(loss, "trains_gates_alone", False))
 
 
 class Report(NamedTuple):
@@ -141,12 +136,7 @@ class Objective:
 
     def without_gates(self) -> "Objective":
         """The losses that the backbone learns from."""
-        kept = [
-            (weight, loss)
-            for weight, loss in self.terms
-            if not (isinstance(loss, TrainsGates) and loss.trains_gates_alone)
-        ]
-        return Objective(tuple(kept))
+        return Objective(tuple(term for term in self.terms if not trains_gates_alone(term[1])))
 
     @staticmethod
     def of(loss: "Addend") -> "Objective":
@@ -186,7 +176,7 @@ class Named:
     @property
     def trains_gates_alone(self) -> bool:
         """As the loss itself says."""
-        return isinstance(self.loss, TrainsGates) and self.loss.trains_gates_alone
+        return trains_gates_alone(self.loss)
 
     def __call__(self, trace: TracedPass, labels: Any = None) -> Any:
         """Return what the loss does."""

@@ -1,9 +1,9 @@
 """Fine-tuning of any network, whose rates do not undo what trained weights know."""
 
-from ftwt import gates, losses, targets
-from ftwt.gated.pruning import Pruning
+from ftwt import gates, losses
 from ftwt.training.optimizers import AdamW, Cosine, Sgd, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
+from ftwt.training.recipes.parts import method
 from ftwt.training.recipes.recipe import Overrides, Recipe
 from ftwt.training.settings import Settings
 
@@ -32,15 +32,7 @@ def general_dynamic(network: str, overrides: Overrides) -> Recipe:
         gates.Bottleneck(8, open=2.0),
         share=0.05,
     )
-    pruning = Pruning(
-        gate,
-        targets.HeatmapMass(0.9 if overrides.mass is None else overrides.mass),
-        overrides.coupling,
-        target_source=overrides.target_source,
-    )
-    objective = losses.CrossEntropy() + losses.GateBCE()
-    if overrides.distill:
-        objective += losses.Distillation()
+    pruning, objective = method(overrides, gate, 0.9)
     settings = Settings(
         _phases(overrides.epochs or 12),
         AdamW(2e-4, schedule=Warmup(Cosine())),

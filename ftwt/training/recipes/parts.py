@@ -60,14 +60,17 @@ def gated_recipe(
     gates_learn: Sgd,
 ) -> Recipe:
     """The paper's method: gates learn from heatmaps and are frozen after half of the epochs."""
-    pruning = Pruning(
-        gates.PooledLinear(pool="max", normalize=overrides.normalize),
-        targets.HeatmapMass(mass if overrides.mass is None else overrides.mass),
-        overrides.coupling,
-        target_source=overrides.target_source,
-    )
-    objective = losses.CrossEntropy() + losses.GateBCE()
-    if overrides.distill:
-        objective += losses.Distillation()
+    pruning, objective = method(overrides, gates.PooledLinear(normalize=overrides.normalize), mass)
     phases = freeze_gates_halfway(overrides.epochs or epochs)
     return serving.recipe(network, overrides, phases, (backbone, gates_learn), objective, pruning)
+
+
+def method(overrides: Overrides, gate: gates.Gate, mass: float) -> tuple[Pruning, losses.Objective]:
+    """A gate that learns from heatmaps, `mass` unless another was chosen, and what it learns by."""
+    chosen = mass if overrides.mass is None else overrides.mass
+    pruning = Pruning(
+        gate, targets.HeatmapMass(chosen), overrides.coupling,
+        target_source=overrides.target_source,
+    )  # fmt: skip
+    objective = losses.CrossEntropy() + losses.GateBCE()
+    return pruning, objective + losses.Distillation() if overrides.distill else objective
