@@ -79,6 +79,12 @@ def indexed(self, x):
     return self.two(F.relu(self.one(x)) * (2.0, 1.0)[x.shape[-1] - 16])
 
 
+def no_range(self, x):
+    y = F.relu(self.one(x))
+    parts = [y[:, c] for c in range(y.shape[1])]
+    return self.two(torch.stack([parts[c] for c in range(7.5)], 1))
+
+
 def by_mode(self, x):
     return self.two(F.relu(self.one(x)) if self.training else self.one(x).abs())
 
@@ -102,6 +108,7 @@ REFUSED = [
     (calls, "Two keeps 'calls' of each pass at .*self.calls = "),
     (noise, "answers something else when traced by torch.fx.*it draws random numbers"),
     (indexed, r"does not trace .*shape.*traced size is no plain number.*int\(size\)"),
+    (no_range, "does not trace .*range.7.5.*'float' object cannot be interpreted"),
     (by_mode, "answers something else.*: 'Two' reads self.training, and tracing follows eval mode"),
     (by_mode_in_gradients, "gives 'gain' a gradient in the plain network.*'Two' reads self.train"),
     (dropped_by_hand, "answers something else.*'Two' reads self.training"),

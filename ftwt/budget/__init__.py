@@ -7,7 +7,7 @@ from ftwt.budget.calibrate import calibrate
 from ftwt.budget.curve import reduction_curve
 from ftwt.budget.escalated import train_escalated, train_escalated_run
 from ftwt.budget.escalation import with_temperatures
-from ftwt.budget.estimate import Applied, Estimate, EstimateRow, LayerEstimate, estimate
+from ftwt.budget.estimate import Applied, Estimate, EstimateRow, estimate
 from ftwt.budget.families import check_distinct
 from ftwt.budget.solve import Solution, solve
 from ftwt.budget.train import train_to, waits_for_calibration
@@ -17,7 +17,6 @@ __all__ = [
     "Applied",
     "Estimate",
     "EstimateRow",
-    "LayerEstimate",
     "Solution",
     "calibrate",
     "check_distinct",

@@ -13,20 +13,11 @@ from ftwt.io import specs
 from ftwt.macs import GridCounts, count_grid
 from ftwt.targets import Ranking, Score, Target
 from ftwt.targets.interface import amount_of
+from ftwt.training.activity import LayerCost, SumsByName
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, check_gated, first
 from ftwt.training.tasks import LABELLED, Meter, Task
 from ftwt.training.tasks.batches import moved
-
-
-@dataclass(frozen=True)
-class LayerEstimate:
-    """One layer under one rule: MACs for one image, mean over images, its gate's beside it."""
-
-    name: str
-    dense_macs: int
-    mean_macs: float
-    mean_gate_macs: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class EstimateRow:
     mean_gate_macs: float
     mean_paper_macs: float
     std_paper_macs: float
-    layers: tuple[LayerEstimate, ...]
+    layers: tuple[LayerCost, ...]
     applied: Applied | None = None
 
     def amount(self, name: str) -> float | None:
@@ -191,16 +182,13 @@ class _Sums:
     """Sums over batches of one family's counts."""
 
     def __init__(self) -> None:
-        self._layers: dict[str, Tensor] = {}
-        self._gates: dict[str, Tensor] = {}
+        self._layers, self._gates = SumsByName(), SumsByName()
         self._totals: list[Tensor] = []
         self._papers: list[Tensor] = []
 
     def add(self, counts: GridCounts) -> None:
-        for sums, found in ((self._layers, counts.layers), (self._gates, counts.gates)):
-            for name, macs in found.items():
-                total = macs.sum(0)
-                sums[name] = sums[name] + total if name in sums else total
+        self._layers.add_all(counts.layers)
+        self._gates.add_all(counts.gates)
         self._totals.append(torch.stack(list(counts.layers.values())).sum(0))
         self._papers.append(torch.stack(list(counts.paper.values())).sum(0))
 
@@ -211,8 +199,9 @@ class _Sums:
         paper = torch.cat([one[:, setting] for one in self._papers]).double()
         images = len(macs)
         layers = tuple(
-            LayerEstimate(
+            LayerCost(
                 layer.name,
+                layer.site is not None,
                 layer.dense_macs,
                 self._layers[layer.name][setting].item() / images,
                 self._gates[layer.site.name][setting].item() / images

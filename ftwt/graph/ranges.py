@@ -17,7 +17,8 @@ def names_at(error: Exception) -> dict[str, Any] | None:
     """Global names of the file that raised, None if it does not have Python's own `range`."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     names = frame.f_globals
-    return names if names.get("range", range) is range else None
+    # Not of this file, where a lent one raises as Python's does.
+    return names if names.get("range", range) is range and names is not globals() else None
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class Activity:
         return asdict(self) | reductions
 
 
-class _Sums:
+class SumsByName:
     """Sums over batches, kept where the model runs."""
 
     def __init__(self) -> None:
@@ -113,8 +113,16 @@ class _Sums:
         total = values.sum(0)
         self._sums[name] = self._sums[name] + total if name in self._sums else total
 
+    def add_all(self, values: Mapping[str, Tensor]) -> None:
+        """The same for several names."""
+        for name, one in values.items():
+            self.add(name, one)
+
     def __getitem__(self, name: str) -> Tensor:
         return self._sums[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sums
 
 
 def activity(
@@ -134,7 +142,7 @@ def activity(
     check_gated(model, "activity")
     device = next(model.parameters()).device
     plan = model.anatomy.plan
-    kept, kept_squared, ran, layer_macs, gate_macs, paper = (_Sums() for _ in range(6))
+    kept, kept_squared, ran, layer_macs, gate_macs, paper = (SumsByName() for _ in range(6))
     meter, macs_by_image = task.meter(device), []
     with evaluating(model):
         for images, labels in first(loader, limit, "activity", task):
@@ -146,10 +154,8 @@ def activity(
                 kept.add(name, running)
                 kept_squared.add(name, running**2)
             layers, gates = plan.exact(masks), plan.gates(masks)
-            for name, macs in layers.items():
-                layer_macs.add(name, macs)
-            for name, macs in gates.items():
-                gate_macs.add(name, macs)
+            layer_macs.add_all(layers)
+            gate_macs.add_all(gates)
             paper.add("macs", plan.paper_total(masks))
             macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
             meter.update(task.answer(trace.output), moved(labels, device))
