@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import ftwt
-from ftwt import FtwtError, runtime
-from ftwt.runtime.program import Call, Conv, Linear, Pick
+from ftwt import FtwtError, gates, runtime
+from ftwt.runtime.program import Call, Conv, GateStep, Linear, Pick
 from tests.runtime_cases import IMAGES, Upside, both, check, everything, gated, noisy, small
 
 
@@ -214,3 +214,25 @@ def test_an_input_of_one_number_each(backend):
     with torch.no_grad():
         answer = runtime.skip(model, backend=backend)(*inputs)
         assert torch.allclose(answer, model(*inputs), atol=1e-5)
+
+
+def test_known_masks_leave_a_narrow_program():
+    network, images = ftwt.backbones.resnet8(), torch.randn(3, 3, 32, 32)
+    whole = gated(network, images[:1])
+    masks = {
+        gate.site.name: torch.arange(gate.site.out_channels) % 4 < 2
+        for gate in whole.gates.values()
+    }
+    pruning = ftwt.Pruning(gates.Fixed(masks))
+    fixed = ftwt.attach(network, pruning, example=images[:1]).eval()
+    fast = runtime.skip(fixed)
+    steps = fast.program(images).steps
+    assert not any(isinstance(step, (Call, GateStep)) for step in steps)
+    filters = [len(step.weight) for step in steps if isinstance(step, Conv)]
+    assert filters == [int(mask.sum()) for mask in masks.values()]
+    assert torch.equal(fast.audit(images).macs, fixed.trace(images).macs)
+    # Thresholds are read at every call all the same.
+    fixed.move_thresholds(dict.fromkeys(fixed.sites, -1.0))
+    assert fast.audit(images).macs.tolist() == [fixed.dense_macs] * len(images)
+    with torch.no_grad():
+        assert torch.allclose(fast(images), network.eval()(images), atol=1e-4)

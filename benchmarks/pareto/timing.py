@@ -19,7 +19,6 @@ from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed
 from ftwt.io import storage
 from ftwt.reports.timing.machine import Others, machine
-from ftwt.runtime.escalating import cut_in_advance
 
 _ROUNDS = 5
 
@@ -61,10 +60,10 @@ def timed(names: list[str], out: Path, source: str, images: int) -> dict[str, di
 
 
 def _fast(file: Path, image: Tensor) -> Callable[[Tensor], Any]:
-    """How the network would be deployed: fixed masks as the narrow network that they leave."""
+    """How the network would be deployed."""
     model, _ = storage.load(file)
     if isinstance(model, Escalating):
         return runtime.skip(model)
     if not isinstance(model, Gated):
         model = attach(model, Pruning(Fixed({})), example=image).eval()
-    return runtime.skip(cut_in_advance(model) or model)
+    return runtime.skip(model)

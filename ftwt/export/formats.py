@@ -15,7 +15,7 @@ from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import Card
 from ftwt.io.storage import load
-from ftwt.slicing.numbering import check_round_to
+from ftwt.runtime.numbering import check_round_to
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def audited(
     """Put what back ends noted beside what the plan counts."""
     plan = anatomy.plan
     gated = [step.site for step in runner.program.steps if isinstance(step, (GateStep, GateRows))]
-    masks = {site: state.masks[site].cpu() for site in gated}
+    masks = {site: state.masks[site].cpu() for site in (*gated, *runner.program.masks)}
     counted, counted_gates = plan.exact(masks), plan.gates(masks)
     nothing = torch.zeros(runner.batch, dtype=torch.int64)
     layers = dict.fromkeys(counted, nothing)

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, overload
 
-import torch
 from torch import Tensor
 
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.runtime.checks import check_model
-from ftwt.runtime.escalating import SkippingEscalation, cut_in_advance
+from ftwt.runtime.escalating import SkippingEscalation
 from ftwt.runtime.placement import Placement
 from ftwt.runtime.skipping import Skipping
 
@@ -44,12 +43,13 @@ def skip(
     """Return `model`, in eval mode, as a function that executes only what its masks ask for.
 
     By default every step that the native back end knows runs there, and the rest in torch. Of an
-    escalating network each setting runs so, cut in advance where its masks are known.
+    escalating network each setting runs so. Where masks are the same for every input, what they
+    leave out is left out beforehand, unless the back end computes everything anyway.
 
     Args:
         model: gated by `attach`, or escalating, in eval mode. Its weights are copied at this
             moment, as batch norms are folded into them: call `skip` again after training.
-            Thresholds of gates are read at every call, unless a setting is cut in advance.
+            Thresholds of gates are read at every call.
         calibrate: a batch (a tuple of tensors for several inputs) on which all back ends are
             measured; each step then runs where the whole is fastest, if that is clearly faster
             than what runs without measurement.
@@ -69,7 +69,7 @@ def skip(
             )
         for one in model.gated:
             check_model(one)
-        made = [_setting(one, backend) for one in model.gated]
+        made = [Skipping(one, backend or "native") for one in model.gated]
         for skipping in made if calibrate is not None else ():
             skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
         return SkippingEscalation(model, made)
@@ -82,16 +82,3 @@ def skip(
     if calibrate is not None:
         skipping.calibrate(*(calibrate if isinstance(calibrate, tuple) else (calibrate,)))
     return skipping
-
-
-def _setting(model: Gated, backend: str | None) -> Skipping:
-    """A setting as it runs: cut in advance if that runs just what is counted."""
-    small = cut_in_advance(model)
-    if small is not None:
-        skipping = skip(small, backend=backend)
-        like = next((one for one in small.parameters() if one.is_floating_point()), torch.zeros(0))
-        example = [like.new_zeros(1, *shape) for shape in small.anatomy.expected]
-        # A layer that nobody reads is counted, but gone when it is cut.
-        if skipping.audit(*example).macs.item() == small.dense_macs:
-            return skipping
-    return skip(model, backend=backend)

@@ -1,7 +1,7 @@
 """An escalating network at run time: each setting skips by itself, images go on in turn."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +11,8 @@ from torch import Tensor
 
 from ftwt.gated.escalation.cascade import cascade
 from ftwt.gated.escalation.model import Escalating
-from ftwt.gated.model import Gated
 from ftwt.runtime.audit import Audit
 from ftwt.runtime.skipping import Skipping
-
-# How a setting whose masks are known beforehand becomes a smaller network, or None: `slicing`,
-# which stands below, enters that here.
-_CUT: list[Callable[[Gated], Gated | None]] = []
-
-
-def cut_by(cut: Callable[[Gated], Gated | None]) -> None:
-    """Let `cut` make the network that runs in place of a setting with masks known beforehand."""
-    _CUT[:] = [cut]
-
-
-def cut_in_advance(setting: Gated) -> Gated | None:
-    """A setting cut to its masks, where these are known beforehand."""
-    return _CUT[0](setting) if _CUT else None
 
 
 @dataclass(frozen=True)
@@ -55,8 +40,7 @@ class EscalationAudit:
 class SkippingEscalation:
     """An escalating network that runs only what is asked for; called like the network itself.
 
-    Each setting runs by itself: cut in advance where its masks are known, else skipping filter by
-    filter. A later one gets only the images that go on, as a smaller batch.
+    Each setting runs by itself. A later one gets only the images that go on, as a smaller batch.
     """
 
     def __init__(self, model: Escalating, settings: Sequence[Skipping]) -> None:

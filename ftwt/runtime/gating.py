@@ -1,13 +1,15 @@
 """A site's gate as the runtime sees it: a module of logits, and a threshold."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
+from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import compares_with_zero, is_oracle
 
 
@@ -26,6 +28,26 @@ def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
 def compares(gate: SiteGate) -> bool:
     """Whether a mask is, in eval mode, where the logit is above the threshold."""
     return compares_with_zero(gate.pruning.estimator)
+
+
+def known_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]]:
+    """The masks that are the same for every input, at the present thresholds, by site."""
+    return {
+        gate.site.name: mask_of(logits[0].detach(), gate.threshold)
+        for gate in model.site_gates
+        if (logits := _known_logits(gate)) is not None
+    }
+
+
+def mask_of(logits: Tensor, threshold: float) -> Tensor:
+    """Which filters run. A logit that is no number lets one run, so that the output shows it."""
+    return ~(logits <= threshold)
+
+
+def _known_logits(gate: SiteGate) -> Float[Tensor, "1 C"] | None:
+    """A site's logits if they depend on no input, and are the same for all samples."""
+    form = form_of(gate.gate) if compares(gate) else None
+    return form.logits if isinstance(form, TableForm) and len(form.logits) == 1 else None
 
 
 class _Estimated(nn.Module):
@@ -49,9 +71,17 @@ class Thresholds:
     def __init__(self, model: Gated) -> None:
         # Whether all thresholds can be moved without lowering again.
         self.all = all(map(compares, model.site_gates))
+        # Sites whose masks are the same for every input.
+        self.known = frozenset(known_masks(model))
         # Attribute access of modules is slow.
         self._gates = [(gate.site.name, vars(gate)) for gate in model.site_gates if compares(gate)]
 
     def __call__(self) -> dict[str, float]:
         """By site; those at zero are left out."""
         return {name: held["threshold"] for name, held in self._gates if held["threshold"]}
+
+    def of_known(self, thresholds: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+        """Of such thresholds, those by which masks are known beforehand."""
+        if not thresholds or not self.known:
+            return ()
+        return tuple(one for one in thresholds.items() if one[0] in self.known)

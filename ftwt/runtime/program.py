@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, fx, nn
 
 from ftwt.graph.live import Live
@@ -289,7 +289,8 @@ class Program:
     """The steps in running order, from inputs to what `forward` returns.
 
     `result` is what `forward` returns, with values in place of tensors. `dtype` and `device` are
-    the weights'.
+    the weights'. `masks` are known beforehand, (C,) each: those of sites that no step decides, and
+    of steps that have a name of their own for a part of one.
     """
 
     inputs: tuple[Value | Other, ...]
@@ -297,6 +298,7 @@ class Program:
     result: Any
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    masks: Mapping[str, Bool[Tensor, "C"]] = field(default_factory=dict)
 
 
 def sources_of(step: Step) -> tuple[Value | Other, ...]:

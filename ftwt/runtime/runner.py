@@ -32,6 +32,10 @@ class Runner:
         self.pieces = _pieces(program, backends, batch)
         result = program.result
         self._only = result if isinstance(result, (Value, Other)) else None
+        self._masks = {
+            name: mask.to(program.device).expand(batch, -1).contiguous()
+            for name, mask in program.masks.items()
+        }
 
     def __call__(
         self,
@@ -44,6 +48,7 @@ class Runner:
     def run(self, state: RunState, inputs: Sequence[Tensor]) -> RunState:
         """Run every step; masks are all in the state after that, of tensors only the results."""
         values = state.values
+        state.masks.later(self._masks)
         for value, tensor in zip(self.program.inputs, inputs, strict=True):
             values[value] = tensor.contiguous()
         for piece in self.pieces:

@@ -1,6 +1,6 @@
 """A gated network that runs only what its masks keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,8 +15,8 @@ from ftwt.graph.probing import countable
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named, everywhere
 from ftwt.runtime.checks import check_inputs
-from ftwt.runtime.gating import Thresholds
-from ftwt.runtime.lowering import lower
+from ftwt.runtime.gating import Thresholds, known_masks
+from ftwt.runtime.lowering import lower, narrowed
 from ftwt.runtime.measure import measured, prepared, profiled
 from ftwt.runtime.operator import operator_of, taken_over
 from ftwt.runtime.placement import Placed, Placement, fingerprint, rows_of
@@ -27,8 +27,9 @@ from ftwt.runtime.state import RunState
 # Batch sizes and image sizes that are kept ready.
 _MOST_READY = 16
 
-# What a program is for: shapes of one sample, precision and place of the weights.
-_For: TypeAlias = tuple[Shapes, torch.dtype | None, torch.device | None]
+# What a program is for: shapes of one sample, precision and place of the weights, and thresholds
+# other than zero of gates whose masks are known by them.
+_For: TypeAlias = tuple[Shapes, torch.dtype | None, torch.device | None, tuple[Any, ...]]
 
 
 def explain(skipping: "Skipping", batch: int = 1) -> Placed:
@@ -71,8 +72,9 @@ class Skipping(nn.Module):
 
     def run(self, inputs: Sequence[Tensor]) -> Any:
         """Answer a batch, given as its tensors in the order of the example's."""
+        thresholds = self._thresholds()
         with torch.no_grad():
-            return self._runner(inputs)(inputs, self._thresholds())
+            return self._runner(inputs, thresholds)(inputs, thresholds)
 
     @property
     def most_macs(self) -> int:
@@ -124,17 +126,19 @@ class Skipping(nn.Module):
     def audit(self, *inputs: Tensor) -> Audit:
         """Run a batch and report the MACs that were really executed, by layer and sample."""
         with torch.no_grad():
-            runner = self._runner(inputs)
+            thresholds = self._thresholds()
+            runner = self._runner(inputs, thresholds)
             executed: dict[Step, Tensor] = {}
-            state = RunState(runner.batch, inputs[0].device, self._thresholds(), executed)
+            state = RunState(runner.batch, inputs[0].device, thresholds, executed)
             with countable():
                 runner.run(state, inputs)
             return audited(runner, state, executed, self.model.anatomy_for(inputs, "skip"))
 
     def profile(self, *inputs: Tensor) -> Placed:
         """Measure each step of a batch where it runs now; the answer prints as a table."""
+        thresholds = self._thresholds()
         with torch.no_grad():
-            return profiled(self._runner(inputs), inputs, self._thresholds())
+            return profiled(self._runner(inputs, thresholds), inputs, thresholds)
 
     def explain(self, batch: int) -> Placed:
         """What runs where for a batch size."""
@@ -156,10 +160,14 @@ class Skipping(nn.Module):
 
     def _program(self, shapes: Shapes, anatomy: Callable[[], Anatomy]) -> Program:
         like = next((one for one in self.model.parameters() if one.is_floating_point()), None)
-        key = (shapes, None, None) if like is None else (shapes, like.dtype, like.device)
+        kind = (None, None) if like is None else (like.dtype, like.device)
+        key = (shapes, *kind, self._thresholds.of_known(self._thresholds()))
         found = self._programs.get(key)
         if found is None:
-            found = self._programs[key] = lower(self.model, anatomy())
+            found = lower(self.model, anatomy())
+            if not backend_named(self._backend).dense:
+                found = narrowed(found, known_masks(self.model))
+            self._programs[key] = found
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,10 +185,11 @@ class Skipping(nn.Module):
         _forget(self)
         return self
 
-    def _runner(self, inputs: Sequence[Tensor]) -> Runner:
+    def _runner(self, inputs: Sequence[Tensor], thresholds: Mapping[str, float]) -> Runner:
         if self.model.training or not all(isinstance(one, Tensor) for one in inputs):
             check_inputs(self.model, inputs)
-        key = tuple([(one.shape, one.dtype, one.device) for one in inputs])
+        sizes = tuple([(one.shape, one.dtype, one.device) for one in inputs])
+        key = (sizes, self._thresholds.of_known(thresholds))
         found = self._ready.get(key)
         if found is None:
             program, batch = self.program(*inputs), len(inputs[0])

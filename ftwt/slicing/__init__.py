@@ -4,7 +4,6 @@ Imports graph to runtime.
 """
 
 from ftwt.slicing.cut import cut
-from ftwt.slicing.fixed import cut_fixed
 from ftwt.slicing.narrow import narrow, renarrow
 
-__all__ = ["cut", "cut_fixed", "narrow", "renarrow"]
+__all__ = ["cut", "narrow", "renarrow"]

@@ -20,9 +20,9 @@ from ftwt.graph.live import (
 )
 from ftwt.graph.sites import Candidate
 from ftwt.runtime.lowering import lower
+from ftwt.runtime.numbering import alive, check_round_to, spread_sets
 from ftwt.runtime.program import Call, Conv, Program
 from ftwt.slicing.cut import check_masks
-from ftwt.slicing.numbering import alive, check_round_to, spread_sets
 
 
 def closed(

@@ -11,8 +11,8 @@ from ftwt.gated.model import Gated
 from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import shape_of
 from ftwt.runtime.lowering import lower
+from ftwt.runtime.numbering import numbered
 from ftwt.slicing.emit import Emitted, emit
-from ftwt.slicing.numbering import numbered
 
 
 def cut(

@@ -18,6 +18,8 @@ from torch import fx, nn
 
 from ftwt.gated.model import Gated
 from ftwt.graph.channels import Select
+from ftwt.runtime.lowering.each import cut_each
+from ftwt.runtime.numbering import Channels, Numbering
 from ftwt.runtime.program import (
     Add,
     Affine,
@@ -34,8 +36,7 @@ from ftwt.runtime.program import (
     same,
     sources_of,
 )
-from ftwt.slicing.layers import Share, cut_conv, cut_each, cut_linear, shares
-from ftwt.slicing.numbering import Channels, Numbering
+from ftwt.slicing.layers import Share, cut_conv, cut_linear, shares
 from ftwt.slicing.parts import Append, UnionAdd
 from ftwt.slicing.pieces import Piece, Pieces
 from ftwt.slicing.silence import Silence

@@ -1,6 +1,5 @@
 """Layers and norms with some of their channels only."""
 
-import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -82,24 +81,6 @@ def cut_linear(linear: Linear, inputs: tuple[int, ...], whole: nn.Module | None)
     )  # fmt: skip
     kept.in_features = len(inputs)
     return _with_weights(kept, weight, linear.bias, whole)
-
-
-def cut_each(module: nn.Module, channels: tuple[int, ...], width: int) -> nn.Module:
-    """A module that works on each of `width` channels alone, for some of them."""
-    made = copy.deepcopy(module)
-    index = torch.tensor(channels, dtype=torch.long)
-    for part in made.modules():
-        held = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
-        for name, value in held:
-            if value.shape != (width,) or channels == tuple(range(width)):
-                continue
-            some = value.detach()[index.to(value.device)].clone()
-            parameter = isinstance(value, nn.Parameter)
-            setattr(part, name, nn.Parameter(some, value.requires_grad) if parameter else some)
-        for name in ("num_features", "num_parameters"):
-            if getattr(part, name, None) == width:
-                setattr(part, name, len(channels))
-    return made
 
 
 def _has_bias(bias: Float[Tensor, "C"], whole: nn.Module | None) -> bool:

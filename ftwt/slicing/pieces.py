@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from ftwt.graph.channels import Select, Spread
+from ftwt.runtime.numbering import Channels
 from ftwt.runtime.program import ConstantValue, Other, Value
-from ftwt.slicing.numbering import Channels
 from ftwt.slicing.writer import Writer
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ftwt.runtime.numbering import Channels, Numbering, before_masks
 from ftwt.runtime.program import Affine, Call, ConstantValue, Conv, MaskStep, Other, Program, Value
-from ftwt.slicing.numbering import Channels, Numbering, before_masks
 from ftwt.slicing.parts import Scaled
 
 

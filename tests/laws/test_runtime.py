@@ -29,10 +29,14 @@ def attached(network, example, gate, **options):
 
 
 def with_masks(network, batch, seed, share):
-    """Gates with random masks of each sample's own: none, some or all filters."""
+    """Gates with random masks, none, some or all filters: of each sample's own, or of all."""
     plain = attached(network, batch, gates.Fixed({}), check=False)
     masks = random_masks(plain, len(batch), seed, share)
-    return attached(network, batch, gates.Fixed(masks))
+    known = {
+        name: mask[0] if seed >> place & 1 else mask
+        for place, (name, mask) in enumerate(masks.items())
+    }
+    return attached(network, batch, gates.Fixed(known))
 
 
 def close(one, two):

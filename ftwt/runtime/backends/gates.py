@@ -12,6 +12,7 @@ from ftwt.gates.forms import AffineForm, form_of
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import summarize
 from ftwt.runtime.backends.steps import counted, zeroed
+from ftwt.runtime.gating import mask_of
 from ftwt.runtime.program import GateRows, GateStep
 from ftwt.runtime.state import ChannelRows, RunState
 
@@ -48,11 +49,6 @@ def decide_rows(step: GateRows, state: RunState) -> None:
     mask = mask_of(logits, state.thresholds.get(step.site, 0.0))
     state.masks[step.site] = mask
     values[step.output] = zeroed(values[step.features], mask)
-
-
-def mask_of(logits: Tensor, threshold: float) -> Tensor:
-    """Which filters run. A logit that is no number lets one run, so that the output shows it."""
-    return ~(logits <= threshold)
 
 
 def exact(step: GateStep) -> bool:

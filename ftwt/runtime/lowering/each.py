@@ -1,5 +1,8 @@
 """Which operations work on each channel alone, so that they can be given some of them."""
 
+import copy
+
+import torch
 from torch import fx, nn
 
 from ftwt.graph import calls, operations
@@ -44,6 +47,24 @@ def activates(module: nn.Module) -> bool:
     known = operations.TABLE.get(kind) if kind is not None else None
     fits = known is not None and (known.activates or known.role in (Role.SAME, Role.DROP))
     return fits and not operations.hooked(module)
+
+
+def cut_each(module: nn.Module, channels: tuple[int, ...], width: int) -> nn.Module:
+    """A module that works on each of `width` channels alone, for some of them."""
+    made = copy.deepcopy(module)
+    index = torch.tensor(channels, dtype=torch.long)
+    for part in made.modules():
+        held = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+        for name, value in held:
+            if value.shape != (width,) or channels == tuple(range(width)):
+                continue
+            some = value.detach()[index.to(value.device)].clone()
+            parameter = isinstance(value, nn.Parameter)
+            setattr(part, name, nn.Parameter(some, value.requires_grad) if parameter else some)
+        for name in ("num_features", "num_parameters"):
+            if getattr(part, name, None) == width:
+                setattr(part, name, len(channels))
+    return made
 
 
 def _moves_in_space(node: fx.Node, module: nn.Module | None, rank: int) -> bool:

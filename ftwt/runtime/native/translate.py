@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import values_of
-from ftwt.graph.live import All, Concatenation, Live, OfSite
+from ftwt.graph.live import All, Concatenation, Live, OfSite, Reorder
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.placement import Lifetime, place
@@ -228,6 +228,8 @@ def _made(step: Step) -> Live:
     match step:
         case program.Conv(site=None) | program.Linear():
             return All(step.weight.shape[0])
+        case program.Conv(output=Value(live=Reorder(source=All()) as known)):
+            return known
         case program.Conv(site=str(site)):
             return OfSite(site, step.weight.shape[0])
         case program.GateStep() | program.GateRows() | program.Call():

@@ -1,4 +1,4 @@
-"""Which channels each tensor of a cut network holds.
+"""Which channels each tensor holds, of a network that is cut or of a program with known masks.
 
 Channels that are zero may be held all the same. Where tensors meet, in a sum or a product, holding
 the same channels on all sides lets the cut network do it as the whole one does, with no operation
@@ -17,6 +17,7 @@ from torch import Tensor
 from ftwt.errors import FtwtError
 from ftwt.graph.live import Evaluator, Live
 from ftwt.runtime.program import (
+    Activate,
     Add,
     Affine,
     Call,
@@ -27,6 +28,7 @@ from ftwt.runtime.program import (
     Multiply,
     Other,
     Pick,
+    Pooling,
     Program,
     Step,
     Value,
@@ -140,11 +142,11 @@ def _tie(step: Step, kept: _Sets) -> None:
     match step:
         case Add() | Multiply():
             _unite([kept[one] for one in (*step.sources, step.output)])
-        case Affine() | MaskStep():
+        case Affine() | MaskStep() | Activate() | Pooling():
             _unite([kept[step.source], kept[step.output]])
         case Call(each=True, output=Value() as output):
             _unite([kept[_source(step)], kept[output]])
-        case Conv() if _depthwise(step):
+        case Conv() if is_depthwise(step):
             read, made = kept[step.source], kept[step.output].view(step.groups, -1)
             read |= made.any(1)
             made |= read[:, None]
@@ -163,7 +165,7 @@ def _tie(step: Step, kept: _Sets) -> None:
 
 def _even(step: Conv, kept: _Sets) -> None:
     """Let the groups of a convolution hold equally many inputs and outputs, or none at all."""
-    if step.groups == 1 or _depthwise(step):
+    if step.groups == 1 or is_depthwise(step):
         return
     sides = [kept[one].view(step.groups, -1) for one in (step.source, step.output)]
     used = sides[0].any(1) | sides[1].any(1)
@@ -221,7 +223,7 @@ def _needed(program: Program, rows: _Sets) -> _Sets:
 
 
 def _works_on_each(step: Step) -> bool:
-    return step.each if isinstance(step, Call) else isinstance(step, Affine)
+    return step.each if isinstance(step, Call) else isinstance(step, (Activate, Affine))
 
 
 def _read_whole(steps: Iterable[Step]) -> Iterable[Value | Other]:
@@ -245,7 +247,8 @@ def _parts(step: Concat, mask: Bool[Tensor, "C"]) -> Iterable[tuple[Value, Bool[
         start += source.shape[0]
 
 
-def _depthwise(step: Conv) -> bool:
+def is_depthwise(step: Conv) -> bool:
+    """Whether each filter reads one channel."""
     return step.weight.shape[1] == 1 and step.groups > 1
 
 
