@@ -201,7 +201,7 @@ class CSizes(Structure):
 
 
 # As FTWT_FORMAT in src/program.h, FILE_VERSION and FILE_CHECKED in src/file.h.
-FORMAT = 4
+FORMAT = 5
 FILE_VERSION = 1
 FILE_CHECKED = 32
 

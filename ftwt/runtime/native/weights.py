@@ -43,13 +43,14 @@ class GateWeights(NamedTuple):
 def gate_weights(module: nn.Module) -> GateWeights:
     """The weights of a gate that `supports` takes."""
     match form_of(module):
-        case AffineForm(pool, normalize, weight, bias, hidden):
-            layers = [(weight, bias)] if hidden is None else [hidden, (weight, bias)]
-            packed = [(by_input(one.detach()), padded(two.detach())) for one, two in layers]
-            first = layers[0][0].detach()
-            rank = 0 if hidden is None else len(first)
-            last = packed[1] if hidden is not None else (None, None)
-            return GateWeights("gate", pool, normalize, rank, *packed[0], _sums(first), *last)
+        case AffineForm(pool, normalize, weight, bias, None):
+            layer = by_input(weight.detach()), padded(bias.detach())
+            return GateWeights("gate", pool, normalize, 0, *layer, _sums(weight.detach()))
+        case AffineForm(pool, normalize, weight, bias, (first, shift)):
+            # Rows of the hidden outputs: these are few, and their inputs many.
+            hidden = padded(first.detach()), padded(shift.detach())
+            last = by_input(weight.detach()), padded(bias.detach())
+            return GateWeights("gate", pool, normalize, len(first), *hidden, None, *last)
         case TableForm(logits):
             rows = logits.float().contiguous()
             return GateWeights("table", None, "none", rows.shape[0], rows)

@@ -130,10 +130,10 @@ static int step_holds(const ftwt_program *p, const ftwt_step *s) {
         NEED(s->output < 0);
     if (s->kind == STEP_TABLE) return s->weight && s->rank > 0 && p->set[s->made].kind == SET_MADE;
     if (s->kind == STEP_GATE) {
-        NEED(s->weight && s->bias && s->rows && p->set[s->made].kind == SET_MADE);
+        NEED(s->weight && s->bias && p->set[s->made].kind == SET_MADE);
         NEED(s->reads >= 0 && s->reads < p->sets);
         NEED(p->set[s->reads].width == (s->pool == POOL_MEAN_STD ? 2 : 1) * in->channels);
-        return s->rank == 0 || (s->weight2 && s->bias2);
+        return s->rank ? s->weight2 && s->bias2 : s->rows != 0;
     }
     if (s->kind == STEP_FOLLOW) return p->set[s->made].kind == SET_MADE && in->channels == made;
     NEED(s->output >= 0 && s->output < p->values);

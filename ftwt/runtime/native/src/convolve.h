@@ -51,10 +51,11 @@ static void finish_block(
                 ftwt_plane(plan, step->output, sample, filter), out->height, out->width
             );
         if (work->then)
-            depthwise_filter(plan, work->then, work->then_layout, scratch, sample, filter,
+            depthwise_filter(plan, work, work->then, work->then_layout, scratch, sample, filter,
                              planes[f]);
-        summarize(plan, work, work->gate, sample, filter,
-                  ftwt_plane(plan, (work->then ? work->then : step)->output, sample, filter));
+        else
+            summarize(plan, work, work->gate, sample, filter,
+                      ftwt_plane(plan, step->output, sample, filter));
     }
     if (work->then)
         ftwt_count(work->then_executed, sample,

@@ -126,9 +126,9 @@ INLINE void roll_strips(
 
 #if LANES == 16 && defined(__AVX512F__)
 /* A plane that is one vector, and so are its results: a tap is a permutation of it. */
-INLINE void permute_plane(
+INLINE vec permute_plane(
     const ftwt_layout *layout, const float *weight, float bias, int activation, const float *x,
-    int size, float *to, int results
+    int size
 ) {
     const __m512 in = (__m512)load_some(x, size);
     vec even = splat(bias), odd = splat(0);
@@ -141,14 +141,15 @@ INLINE void permute_plane(
         else
             even += tap * weight[t];
     }
-    store_some(to, activate(even + odd, activation), results);
+    return activate(even + odd, activation);
 }
 #endif
 
-/* One filter's plane from its input's; null is one of zeros. */
+/* One filter's plane from its input's, and what the next gate is to know of it; null is an input of
+ * zeros. */
 static void depthwise_filter(
-    const ftwt_plan *plan, const ftwt_step *step, const ftwt_layout *layout, ftwt_scratch *scratch,
-    int sample, int filter, const float *x
+    const ftwt_plan *plan, const ftwt_work *work, const ftwt_step *step, const ftwt_layout *layout,
+    ftwt_scratch *scratch, int sample, int filter, const float *x
 ) {
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
@@ -166,8 +167,13 @@ static void depthwise_filter(
             roll_strips(in, &made, weight, bias, step->activation, x, plane, 2);
 #if LANES == 16 && defined(__AVX512F__)
     } else if (layout->kind == LAYOUT_TAPS && layout->vectors == 1) {
-        permute_plane(layout, weight, bias, step->activation, x, in->height * in->width, plane,
-                      (int)middle);
+        const int size = in->height * in->width;
+        const vec v = permute_plane(layout, weight, bias, step->activation, x, size);
+        store_some(plane, v, (int)middle);
+        if (!step->pool) {
+            summarize_lanes(plan, work, work->gate, sample, filter, v, (int)middle);
+            return;
+        }
 #endif
     } else {
         lay_out(layout, &step->window, x, in->height, in->width, scratch->plane);
@@ -176,6 +182,7 @@ static void depthwise_filter(
     if (step->pool)
         pool_plane(&step->pooling, step->pool, plane, step->middle[0], step->middle[1], result,
                    out->height, out->width);
+    summarize(plan, work, work->gate, sample, filter, result);
 }
 
 static void
@@ -183,18 +190,16 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
     const ftwt_step *step = work->step;
     const int many = plan->program.set[step->made].width / step->groups;
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
-    const int64_t chunks = (plan->program.set[step->made].width + CHUNK - 1) / CHUNK;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * CHUNK, ran = 0;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * CHUNK, ran = 0;
         const ftwt_live *made = ftwt_live_of(plan, step->made, sample);
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
         for (int j = first; j < made->count && j < first + CHUNK; j++) {
             const int filter = made->list[j], channel = filter / many;
             const float *x = ftwt_plane(plan, step->source[0], sample, channel);
             const int runs = live->flag[channel];
-            depthwise_filter(plan, step, work->layout, scratch, sample, filter, runs ? x : 0);
-            summarize(plan, work, work->gate, sample, filter,
-                      ftwt_plane(plan, step->output, sample, filter));
+            depthwise_filter(plan, work, step, work->layout, scratch, sample, filter,
+                             runs ? x : 0);
             ran += runs;
         }
         if (ran) ftwt_count(work->executed, sample, ran * work->layout->taps * middle);

@@ -66,6 +66,11 @@ typedef struct {
     float *packed; /* live inputs of one sample, laid out */
 } ftwt_scratch;
 
+/* A thread's items of the phase at hand, of which others may take some; in a cache line of its own. */
+typedef struct {
+    int64_t next, end;
+} __attribute__((aligned(64))) ftwt_share;
+
 /* What a step does besides, while the planes that it made are still in a near cache. */
 typedef struct {
     const ftwt_step *then; /* null, or the depthwise convolution of its planes, which nobody else reads */
@@ -92,6 +97,7 @@ typedef struct {
     ftwt_live *few;    /* of a convolution with few positions: inputs, or groups of inputs */
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
+    int32_t each;           /* items of a sample, where they are some of its channels */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
     /* Of a tall layout: each sample's rows are done in so many strips, each strip's filters in so
      * many parts. */
@@ -108,6 +114,7 @@ struct ftwt_plan {
     float **start;       /* of each value */
     ftwt_live *live;     /* by set, then sample */
     ftwt_scratch *scratch;
+    ftwt_share *share; /* by thread */
     ftwt_block *block;
     int32_t *run;          /* where each sample's blocks begin, if they are all in one band */
     ftwt_live *few, *shared;
@@ -139,7 +146,7 @@ typedef struct ftwt_kernels {
     int32_t filters[MOST_VECTORS + 1];
     int32_t masked_vectors; /* the most that it makes in a masked layout */
     int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
-    ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many;
+    ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many, *gate_decide_hidden;
     ftwt_phase *pack, *convolve, *convolve_samples, *convolve_strips, *depthwise, *linear, *planes;
 } ftwt_kernels;
 

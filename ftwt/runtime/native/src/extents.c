@@ -21,9 +21,14 @@ void ftwt_extents(const ftwt_program *program, const ftwt_step *step, int64_t fl
         weight = program->set[step->reads].width * padded(outputs), bias = padded(outputs);
         break;
     case STEP_GATE:
-        bias = rows = padded(step->rank ? step->rank : outputs);
-        weight = program->set[step->reads].width * bias;
-        if (step->rank) weight2 = step->rank * padded(outputs), bias2 = padded(outputs);
+        if (step->rank) {
+            weight = step->rank * padded(program->set[step->reads].width);
+            bias = padded(step->rank);
+            weight2 = step->rank * padded(outputs), bias2 = padded(outputs);
+        } else {
+            weight = program->set[step->reads].width * padded(outputs);
+            bias = rows = padded(outputs);
+        }
         break;
     case STEP_TABLE: weight = step->rank * outputs; break;
     case STEP_AFFINE: rows = bias = outputs; break;

@@ -122,10 +122,8 @@ static void
 gate_pool(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     (void)scratch;
     int value = work->step->source[0];
-    const ftwt_value *in = &plan->program.value[value];
-    int64_t chunks = (in->channels + POOL_CHANNELS - 1) / POOL_CHANNELS;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * POOL_CHANNELS;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * POOL_CHANNELS;
         const ftwt_live *live = ftwt_live_in(plan, value, sample);
         for (int j = first; j < live->count && j < first + POOL_CHANNELS; j++)
             summarize(plan, work, work->step, sample, live->list[j],
@@ -133,42 +131,44 @@ gate_pool(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
     }
 }
 
-/* Normalises the live ones of `values` into `to`, and returns what a dead one's zero becomes. */
-static float
-normalize(int kind, const float *x, const ftwt_live *live, int values, float *packed, float *to) {
-    const int n = live->count, dead = values - n;
-    if (kind == NORM_NONE || n == 0) {
-        for (int j = 0; j < n; j++) to[live->list[j]] = x[live->list[j]];
-        return kind == NORM_SOFTMAX ? 1.0f / (float)values : 0;
-    }
-    for (int j = 0; j < n; j++) packed[j] = x[live->list[j]];
+static void note_mask(
+    const ftwt_plan *plan, const ftwt_work *work, int sample, int first, int count,
+    const float *logits
+) {
+    uint8_t *flag = ftwt_live_of(plan, work->step->made, sample)->flag + first;
+    for (int o = 0; o < count; o++) flag[o] = runs(logits[o], work->threshold);
+}
+
+/* Normalises `values`, of which the dead are zero, into `to`, which may be where they are; returns what
+ * a dead one's zero becomes. */
+static float normalize(int kind, const float *x, const ftwt_live *live, int values, float *to) {
+    const int dead = values > live->count;
+    for (int c = 0; c < values; c++) to[c] = live->flag[c] ? x[c] : 0;
+    if (kind == NORM_NONE) return 0;
     if (kind == NORM_SOFTMAX) {
-        float max = max_over(packed, n);
-        if (dead && max < 0) max = 0;
+        const float max = max_over(to, values);
         vec sums = splat(0);
-        int j = 0;
-        for (; j + LANES <= n; j += LANES) {
-            vec e = exponential(load(packed + j) - max);
+        int c = 0;
+        for (; c + LANES <= values; c += LANES) {
+            const vec e = exponential(load(to + c) - max);
             sums += e;
-            store(packed + j, e);
+            store(to + c, e);
         }
-        float sum = 0;
-        if (j < n) {
-            store_some(packed + j, exponential(load_some(packed + j, n - j) - max), n - j);
-            for (int k = j; k < n; k++) sum += packed[k];
+        float sum = sum_of(sums);
+        if (c < values) {
+            store_some(to + c, exponential(load_some(to + c, values - c) - max), values - c);
+            for (int i = c; i < values; i++) sum += to[i];
         }
-        float zero = exponential(splat(-max))[0];
-        float scale = 1.0f / (sum + sum_of(sums) + (float)dead * zero);
-        for (int k = 0; k < n; k++) to[live->list[k]] = packed[k] * scale;
-        return dead ? zero * scale : 0;
+        const float scale = 1.0f / sum;
+        for (int i = 0; i < values; i++) to[i] *= scale;
+        return dead ? exponential(splat(-max))[0] * scale : 0;
     }
     double sum = 0, squares = 0;
-    for (int j = 0; j < n; j++) sum += packed[j];
-    double mean = sum / values;
-    for (int j = 0; j < n; j++) squares += (packed[j] - mean) * (packed[j] - mean);
-    double variance = (squares + dead * mean * mean) / values;
-    float scale = (float)(1.0 / __builtin_sqrt(variance + 1e-5));
-    for (int j = 0; j < n; j++) to[live->list[j]] = (packed[j] - (float)mean) * scale;
+    for (int c = 0; c < values; c++) sum += to[c];
+    const double mean = sum / values;
+    for (int c = 0; c < values; c++) squares += (to[c] - mean) * (to[c] - mean);
+    const float scale = (float)(1.0 / __builtin_sqrt(squares / values + 1e-5));
+    for (int c = 0; c < values; c++) to[c] = (to[c] - (float)mean) * scale;
     return dead ? (float)-mean * scale : 0;
 }
 
@@ -179,46 +179,26 @@ static void gate_decide(
     const ftwt_step *step = work->step;
     const int outputs = plan->program.set[step->made].width;
     const int inputs = plan->program.set[step->reads].width;
-    const int first_outputs = step->rank ? step->rank : outputs;
-    const int64_t stride = (first_outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
-    const int64_t last_stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
-    const int64_t chunks = (outputs + ROW_OUTPUTS - 1) / ROW_OUTPUTS;
+    const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
     /* Each part of the scratch has room for `vectors` floats. */
     float *x = scratch->vector, *start = x + plan->scratch_vector;
-    float *logits = start + plan->scratch_vector, *hidden = logits + plan->scratch_vector;
+    float *logits = start + plan->scratch_vector;
     int normalized = -1;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * ROW_OUTPUTS;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * ROW_OUTPUTS;
         const ftwt_live *live = ftwt_live_of(plan, step->reads, sample);
         if (sample != normalized) {
             const float *pooled = work->pooled + (int64_t)sample * inputs;
-            float less = normalize(step->normalize, pooled, live, inputs, logits, x);
+            const float less = normalize(step->normalize, pooled, live, inputs, x);
             for (int o = 0; o < stride; o++) start[o] = step->bias[o] + less * step->rows[o];
-            for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
+            for (int c = 0; c < inputs; c++) x[c] -= less;
             normalized = sample;
-            if (step->rank) {
-                add_rows(step->weight, inputs, stride, start, x, live, hidden, 0, (int)stride);
-                for (int r = 0; r < step->rank; r += LANES)
-                    store(hidden + r, at_least(load(hidden + r), 0));
-            }
         }
-        int count = (int)(last_stride - first < ROW_OUTPUTS ? last_stride - first : ROW_OUTPUTS);
-        if (step->rank) {
-            ftwt_live all = {.list = plan->counting, .count = step->rank};
-            add_rows(step->weight2, step->rank, last_stride, step->bias2, hidden, &all, logits,
-                     first, count);
-        } else {
-            add_rows(step->weight, inputs, stride, start, x, live, logits, first, count);
-        }
-        uint8_t *flag = ftwt_live_of(plan, step->made, sample)->flag + first;
+        int count = (int)(stride - first < ROW_OUTPUTS ? stride - first : ROW_OUTPUTS);
+        add_rows(step->weight, inputs, stride, start, x, live, logits, first, count);
         if (count > outputs - first) count = outputs - first;
-        for (int o = 0; o < count; o++) flag[o] = runs(logits[o], work->threshold);
-        if (step->rank)
-            ftwt_count(work->executed, sample,
-                       (first ? 0 : (int64_t)live->count * step->rank) +
-                           (int64_t)step->rank * count);
-        else
-            ftwt_count(work->executed, sample, (int64_t)live->count * count);
+        note_mask(plan, work, sample, first, count, logits);
+        ftwt_count(work->executed, sample, (int64_t)live->count * count);
     }
 }
 
@@ -254,14 +234,15 @@ static void part_inputs(const ftwt_plan *plan, const ftwt_work *work, int first,
 static void gate_normalize(
     ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to
 ) {
+    (void)scratch;
     const int reads = work->step->reads, inputs = plan->program.set[reads].width;
     const int begin = (int)from * SHARING, batch = plan->program.batch;
     const int end = to * SHARING < batch ? (int)to * SHARING : batch;
     for (int sample = begin; sample < end; sample++) {
         const ftwt_live *live = ftwt_live_of(plan, reads, sample);
         float *x = work->pooled + (int64_t)sample * inputs;
-        const float less = normalize(work->step->normalize, x, live, inputs, scratch->vector, x);
-        for (int j = 0; j < live->count; j++) x[live->list[j]] -= less;
+        const float less = normalize(work->step->normalize, x, live, inputs, x);
+        for (int c = 0; c < inputs; c++) x[c] -= less;
         work->less[sample] = less;
     }
     for (int sample = begin; sample < end; sample += SHARING)
@@ -270,7 +251,7 @@ static void gate_normalize(
 
 /* Nearly every row is live in one of `many` samples, but none of them goes row by row: each asks for
  * its share of what comes next. */
-static void fetch_share(const float *next, int64_t floats, int share, int many) {
+INLINE void fetch_share(const float *next, int64_t floats, int share, int many) {
     const int64_t end = floats * (share + 1) / many;
     for (int64_t at = floats * share / many; at < end; at += 16) __builtin_prefetch(next + at);
 }
@@ -329,8 +310,7 @@ static void gate_decide_many(
         }
         const int count = outputs - first < width ? outputs - first : width;
         for (int s = 0; s < many; s++) {
-            uint8_t *flag = ftwt_live_of(plan, step->made, begin + s)->flag + first;
-            for (int o = 0; o < count; o++) flag[o] = runs(sums[s][o], work->threshold);
+            note_mask(plan, work, begin + s, first, count, sums[s]);
             ftwt_count(work->executed, begin + s,
                        (int64_t)(shared_place[s / SHARING] + own_place[s]) * count);
         }
@@ -342,10 +322,9 @@ linear(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t fr
     const ftwt_step *step = work->step;
     const int outputs = plan->program.value[step->output].channels;
     const int64_t stride = (outputs + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
-    const int64_t chunks = (outputs + ROW_OUTPUTS - 1) / ROW_OUTPUTS;
     float *sums = scratch->vector;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * ROW_OUTPUTS;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * ROW_OUTPUTS;
         const ftwt_live *live = ftwt_live_of(plan, step->reads, sample);
         int count = (int)(stride - first < ROW_OUTPUTS ? stride - first : ROW_OUTPUTS);
         add_rows(

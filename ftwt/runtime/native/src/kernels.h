@@ -32,6 +32,7 @@ enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 #include "depthwise.h"
 #include "convolve.h"
 #include "gate.h"
+#include "bottleneck.h"
 #include "planes.h"
 
 /* Sums enough that none waits for the one before. */
@@ -67,6 +68,7 @@ const ftwt_kernels TABLE_NAME = {
     .gate_normalize = gate_normalize,
     .gate_decide = gate_decide,
     .gate_decide_many = gate_decide_many,
+    .gate_decide_hidden = gate_decide_hidden,
     .pack = pack,
     .convolve = convolve,
     .convolve_samples = convolve_samples,

@@ -288,10 +288,8 @@ static void pack_inputs(
 static void
 pack(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     (void)scratch;
-    const ftwt_value *in = &plan->program.value[work->step->source[0]];
-    int64_t chunks = (in->channels + PACK_CHANNELS - 1) / PACK_CHANNELS;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * PACK_CHANNELS;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * PACK_CHANNELS;
         pack_inputs(plan, work, sample, first, PACK_CHANNELS,
                     work->packed + sample * plan->packed_sample);
     }

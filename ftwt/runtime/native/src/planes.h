@@ -192,9 +192,8 @@ static void
 planes(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     (void)scratch;
     const ftwt_step *step = work->step;
-    const int64_t chunks = (plan->program.set[step->made].width + CHUNK - 1) / CHUNK;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / chunks), first = (int)(item % chunks) * CHUNK;
+        int sample = (int)(item / work->each), first = (int)(item % work->each) * CHUNK;
         const ftwt_live *made = ftwt_live_of(plan, step->made, sample);
         for (int j = first; j < made->count && j < first + CHUNK; j++) {
             make_plane(plan, step, sample, made->list[j]);

@@ -188,6 +188,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->arena = allocate_floats(plan, p->arena + SLACK);
     plan->start = allocate(plan, p->values, sizeof *plan->start);
     plan->scratch = allocate(plan, plan->threads, sizeof *plan->scratch);
+    plan->share = allocate(plan, plan->threads, sizeof *plan->share);
     plan->packed_sample = need->packed;
     const int64_t places = most(p->batch, plan->threads);
     plan->packed = allocate_floats(plan, need->packed * places + SLACK);
@@ -205,7 +206,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate_floats(plan, one * plan->threads);
-    if (!plan->arena || !plan->start || !plan->scratch || !plan->packed || !plan->pooled ||
+    if (!plan->arena || !plan->start || !plan->scratch || !plan->share || !plan->packed || !plan->pooled ||
         !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
         !plan->few || !list || !plan->shared || !shared)
         return FTWT_MEMORY;

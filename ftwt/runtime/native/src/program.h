@@ -74,12 +74,13 @@ typedef struct {
     ftwt_window pooling;   /* kernel 0: all of space */
     int32_t middle[2];     /* height and width between convolution and pooling */
     const int32_t *index;  /* of a pick: source channel plus one, 0 for zeros */
-    /* Convolution: (C_out, C_in / groups, kh, kw). Linear: (C_in, stride). Gate: (values, stride) or
-     * hidden (values, rank stride), with as many values as `reads` is wide. Table: logits (rows, C_out). Of linear layers and gates the first
-     * 64 outputs of all inputs come first, then the next 64. */
+    /* Convolution: (C_out, C_in / groups, kh, kw). Linear: (C_in, stride). Gate: (values, stride), with
+     * as many values as `reads` is wide; of its hidden layer (rank, values stride). Table: logits
+     * (rows, C_out). Of linear layers and gates the first 64 outputs of all inputs come first, then
+     * the next 64. */
     const float *weight;
     const float *bias;
-    const float *rows;   /* gate: sums of the first layer over its inputs; affine: scales */
+    const float *rows;   /* gate without a hidden layer: sums over its inputs; affine: scales */
     /* Gate with a hidden layer: (rank, stride). Convolution: null, or 3x3 kernels for Winograd's
      * algorithm, (C_out, 6, C_in / groups, 3), used where it can be. */
     const float *weight2;
@@ -110,7 +111,7 @@ enum {
 };
 
 /* Goes up when a field changes its meaning. */
-enum { FTWT_FORMAT = 4 };
+enum { FTWT_FORMAT = 5 };
 
 /* Name and value of a constant, the size of a struct ("ftwt_step") or the place of a field
  * ("ftwt_step.kind"), one for each number from 0 on; 0 if there is none. */

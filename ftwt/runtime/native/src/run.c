@@ -11,6 +11,9 @@
 
 enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4, STRIPS_PER_THREAD = 2 };
 
+/* Of a gate that one thread decides: about what it does while threads meet. */
+enum { ALONE_MACS = 1 << 14 };
+
 /* So many keep threads about equally long at work. */
 enum { SAMPLES_PER_THREAD = 4 };
 
@@ -41,9 +44,12 @@ typedef struct {
     ftwt_phase *kernel;
     ftwt_work work;
     int64_t chunk, items, fill;
-    /* All threads write it: in a cache line of its own, as they read the others all the time. */
-    int64_t next __attribute__((aligned(64)));
 } running;
+
+typedef struct {
+    running *run;
+    ftwt_scratch *scratch;
+} member;
 
 static int least(int one, int two) {
     return one < two ? one : two;
@@ -57,6 +63,28 @@ static int64_t chunks(int64_t of, int64_t by) {
  * a cycle, as measured: multiplications, loads of vectors, loads of weights, the rest. */
 static double cost(double filters, int vectors) {
     return 10 * filters * vectors + 5 * vectors + 3 * filters + 16;
+}
+
+/* Deals the items out, so that each thread has those of the same place in every phase: what it made in
+ * one it reads in the next, and another core's cache is far. */
+static void deal(running *run) {
+    ftwt_share *share = run->plan->share;
+    for (int t = 0; t < run->threads; t++) {
+        share[t].next = run->items * t / run->threads;
+        share[t].end = run->items * (t + 1) / run->threads;
+    }
+    run->chunk = run->items / (8 * run->threads);
+    if (run->chunk < 1) run->chunk = 1;
+}
+
+/* Most live channels of a set's samples. */
+static int most_live(const ftwt_plan *plan, int set) {
+    int most = 0;
+    for (int sample = 0; sample < plan->program.batch; sample++) {
+        const int count = ftwt_live_of(plan, set, sample)->count;
+        if (count > most) most = count;
+    }
+    return most;
 }
 
 /* Mean live channels of a set's samples. */
@@ -311,13 +339,24 @@ static int set_up_convolution(running *run) {
     return plain;
 }
 
-/* Sets up phase `run->phase` of the step; zero if the step has no such phase. */
-static int set_up(running *run) {
+/* Whether a gate is decided by the thread that arrives last, while the others wait: where that takes
+ * less than to share it. */
+static int decided_alone(const running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *gate = run->work.step;
+    const int64_t outputs = p->set[gate->made].width, values = p->set[gate->reads].width;
+    const int64_t macs = gate->rank ? gate->rank * (values + outputs) : values * outputs;
+    return run->threads == 1 || macs * p->batch <= ALONE_MACS;
+}
+
+/* Sets up phase `run->phase` of the step; zero if the step has no such phase, or none for others. */
+static int set_up(running *run, ftwt_scratch *scratch) {
     ftwt_plan *plan = run->plan;
     const ftwt_program *p = &plan->program;
     const ftwt_step *s = run->work.step;
     const ftwt_kernels *kernels = plan->kernels;
-    const int made = p->set[s->made].width, in = p->value[s->source[0]].channels;
+    const int made = p->set[s->made].width;
+    const int live = most_live(plan, p->value[s->source[0]].set);
     int64_t each = 0;
     int last = 1;
     if (s->kind == STEP_TABLE) {
@@ -336,9 +375,11 @@ static int set_up(running *run) {
         run->work.group =
             least(MOST_GROUP, SHARING * (int)chunks(p->batch, SHARING * run->threads));
         if (!run->phase)
-            run->kernel = kernels->gate_pool, each = chunks(in, kernels->pool_channels);
+            run->kernel = kernels->gate_pool, each = chunks(live, kernels->pool_channels);
         else if (!last)
             run->kernel = kernels->gate_normalize, each = 1;
+        else if (s->rank)
+            run->kernel = kernels->gate_decide_hidden, each = 1;
         else
             run->kernel = many ? kernels->gate_decide_many : kernels->gate_decide,
             each = chunks(made, kernels->row_outputs);
@@ -347,14 +388,15 @@ static int set_up(running *run) {
         each = chunks(made, kernels->row_outputs);
     } else if (s->kind != STEP_CONV) {
         run->kernel = kernels->planes;
-        each = chunks(made, kernels->plane_channels);
+        each = chunks(most_live(plan, s->made), kernels->plane_channels);
     } else if (ftwt_is_depthwise(p, s)) {
         run->kernel = kernels->depthwise;
-        each = chunks(made, kernels->plane_channels);
+        each = chunks(most_live(plan, s->made), kernels->plane_channels);
     } else {
         last = set_up_convolution(run);
-        each = run->kernel == kernels->pack ? chunks(in, kernels->pack_channels) : 1;
+        each = run->kernel == kernels->pack ? chunks(live, kernels->pack_channels) : 1;
     }
+    run->work.each = (int32_t)each;
     run->items = each * p->batch;
     if (run->kernel == kernels->gate_normalize) run->items = chunks(p->batch, SHARING);
     if (run->kernel == kernels->gate_decide_many)
@@ -363,13 +405,15 @@ static int set_up(running *run) {
         run->items = (int64_t)run->work.blocks * run->work.pieces;
     if (run->kernel == kernels->convolve_strips)
         run->items = (int64_t)run->work.strips * run->work.parts * p->batch;
+    if (s->kind == STEP_GATE && last && decided_alone(run)) {
+        run->kernel(plan, &run->work, scratch, 0, run->items);
+        return 0;
+    }
     run->fill = run->items;
     if (run->work.gate) run->pooled = run->work.gate;
     if (last && shown(run)->fill && s->output >= 0)
         run->items += chunks(made, FILL_CHANNELS) * p->batch;
-    run->next = 0;
-    run->chunk = run->items / (8 * run->threads);
-    if (run->chunk < 1) run->chunk = 1;
+    deal(run);
     run->phase = last ? -1 : run->phase + 1;
     return 1;
 }
@@ -393,7 +437,8 @@ static int64_t *counts_of(const running *run, const ftwt_step *step) {
 
 /* Moves to the next phase with anything to do; alone. A phase of -1 ends its step. */
 static void advance(void *data) {
-    running *run = data;
+    const member *last = data;
+    running *run = last->run;
     const ftwt_program *p = &run->plan->program;
     for (;;) {
         if (run->phase < 0) {
@@ -417,7 +462,7 @@ static void advance(void *data) {
                 run->work.then_executed = counts_of(run, link->then);
             }
         }
-        if (set_up(run)) return;
+        if (set_up(run, last->scratch)) return;
         run->phase = -1;
     }
 }
@@ -435,25 +480,31 @@ static void fetch_gate(const running *run) {
         __builtin_prefetch(gate->weight2 + at, 0, 2);
 }
 
+/* Does items of a share, one's own or what another thread has left of its own, until there are none. */
+static void work_off(running *run, ftwt_share *share, ftwt_scratch *scratch) {
+    for (;;) {
+        int64_t from = __atomic_fetch_add(&share->next, run->chunk, __ATOMIC_RELAXED);
+        int64_t to = from + run->chunk;
+        if (from >= share->end) return;
+        if (to > share->end) to = share->end;
+        if (from < run->fill)
+            run->kernel(run->plan, &run->work, scratch, from, to < run->fill ? to : run->fill);
+        if (to > run->fill)
+            zero_planes(run->plan, shown(run), (from > run->fill ? from : run->fill) - run->fill,
+                        to - run->fill);
+    }
+}
+
 static void take_part(void *data, int thread, int threads) {
     running *run = data;
     ftwt_plan *plan = run->plan;
+    member self = {run, &plan->scratch[thread]};
     if (thread == 0) run->threads = threads;
     for (;;) {
-        ftwt_meet(&run->barrier, threads, advance, run);
+        ftwt_meet(&run->barrier, threads, advance, &self);
         if (run->step >= plan->program.steps) return;
-        for (;;) {
-            int64_t from = __atomic_fetch_add(&run->next, run->chunk, __ATOMIC_RELAXED);
-            int64_t to = from + run->chunk;
-            if (from >= run->items) break;
-            if (to > run->items) to = run->items;
-            if (from < run->fill)
-                run->kernel(plan, &run->work, &plan->scratch[thread], from,
-                            to < run->fill ? to : run->fill);
-            if (to > run->fill)
-                zero_planes(plan, shown(run), (from > run->fill ? from : run->fill) - run->fill,
-                            to - run->fill);
-        }
+        for (int turn = 0; turn < threads; turn++)
+            work_off(run, &plan->share[(thread + turn) % threads], self.scratch);
         fetch_gate(run);
     }
 }

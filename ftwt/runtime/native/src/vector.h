@@ -53,6 +53,31 @@ INLINE vec larger(vec one, vec two) {
     return choose((one > two) | (one != one), one, two);
 }
 
+/* As `larger`, where both are numbers: one instruction instead of four. */
+INLINE vec larger_number(vec one, vec two) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_max_ps((__m512)one, (__m512)two);
+#elif LANES == 8 && defined(__AVX2__)
+    return (vec)_mm256_max_ps((__m256)one, (__m256)two);
+#else
+    return choose(one > two, one, two);
+#endif
+}
+
+/* Not zero where a lane of either is no number. */
+INLINE int no_numbers(vec one, vec two) {
+#if LANES == 16 && defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)one, (__m512)two, _CMP_UNORD_Q);
+#elif LANES == 8 && defined(__AVX2__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)one, (__m256)two, _CMP_UNORD_Q));
+#else
+    const ivec none = (one != one) | (two != two);
+    int any = 0;
+    for (int i = 0; i < LANES; i++) any |= none[i];
+    return any;
+#endif
+}
+
 /* The first `count` lanes; nothing beyond is touched. */
 INLINE vec load_some(const float *from, int count) {
 #if LANES == 16 && defined(__AVX512F__)
@@ -65,6 +90,16 @@ INLINE vec load_some(const float *from, int count) {
     float lanes[LANES] = {0};
     memcpy(lanes, from, (size_t)count * 4);
     return load(lanes);
+#endif
+}
+
+/* The first `count` lanes, `other` in the rest. */
+INLINE vec keep_some(vec v, int count, float other) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vec)_mm512_mask_mov_ps((__m512)splat(other), (__mmask16)((1u << count) - 1), (__m512)v);
+#else
+    for (int i = 0; i < LANES; i++) v[i] = i < count ? v[i] : other;
+    return v;
 #endif
 }
 
@@ -239,8 +274,9 @@ INLINE float sum_of(vec v) {
     return v[0];
 }
 
+/* Of numbers. */
 INLINE float max_of(vec v) {
-    FOLD(v, larger)
+    FOLD(v, larger_number)
     return v[0];
 }
 
