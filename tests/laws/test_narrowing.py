@@ -10,7 +10,7 @@ import ftwt
 from ftwt import FtwtError, analysis, gates
 from ftwt.slicing import narrow
 from tests.laws.networks import backbone, examples, images, networks, random_masks
-from tests.laws.test_slicing import (
+from tests.laws.test_slicing_forms import (
     ChangedInPlace,
     Functional,
     Hooked,

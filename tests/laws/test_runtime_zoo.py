@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import gates, networks, runtime
+from ftwt import gates, runtime
 from tests.laws import zoo
 
 
@@ -22,16 +22,9 @@ def test_the_whole_zoo(name):
 
 
 def _skips(name: str) -> None:
-    if name.startswith("timm:"):
-        pytest.importorskip("timm", reason="timm is not installed: pip install ftwt[timm]")
+    network, images = zoo.built(name)
     with warnings.catch_warnings():
-        # These packages' own affair, such as GoogLeNet's initialisation.
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        network = networks.build(name).eval()
-        side = zoo.smallest(network)
-        images = torch.randn(2, 3, side, side)
-        zoo.redraw(network, torch.randn(4, 3, side, side))
         pruning = ftwt.Pruning(gate=gates.Random(zoo.KEPT))
         model = ftwt.attach(network, pruning, example=images[:1])
         with torch.no_grad():

@@ -1,8 +1,10 @@
 """The networks that others wrote, and what has to hold for each: see `examine`."""
 
 import time
+import warnings
 from dataclasses import asdict, dataclass
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,6 +48,21 @@ def names() -> list[str]:
         if not name.startswith(_TRANSFORMERS)
     ]
     return [*vision, *(f"timm:{name}" for name in TIMM)]
+
+
+def built(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of the zoo whose channels differ, and two images of the smallest size for it."""
+    if name.startswith("timm:"):
+        pytest.importorskip("timm", reason="timm is not installed: pip install ftwt[timm]")
+    with warnings.catch_warnings():
+        # These packages' own affair, such as GoogLeNet's initialisation.
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        network = networks.build(name).eval()
+        side = smallest(network)
+        images = torch.randn(2, 3, side, side)
+        redraw(network, torch.randn(4, 3, side, side))
+    return network, images
 
 
 @dataclass(frozen=True)
