@@ -77,7 +77,7 @@ class ResizedCrop:
         self, picture: Any, size: int, generator: torch.Generator
     ) -> UInt8[Tensor, "3 size size"]:
         """Return one augmented image of `size` pixels; all randomness comes from `generator`."""
-        v2 = _transforms()
+        v2 = vision_transforms()
         # These transforms draw from torch's own generator.
         with torch.random.fork_rng(devices=[]):
             # Of the CPU alone, where they draw: CUDA's generators are the user's.
@@ -104,14 +104,14 @@ def centre(picture: Any, size: int) -> UInt8[Tensor, "3 size size"]:
 
     The shorter side is resized to 256 / 224 of `size`, then `size` by `size` pixels are cropped.
     """
-    v2 = _transforms()
+    v2 = vision_transforms()
     resized = v2.functional.resize(picture, [round(size * 256 / 224)], antialias=True)
     pixels: Tensor = v2.functional.to_image(v2.functional.center_crop(resized, [size, size]))
     return pixels.as_subclass(Tensor)
 
 
-def _transforms() -> Any:
-    # Imported late: torchvision takes longer to import than all of ftwt.
+def vision_transforms() -> Any:
+    """Torchvision's own, imported late: that takes longer than to import all of ftwt."""
     from torchvision.transforms import v2
 
     return v2

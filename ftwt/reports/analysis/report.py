@@ -1,6 +1,6 @@
 """The report of one gated network: its plots as files, and one page that holds them all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,69 +66,21 @@ def write_report(
         around: sections before and after those of the findings.
         numbers: what is drawn large (value, what it is), in place of the findings' own.
     """
-    activity = findings.activity
+
+    def drawn(name: str) -> page.Picture:
+        draw, caption, alt = _PLOTS[name]
+        return plot(folder, name, draw(findings), caption, alt)
+
     before, after = around
+    oracle = drawn("tradeoff"), oracle_table(findings.curve)
+    by_layer = drawn("activity_by_layer"), drawn("macs_by_layer")
     sections = [
         *before,
         Section("Results", content=(results_table(findings),)),
-        Section(
-            "What a perfect gate would save",
-            _ORACLE,
-            (
-                _plot(
-                    folder,
-                    "tradeoff",
-                    tradeoff(findings.curve, trained={"trained gates": findings.trained}),
-                    "Right is cheaper, up is better. r is the share of a layer's heatmap mass "
-                    "that is kept. Filled: exact MACs; hollow: the paper's count.",
-                ),
-                oracle_table(findings.curve),
-            ),
-        ),
-        Section(
-            "Which filters run",
-            _LAYERS,
-            (
-                _plot(
-                    folder,
-                    "activity_by_layer",
-                    activity_by_layer(activity),
-                    "A layer whose filters run for some images only is one that adapts.",
-                ),
-                _plot(
-                    folder,
-                    "macs_by_layer",
-                    macs_by_layer(activity),
-                    "Grey is what the plain network spends, blue what had to run, and orange "
-                    "what the gates cost themselves.",
-                ),
-            ),
-        ),
-        Section(
-            "What the kept filters see",
-            _HEATMAPS,
-            (
-                _plot(
-                    folder,
-                    "heatmaps",
-                    heatmap_grid(findings.maps, findings.map_pixels),
-                    "Cosine: cosine similarity of the two heatmaps. IoU: overlap of where each "
-                    "reaches half of its own maximum. 1 means alike.",
-                ),
-            ),
-        ),
-        Section(
-            "Easy and hard images",
-            "The gates choose for each image, so images do not all cost the same.",
-            (
-                _plot(
-                    folder,
-                    "cost_by_image",
-                    cost_histogram(activity, findings.pixels),
-                    "Exact MACs of each image with all gates counted.",
-                ),
-            ),
-        ),
+        Section("What a perfect gate would save", _ORACLE, oracle),
+        Section("Which filters run", _LAYERS, by_layer),
+        Section("What the kept filters see", _HEATMAPS, (drawn("heatmaps"),)),
+        Section("Easy and hard images", _IMAGES, (drawn("cost_by_image"),)),
         *_diagnosed(findings.dynamism),
         *after,
         Section("How this was made", content=(of_text(("what", "value"), made.items()),)),
@@ -227,16 +179,36 @@ def plot(folder: Path, name: str, figure: Figure, caption: str, alt: str) -> pag
     return page.picture(figure, caption, alt)
 
 
-def _plot(folder: Path, name: str, figure: Figure, caption: str) -> page.Picture:
-    return plot(folder, name, figure, caption, _ALT[name])
-
-
-_ALT = {
-    "tradeoff": "Accuracy over MAC reduction of perfect gates, and of the trained network",
-    "activity_by_layer": "Share of each layer's filters that run always, sometimes and never",
-    "macs_by_layer": "MACs of each layer: plain network, run, and gates",
-    "heatmaps": "Images beside heatmaps of all filters and of the filters that ran",
-    "cost_by_image": "Histogram of MACs over images, with the cheapest and dearest images",
+# By name: how it is drawn, its caption, and what it shows to who cannot see it.
+_PLOTS: Mapping[str, tuple[Callable[[Findings], Figure], str, str]] = {
+    "tradeoff": (
+        lambda found: tradeoff(found.curve, trained={"trained gates": found.trained}),
+        "Right is cheaper, up is better. r is the share of a layer's heatmap mass that is kept. "
+        "Filled: exact MACs; hollow: the paper's count.",
+        "Accuracy over MAC reduction of perfect gates, and of the trained network",
+    ),
+    "activity_by_layer": (
+        lambda found: activity_by_layer(found.activity),
+        "A layer whose filters run for some images only is one that adapts.",
+        "Share of each layer's filters that run always, sometimes and never",
+    ),
+    "macs_by_layer": (
+        lambda found: macs_by_layer(found.activity),
+        "Grey is what the plain network spends, blue what had to run, and orange what the gates "
+        "cost themselves.",
+        "MACs of each layer: plain network, run, and gates",
+    ),
+    "heatmaps": (
+        lambda found: heatmap_grid(found.maps, found.map_pixels),
+        "Cosine: cosine similarity of the two heatmaps. IoU: overlap of where each reaches half "
+        "of its own maximum. 1 means alike.",
+        "Images beside heatmaps of all filters and of the filters that ran",
+    ),
+    "cost_by_image": (
+        lambda found: cost_histogram(found.activity, found.pixels),
+        "Exact MACs of each image with all gates counted.",
+        "Histogram of MACs over images, with the cheapest and dearest images",
+    ),
 }
 _ORACLE = """A perfect gate answers with the target itself: the filters that hold the share r of \
 a layer's heatmap mass. It needs no training and costs nothing, so it shows what the rule alone \
@@ -246,3 +218,4 @@ _LAYERS = """Before each layer a small gate looks at the layer's input and decid
 run for this image."""
 _HEATMAPS = """Few filters hold most of a layer's response: with the others left out, the heatmap \
 should keep its shape. Both heatmaps of a row share one colour scale."""
+_IMAGES = "The gates choose for each image, so images do not all cost the same."

@@ -3,12 +3,14 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from ftwt.data import Images
+from ftwt.data.augment import vision_transforms
 from ftwt.errors import FtwtError
 
 _BATCH = 500
@@ -45,58 +47,43 @@ def shifted(images: Images, shift: Shift, strength: float, *, seed: int = 0) -> 
     return Images(torch.cat(parts), images.labels)
 
 
-# torchvision is imported when used: `import ftwt` does not wait for it.
-
-
-def _blur(pixels: UInt8[Tensor, "B 3 H W"], sigma: float) -> UInt8[Tensor, "B 3 H W"]:
-    from torchvision.transforms import v2
-
+def _blur(pixels: UInt8[Tensor, "B 3 H W"], sigma: float) -> Any:
     # Wide enough for three standard deviations on either side.
     size = 2 * max(1, round(3 * sigma)) + 1
-    blurred: Tensor = v2.functional.gaussian_blur(pixels, [size, size], [sigma, sigma])
-    return blurred
+    return _images().gaussian_blur(pixels, [size, size], [sigma, sigma])
 
 
-def _noise(pixels: UInt8[Tensor, "B 3 H W"], sigma: float) -> UInt8[Tensor, "B 3 H W"]:
-    from torchvision.transforms import v2
-
-    noisy: Tensor = v2.functional.gaussian_noise(pixels, sigma=sigma)
-    return noisy
-
-
-def _contrast(pixels: UInt8[Tensor, "B 3 H W"], factor: float) -> UInt8[Tensor, "B 3 H W"]:
-    from torchvision.transforms import v2
-
-    flat: Tensor = v2.functional.adjust_contrast(pixels, factor)
-    return flat
-
-
-def _jpeg(pixels: UInt8[Tensor, "B 3 H W"], quality: float) -> UInt8[Tensor, "B 3 H W"]:
+def _jpeg(pixels: UInt8[Tensor, "B 3 H W"], quality: float) -> Any:
+    """By Pillow: torchvision 0.29 deprecates its own codec, and v2.JPEG with it."""
     from PIL import Image
-    from torchvision.transforms import v2
 
-    # By Pillow: torchvision 0.29 deprecates its own codec, and v2.JPEG with it.
-    def compressed(image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 H W"]:
+    def compressed(image: UInt8[Tensor, "3 H W"]) -> Any:
         file = io.BytesIO()
-        v2.functional.to_pil_image(image).save(file, "JPEG", quality=int(quality))
+        _images().to_pil_image(image).save(file, "JPEG", quality=int(quality))
         with Image.open(file) as decoded:
-            whole: Tensor = v2.functional.pil_to_tensor(decoded)
-        return whole
+            return _images().pil_to_tensor(decoded)
 
     return torch.stack([compressed(image) for image in pixels])
 
 
-def _brightness(pixels: UInt8[Tensor, "B 3 H W"], factor: float) -> UInt8[Tensor, "B 3 H W"]:
-    from torchvision.transforms import v2
-
-    dark: Tensor = v2.functional.adjust_brightness(pixels, factor)
-    return dark
+def _images() -> Any:
+    """Torchvision's functions of images."""
+    return vision_transforms().functional
 
 
 SHIFTS = (
     Shift("blur", "sigma, pixels", (0.4, 0.6, 0.8, 1.2, 1.6), _blur),
-    Shift("noise", "sigma, of the range", (0.02, 0.05, 0.1, 0.15, 0.2), _noise),
-    Shift("contrast", "factor", (0.8, 0.6, 0.4, 0.25, 0.15), _contrast),
+    Shift(
+        "noise", "sigma, of the range", (0.02, 0.05, 0.1, 0.15, 0.2),
+        lambda pixels, sigma: _images().gaussian_noise(pixels, sigma=sigma),
+    ),
+    Shift(
+        "contrast", "factor", (0.8, 0.6, 0.4, 0.25, 0.15),
+        lambda pixels, factor: _images().adjust_contrast(pixels, factor),
+    ),
     Shift("JPEG", "quality", (50.0, 30.0, 20.0, 10.0, 5.0), _jpeg),
-    Shift("brightness", "factor", (0.8, 0.6, 0.4, 0.25, 0.15), _brightness),
-)
+    Shift(
+        "brightness", "factor", (0.8, 0.6, 0.4, 0.25, 0.15),
+        lambda pixels, factor: _images().adjust_brightness(pixels, factor),
+    ),
+)  # fmt: skip
