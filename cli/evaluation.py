@@ -48,16 +48,16 @@ def evaluate(
 def _evaluation_table(result: dict[str, Any]) -> Any:
     from rich.console import Group
 
-    from ftwt.tables import Column, Table, of_text
+    from ftwt.tables import Column, Table, metric, of_text
 
     whole = result.get("dense_macs_before_slim")
     score = result["score"]
-    written = percent if score == "accuracy" else "{:.4f}".format
     held = (result["metrics"], result["dense_metrics"], result["all_on_metrics"])
-    own, dense, every = (one and written(one[score]) for one in held)
+    own, dense, every = (one and metric(score, one[score]) for one in held)
     rows = [(score, own)]
     rows += [(f"{score} of the dense start", dense or "unknown")]
     rows += [(f"{score} with every filter on", every)]
+    rows += [(one, metric(one, value)) for one, value in result["metrics"].items() if one != score]
     rows += [("MACs, plain network", f"{result['dense_macs']:,}")]
     rows += [("the same before ftwt slim", f"{whole:,}")] if whole else []
     rows += [("MACs, mean over images", f"{result['macs']:,.0f}")]

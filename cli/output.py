@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,7 +21,7 @@ errors = Console(stderr=True)
 # What keeps a number and its unit on one line; textwrap breaks at it as little as a reader would.
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 # A cell that is not broken: a figure, whatever its unit.
-_FIGURE = re.compile(r"[-+]?\d[\d,.]*( %| ms| s)?( ± [\d.]+)?")
+_FIGURE = re.compile(r"[-+\N{MINUS SIGN}]?\d[\d,.]*( %| ms| s)?( ± [\d.]+)?")
 
 
 def report(
@@ -65,6 +67,20 @@ def show(console: Console, shown: RenderableType) -> None:
             console.print(shown)
 
 
+@contextmanager
+def working(doing: str) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what is being done; what it gives is told what is done next.
+
+    On a terminal it is one line that goes away; elsewhere, such as in a log, a line each.
+    """
+    if errors.is_terminal:
+        with errors.status(doing) as status:
+            yield status.update
+    else:
+        print_plain(errors, doing)
+        yield partial(print_plain, errors)
+
+
 def print_plain(console: Console, text: str) -> None:
     """Print text as it is: no markup, no emphasis, no line broken."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -77,7 +93,9 @@ def quoted(command: Sequence[object]) -> str:
 
 def percent(fraction: float) -> str:
     """A fraction as a percentage."""
-    return f"{100 * fraction:.2f} %"
+    from ftwt.tables import percent as written
+
+    return written(2, " %")(fraction)
 
 
 def results_columns() -> "tuple[Column, ...]":

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .output import errors, percent, show
+from .output import duration, errors, percent, print_plain, show
 
 if TYPE_CHECKING:
     from ftwt.training.epoch import StepEvent
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 # Reading the losses waits for the device: not at every step.
 _SECONDS = 1.0
+# Without a terminal: seconds until a line, and the share of the time so far where that is longer.
+_LINE_SECONDS, _LINE_SHARE = 10.0, 0.05
 
 
 @contextmanager
 def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
-    """Show a bar over all epochs' steps, and a line at the end of each epoch."""
+    """Show how far a training is, and a line at the end of each epoch.
+
+    On a terminal a bar; elsewhere, such as in a log, a line every so often.
+    """
     from ftwt.training.runs import Callbacks
 
     columns = (
@@ -40,17 +45,20 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[means]}"),
     )
-    # Without a terminal a bar would only leave empty lines; the epochs' lines stay.
     quiet = not errors.is_terminal
     with Progress(*columns, console=errors, transient=True, disable=quiet) as progress:
         task = progress.add_task(label, total=None, means="")
         looked = 0.0
+        log = _Log(label, epochs)
 
         def step(event: "StepEvent") -> None:
             nonlocal looked
+            if quiet:
+                log.step(event)
+                return
             done = event.epoch * event.batches + event.batch
             progress.update(task, total=epochs * event.batches, completed=done)
-            if not quiet and time.monotonic() - looked > _SECONDS:
+            if time.monotonic() - looked > _SECONDS:
                 looked = time.monotonic()
                 about = f"{label} {event.epoch + 1}/{epochs} {event.phase}"
                 progress.update(
@@ -66,6 +74,36 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
         yield Callbacks(step=step, epoch=epoch, note=note)
 
 
+class _Log:
+    """Lines on how far a training is, now and then."""
+
+    def __init__(self, label: str, epochs: int) -> None:
+        self._label, self._epochs = label, epochs
+        self._began = self._said = time.monotonic()
+        # A run that goes on has done a part already.
+        self._before: float | None = None
+
+    def step(self, event: "StepEvent") -> None:
+        """Say how far it is, if it is time to."""
+        whole = self._epochs * event.batches
+        done = event.epoch * event.batches + event.batch
+        if self._before is None:
+            self._before = done - 1
+        at = time.monotonic()
+        passed = at - self._began
+        if at - self._said < max(_LINE_SECONDS, _LINE_SHARE * passed) or done == whole:
+            return
+        self._said = at
+        left = passed * (whole - done) / (done - self._before)
+        parts = [
+            f"{self._label}: epoch {event.epoch + 1}/{self._epochs} ({event.phase})",
+            f"{100 * done / whole:.0f} % done",
+            f"about {duration(left)} left",
+            *now(event.metrics.means()),
+        ]
+        print_plain(errors, ", ".join(parts))
+
+
 def now(means: "EpochMeans") -> list[str]:
     """Running means of an epoch in words."""
     parts = [f"{name} {value:.3f}" for name, value in means.losses.items()]
@@ -78,6 +116,8 @@ def now(means: "EpochMeans") -> list[str]:
 
 def describe(row: "Epoch", epochs: int) -> str:
     """One line on one epoch."""
+    from ftwt.tables import metric
+
     losses = ", ".join(f"{name} {value:.3f}" for name, value in row.losses.items())
     parts = [
         f"epoch {row.epoch + 1}/{epochs} ({row.phase}): {losses}",
@@ -85,7 +125,7 @@ def describe(row: "Epoch", epochs: int) -> str:
     if row.train_accuracy is not None:
         parts.append(f"train {percent(row.train_accuracy)}")
     parts += [
-        f"validation {percent(value)}" if name == "accuracy" else f"{name} {value:.4f}"
+        f"{'validation' if name == 'accuracy' else name} {metric(name, value)}"
         for name, value in row.validation.metrics.items()
     ]
     if row.mask_accuracy is not None:

@@ -9,7 +9,7 @@ import typer
 
 from . import events
 from .options import Data, Images, Json, Machine, Resume, Seed, grouped
-from .output import duration, errors, percent, report
+from .output import duration, errors, report
 
 if TYPE_CHECKING:
     from ftwt.training import Recipe
@@ -192,7 +192,9 @@ def train(
         for name, value in record.items()
         if name.startswith("best_validation_")
     )
-    shown = percent(best or 0) if score == "accuracy" else f"{best:.4f}"
+    from ftwt.tables import metric
+
+    shown = "unknown" if best is None else metric(score, best)
     report(
         record,
         f"{run.out}: best validation {score} {shown} after epoch "

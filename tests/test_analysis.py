@@ -2,10 +2,11 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftwt
@@ -233,6 +234,20 @@ def test_small_changes_are_drawn_small(low, span, least):
     assert last >= low + span
     assert last - first == pytest.approx(max(span, least), abs=1e-9)
     assert (first + last) / 2 == pytest.approx(low + span / 2, abs=1e-9)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5, unique=True))
+def test_labels_of_points_do_not_cover_each_other(points):
+    drawing = analysis.drawing
+    with drawing.style():
+        figure = drawing.new_figure(drawing.WIDTH_INCHES, 3)
+        axes = figure.add_subplot(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
+        drawing.label_points(axes, points, [f"{place} %" for place in range(len(points))])
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(points)
+    assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
 
 
 def test_drawing_leaves_matplotlib_as_it_was(seen):

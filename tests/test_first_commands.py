@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from ftwt_cli import progress
 from ftwt_cli.output import show
 from rich.console import Console, Group
 from rich.table import Table
@@ -14,6 +15,9 @@ from ftwt import runtime
 from ftwt.reports import doctor
 from ftwt.reports.advice import advise
 from ftwt.reports.advice.found import Advice, OracleSetting, Way
+from ftwt.reports.timing.machine import Others
+from ftwt.training.epoch import StepEvent
+from ftwt.training.metrics import Metrics
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 from tests.small import labelled, resnet8
 
@@ -47,6 +51,7 @@ def idle(monkeypatch):
     """On machines that do other things too, what is faster is chance: as if it was, and soon."""
     monkeypatch.setattr(doctor, "paired_speedup", lambda slow, fast: 2.0)
     monkeypatch.setattr(doctor, "_ROUNDS", 1)
+    monkeypatch.setattr(doctor, "_FEW_ROUNDS", 1)
     monkeypatch.setattr(doctor, "deployed", lambda network, batch: ({}, {}))
 
 
@@ -55,7 +60,7 @@ def test_the_doctor_says_what_a_report_needs(ftwt_command):  # noqa: F811
     value = ftwt_command("doctor", "--json").json()
     assert value["facts"]["torch"] == torch.__version__
     assert {"CPU", "threads", "instruction set in use"} <= value["facts"].keys()
-    assert value["passed"] == all(check["passed"] for check in value["checks"])
+    assert value["passed"] == all(check["passed"] is not False for check in value["checks"])
     names = [check["name"] for check in value["checks"]]
     assert names == ["kernels", "threads", "right outputs", "right counts", "faster than torch"]
 
@@ -67,6 +72,33 @@ def test_the_doctor_fails_where_skipping_is_wrong(ftwt_command, monkeypatch):  #
     answer = ftwt_command("doctor")
     assert answer.status == 1
     assert "right outputs: report this as a fault" in answer.out
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_doctor_judges_no_speed_that_other_programs_disturb(ftwt_command, monkeypatch, share):  # noqa: F811
+    monkeypatch.setattr(Others, "share", lambda self: share)
+    monkeypatch.setattr(doctor, "paired_speedup", lambda slow, fast: 0.5)
+    answer = ftwt_command("doctor")
+    assert answer.status == (0 if share else 1)
+    assert ("not to be trusted: other programs used 50 %" in answer.out) == bool(share)
+    assert "timing it beside torch" in answer.err
+    found = re.search(r"faster than torch +[^\w]+ (\w+)", answer.out)
+    assert found
+    assert found[1] == ("cannot" if share else "wrong")
+
+
+def test_a_training_without_a_terminal_says_how_far_it_is(monkeypatch, capsys):
+    seconds = iter((0.0, 5.0, 12.0))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    metrics = Metrics()
+    metrics.add({"loss:loss": torch.tensor(2.5)}, 64)
+    with progress.watching("run", 2) as callbacks:
+        for batch in (1, 2):
+            callbacks.step(StepEvent(0, "dense", batch, 4, metrics))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("run: epoch 1/2 (dense), 25 % done, about 36 s left, loss 2.500")
 
 
 @pytest.fixture(scope="module")

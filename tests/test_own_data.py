@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ftwt
-from ftwt import data, training
+from ftwt import data, tables, training
 from ftwt.io import registry
 from ftwt.training import tasks
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
@@ -85,7 +85,7 @@ def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
     assert found["images"] == 8
     assert json.loads((run / "eval.json").read_text()) == found
     shown = ftwt_command("eval", run, "--data", file).out
-    assert f"{found['metrics']['mean_iou']:.4f}" in shown
+    assert tables.metric("mean_iou", found["metrics"]["mean_iou"]) in shown
     plain = ftwt_command("eval", tmp_path / "dense", "--data", file, "--json").json()
     assert plain["metrics"] == found["dense_metrics"]
 

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ftwt.tables import NOTHING, Column, Table, count, fixed, of_text, percent, points
+from ftwt.tables import (
+    MINUS,
+    NOTHING,
+    Column,
+    Table,
+    count,
+    fixed,
+    metric,
+    of_text,
+    percent,
+    points,
+    signed,
+)
 
 TABLE = Table(
     (
@@ -108,3 +120,16 @@ def test_rows_are_objects_with_attributes_too():
 def test_ragged_rows_are_refused():
     with pytest.raises(Exception, match="a row has 1 cells"):
         of_text(("a", "b"), (("1",),))
+
+
+@given(st.floats(-1e9, 1e9), st.integers(0, 3))
+def test_no_number_reads_as_a_negative_zero_or_has_a_hyphen(number, digits):
+    texts = (
+        percent(digits, " %")(number), points(number, digits), signed(number, digits),
+        count(number), fixed(digits)(number), metric("top5", number), metric("own", number),
+    )  # fmt: skip
+    for text in texts:
+        assert not text.startswith("-"), text
+        value = float(text.removesuffix(" %").replace(",", "").replace(MINUS, "-"))
+        assert text[0] not in f"{MINUS}+" or value != 0
+        assert value * number >= 0

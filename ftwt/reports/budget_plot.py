@@ -56,11 +56,9 @@ def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title:
             paper, accuracy, y_spread, spread,
             fmt="s--", color=drawing.SKY, mfc="white", capsize=3, label="paper's count",
         )  # fmt: skip
-        for row, place in zip(rows, zip(exact, accuracy, strict=True), strict=True):
-            axes.annotate(
-                f"r = {row.mass:g}, {row.runs} runs", place, xytext=(6, 6),
-                textcoords="offset points", fontsize=8, color=drawing.INK,
-            )  # fmt: skip
+    places = list(zip(exact, accuracy, strict=True))
+    names = [f"r = {row.mass:g}, {row.runs} runs" for row in rows]
+    drawing.label_points(axes, places, names, fontsize=8, color=drawing.INK)
     return figure
 
 

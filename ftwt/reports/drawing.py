@@ -2,7 +2,7 @@
 
 import importlib.util
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,17 @@ else:  # `import ftwt` must not load matplotlib
 BLUE, SKY, ORANGE, VERMILION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
 INK, GREY, PALE = "#1F2933", "#7B8794", "#DDE2E8"
 # Of a plot that need not be wider: at 66 % of it, on a phone, text is still readable.
-WIDTH_INCHES = 5.2
+WIDTH_INCHES = 4.8
+# Where a point's label may stand: points to the right and up, and which side of it is there.
+_LABEL_PLACES: tuple[tuple[tuple[int, int], str, str], ...] = (
+    ((0, 8), "center", "bottom"), ((0, -8), "center", "top"),
+    ((8, 0), "left", "center"), ((-8, 0), "right", "center"),
+    ((6, 6), "left", "bottom"), ((-6, -6), "right", "top"),
+    ((6, -6), "left", "top"), ((-6, 6), "right", "bottom"),
+    ((0, 20), "center", "bottom"), ((0, -20), "center", "top"),
+)  # fmt: skip
+# What a marker covers.
+_MARKER_POINTS = 9
 # Two legend entries of so many characters fit side by side.
 _LEGEND_CHARACTERS = 28
 # Axes of many plots.
@@ -124,6 +134,54 @@ def add_legend(figure: "Figure") -> None:
     labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
     fits = max(map(len, labels)) <= _LEGEND_CHARACTERS or figure.get_figwidth() > WIDTH_INCHES * 1.5
     figure.legend(loc="outside lower left", ncols=2 if fits else 1)
+
+
+@style()
+def label_points(
+    axes: "Axes", points: Sequence[tuple[float, float]], texts: Sequence[str], **look: Any
+) -> None:
+    """Write a text beside each point, where it covers no point and no text written before.
+
+    Call it last, when the axes' limits and the legend are there: the layout is final then.
+
+    Args:
+        axes: what the points are drawn in.
+        points: in units of the axes.
+        texts: one for each point; of points whose texts and places on the figure are the same,
+            the first is labelled.
+        look: of the text, as matplotlib takes it.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure: Any = axes.figure
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    places = [tuple(axes.transData.transform(point)) for point in points]
+    half = _MARKER_POINTS / 72 * figure.dpi / 2
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in places]
+    inside = figure.bbox
+    seen: set[tuple[Any, ...]] = set()
+    for point, place, text in zip(points, places, texts, strict=True):
+        key = (text, *(round(one / half) for one in place))
+        if key in seen:
+            continue
+        seen.add(key)
+        tried: list[tuple[int, int, Any, Any]] = []
+        for offset, ha, va in _LABEL_PLACES:
+            label = axes.annotate(
+                text, point, xytext=offset, textcoords="offset points", ha=ha, va=va, **look
+            )
+            box = label.get_window_extent()
+            outside = not (inside.contains(*box.min) and inside.contains(*box.max))
+            covers = sum(box.overlaps(one) for one in taken) + 10 * outside
+            tried.append((covers, len(tried), label, box))
+            if not covers:
+                break
+        best = min(tried, key=lambda one: one[:2])
+        for one in tried:
+            if one is not best:
+                one[2].remove()
+        taken.append(best[3])
 
 
 def widened(limits: tuple[float, float], least: float) -> tuple[float, float]:

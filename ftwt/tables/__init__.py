@@ -3,7 +3,7 @@
 It imports nothing of ftwt but errors.
 """
 
-from ftwt.tables.forms import MINUS, count, fixed, percent, points
+from ftwt.tables.forms import MINUS, count, fixed, metric, percent, points, signed
 from ftwt.tables.table import NOTHING, Column, Table, of_text
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "Table",
     "count",
     "fixed",
+    "metric",
     "of_text",
     "percent",
     "points",
+    "signed",
 ]

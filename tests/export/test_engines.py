@@ -8,7 +8,7 @@ from torch import nn
 
 import ftwt
 from ftwt import FtwtError, gates, slicing
-from ftwt.export import onnx
+from ftwt.export import engines, exporting, onnx
 from ftwt.io import Card
 from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
@@ -146,3 +146,25 @@ def test_a_saved_model_is_exported_by_the_command_line(tmp_path, ftwt_command): 
     again = ftwt_command("export", tmp_path, "--format", "onnx")
     assert again.status == 2
     assert "model.onnx exists; give a new path, or remove it first" in again.err
+
+
+class SecondOf(nn.Module):
+    """Answers by the second of its inputs alone, or by none of them."""
+
+    def __init__(self, used):
+        super().__init__()
+        self.convolution, self.used = nn.Conv2d(3, 4, 1), used
+
+    def forward(self, x, y):
+        return self.convolution(y).mean((2, 3)) if self.used else torch.full((len(x), 4), 2.0)
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_engines_take_what_the_answer_does_not_depend_on(name, used):
+    pytest.importorskip(name)
+    network, batch = SecondOf(used).eval(), images(1)
+    exported = exporting.onnx_of(network, (batch, batch + 1), any_batch=False)
+    with torch.inference_mode():
+        answered = engines.ENGINES[name](exported, 1)(batch, batch + 1)
+        assert torch.allclose(answered, network(batch, batch + 1), atol=1e-5)

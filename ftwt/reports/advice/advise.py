@@ -12,6 +12,7 @@ from ftwt.reports.advice import forms
 from ftwt.reports.advice.found import Advice, OracleSetting, Way
 from ftwt.reports.advice.looking import look
 from ftwt.reports.timing.subjects import plain_network
+from ftwt.tables import percent
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import Loader, first
 from ftwt.training.recipes.recipe import Escalation
@@ -121,7 +122,8 @@ def _ways(
             case "a budget for each image":
                 ms = time.ms + goes_on * again.ms
                 kind = "a wider" if shares[1] < 1 else "the whole"
-                note = f"a narrow network for all images, {kind} one again for {goes_on:.0%}"
+                again_for = percent(0, " %")(goes_on)
+                note = f"a narrow network for all images, {kind} one again for {again_for}"
                 ways.append(Way(name, reduction, None, ms, f"{time.by}, {again.by}", note))
     why.pop(_WIDER, None)
     return (*ways, *(Way(name, None, None, None, "", reason) for name, reason in why.items()))

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ftwt.tables import percent
+
+_whole, _tenths = percent(0, " %"), percent(1, " %")
 # Gates that cost more than this share of the network's MACs are worth making cheaper.
 _DEAR = 0.05
 # With fewer filters that depend on the image, gates decide what fixed masks decide for nothing.
@@ -84,21 +87,22 @@ class Advice:
 def _notes(found: Advice) -> Iterator[str]:
     share = found.gate_macs / found.dense_macs
     cheaper = "; gates.ByCost and gates.Bottleneck cost less" if share > _DEAR else ""
-    yield f"the gates would cost {share:.1%} of the network's MACs with every filter on{cheaper}"
-    differ = f"{found.depends:.0%} of the filters would run for some images and not for others"
+    cost = f"{_tenths(share)} of the network's MACs"
+    yield f"the gates would cost {cost} with every filter on{cheaper}"
+    differ = f"{_whole(found.depends)} of the filters would run for some images and not for others"
     if found.depends < _FEW:
         yield f"{differ}: fixed masks decide nearly the same, and cost nothing"
     else:
         yield f"{differ}, so gates have something to decide"
-    room = f"may answer {found.may_go_on:.0%} of the images twice"
+    room = f"may answer {_whole(found.may_go_on)} of the images twice"
     if found.unsure <= found.may_go_on:
         yield (
-            f"a budget for each image {room}, and the network is unsure of {found.unsure:.0%}: "
-            f"there is room; on the surest others it is right for {found.sure_accuracy:.1%}"
+            f"a budget for each image {room}, and the network is unsure of {_whole(found.unsure)}: "
+            f"there is room; on the surest others it is right for {_tenths(found.sure_accuracy)}"
         )
     else:
         yield (
-            f"a budget for each image {room}, but the network is unsure of {found.unsure:.0%}: "
+            f"a budget for each image {room}, but the network is unsure of {_whole(found.unsure)}: "
             "the narrow network has to be right where the whole one hesitates"
         )
     if (fastest := found.fastest) is not None:
@@ -110,5 +114,6 @@ def _notes(found: Advice) -> Iterator[str]:
             f"{dense.ms:.2f} ms of the network as it is ({dense.by})"
         )
     else:
-        yield f"at {found.asked:.0%} fewer MACs none is clearly faster here than {found.ways[0].by}"
+        fewer = f"at {_whole(found.asked)} fewer MACs"
+        yield f"{fewer} none is clearly faster here than {found.ways[0].by}"
     yield "accuracies are before training, which moves them far; MACs and milliseconds stay"

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from ftwt.tables import points
+
 # Differences of accuracy that matter, beyond what chance makes of them.
 _MATTERS = 0.002
 _DEVIATIONS = 3.0
@@ -132,8 +134,7 @@ def _verdict_of_gates(found: Dynamism) -> str:
         )
     return (
         f"Static in effect: {share}, but with masks of other images accuracy changes by "
-        f"{-100 * found.loss(found.shuffled):+.1f} points, so the "
-        "masks are not about the image."
+        f"{points(-found.loss(found.shuffled), 1)} points, so the masks are not about the image."
     )
 
 
@@ -146,7 +147,7 @@ def _against_static(found: Dynamism) -> str:
 
 def _verdict_of_escalation(found: Dynamism) -> str:
     on = 1 - found.settings[0].share
-    lost = 100 * found.loss(found.shuffled)
+    lost = found.loss(found.shuffled)
     if on in (0, 1):
         which = "goes" if on else "stops"
         where = "on from the first setting" if on else "at the first setting"
@@ -154,9 +155,9 @@ def _verdict_of_escalation(found: Dynamism) -> str:
     if found.falls(found.shuffled):
         return (
             f"Dynamic: {100 * on:.0f} % of the images go on, and with as many drawn at random "
-            f"accuracy falls by {lost:.1f} points."
+            f"accuracy falls by {100 * lost:.1f} points."
         )
     return (
         f"Static in effect: {100 * on:.0f} % of the images go on, but with as many drawn at random "
-        f"accuracy changes by {-lost:+.1f} points, so the signal does not tell who needs it."
+        f"accuracy changes by {points(-lost, 1)} points, so the signal does not tell who needs it."
     )

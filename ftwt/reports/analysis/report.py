@@ -19,7 +19,7 @@ from ftwt.reports.analysis.tradeoff_plot import tradeoff
 from ftwt.reports.columns import ACCURACY, EXACT, PAPER
 from ftwt.reports.drawing import Figure
 from ftwt.reports.page import Page, Section
-from ftwt.tables import MINUS, NOTHING, Column, Table, count, of_text
+from ftwt.tables import NOTHING, Column, Table, count, of_text, points
 from ftwt.training.activity import Activity
 
 
@@ -136,11 +136,10 @@ def oracle_table(curve: Curve) -> Table[Any]:
 def highlights(findings: Findings) -> tuple[tuple[str, str], ...]:
     """The numbers to see first: (value, what it is)."""
     activity = findings.activity
-    change = 100 * (activity.accuracy - findings.dense_accuracy)
     return (
         (f"{100 * activity.accuracy:.1f} %", "accuracy with gates"),
         (
-            f"{change:+.1f}".replace("-", MINUS),
+            points(activity.accuracy - findings.dense_accuracy, 1),
             "percentage points against the plain network",
         ),
         (f"{100 * activity.reduction_exact:.0f} %", "fewer MACs, exact, gates counted"),

@@ -7,6 +7,8 @@ from ftwt.reports.analysis.curve import Curve, CurveRow, HasReductions
 from ftwt.reports.drawing import Axes, Figure
 
 _TRAINED = (drawing.VERMILION, drawing.GREEN, drawing.ORANGE, drawing.INK)
+# What keeps a label readable across a line.
+_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
 _MARKERS = ("D", "^", "v", "P")
 
 
@@ -25,14 +27,17 @@ def tradeoff(curve: Curve, *, trained: Mapping[str, HasReductions] | None = None
         4.4, x=drawing.REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.05, 0.1)
     ) as (figure, axes):
         drawing.line_of_plain(axes, curve.dense_accuracy)
-        _oracle(axes, rows)
+        places = _oracle(axes, rows)
         for place, (name, result) in enumerate(trained.items()):
             _trained(axes, name, result, _TRAINED[place % 4], _MARKERS[place % 4])
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    names = [f"r = {row.mass:g}" for row in rows]
+    drawing.label_points(axes, places, names, fontsize=8, color=drawing.BLUE, bbox=_GROUND)
     return figure
 
 
-def _oracle(axes: Axes, rows: Sequence[CurveRow]) -> None:
+def _oracle(axes: Axes, rows: Sequence[CurveRow]) -> list[tuple[float, float]]:
+    """Draw perfect gates in both counts; gives the places of the exact one."""
     accuracy = [100 * row.accuracy for row in rows]
     exact = [100 * row.reduction_exact for row in rows]
     paper = [100 * row.reduction_paper for row in rows]
@@ -45,18 +50,7 @@ def _oracle(axes: Axes, rows: Sequence[CurveRow]) -> None:
         markerfacecolor="white",
         label="perfect gate, paper's count",
     )
-    for row, x, y in zip(rows, exact, accuracy, strict=True):
-        axes.annotate(
-            f"r = {row.mass:g}",
-            (x, y),
-            xytext=(-6, -6),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            color=drawing.BLUE,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-        )
+    return list(zip(exact, accuracy, strict=True))
 
 
 def _trained(axes: Axes, name: str, result: HasReductions, colour: str, marker: str) -> None:

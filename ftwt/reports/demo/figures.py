@@ -76,13 +76,10 @@ def budget_strip(points: Sequence[BudgetPoint], dense_accuracy: float) -> Figure
         axes.plot(reductions, accuracies, "-", color=drawing.PALE, linewidth=6, zorder=1)
         axes.plot(reductions[:1], accuracies[:1], "s", color=drawing.GREY, markersize=9, zorder=2)
         axes.plot(reductions[1:], accuracies[1:], "o", color=drawing.BLUE, markersize=9, zorder=2)
-        for x, y in zip(reductions, accuracies, strict=True):
-            axes.annotate(
-                f"{y:.1f} %", (x, y), xytext=(0, 9), textcoords="offset points", ha="center",
-                fontsize=9,
-            )  # fmt: skip
-        axes.set_xlabel("MAC reduction (% of the plain network's MACs, all passes counted)")
+        axes.set_xlabel("MAC reduction (%), all passes counted")
         axes.set_ylabel("accuracy (%)")
         axes.set_ylim(drawing.widened(axes.get_ylim(), 12.0))
         axes.margins(x=0.08)
+        places = list(zip(reductions, accuracies, strict=True))
+        drawing.label_points(axes, places, [f"{y:.1f} %" for y in accuracies], fontsize=9)
     return figure

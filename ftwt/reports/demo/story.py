@@ -12,7 +12,7 @@ from ftwt.reports.analysis.report import dynamism_table, plot
 from ftwt.reports.demo.figures import BudgetPoint, budget_strip, mask_strips
 from ftwt.reports.demo.times import DENSE, GATES, NetworkTime
 from ftwt.reports.page import Commands, Section
-from ftwt.tables import MINUS, Column, Table, fixed
+from ftwt.tables import Column, Table, fixed, points
 
 INTRO = """A convolutional network computes every filter of every layer for every image. ftwt \
 lets the image decide. Here a small ResNet learned ten kinds of shapes, which ftwt draws itself. \
@@ -79,14 +79,14 @@ def closing() -> tuple[Section, ...]:
 
 def story_highlights(story: Story) -> tuple[tuple[str, str], ...]:
     """The numbers to see first: of gates, beside the plain network."""
-    change = f"{100 * (story.gates.accuracy - story.dense_accuracy):+.1f}"
+    change = points(story.gates.accuracy - story.dense_accuracy, 1)
     saved = 1 - story.gates.macs / story.gates.dense_macs
     dense, own = (
         min(one.ms for one in story.times if one.network == name) for name in (DENSE, GATES)
     )
     return (
         (f"{100 * saved:.0f} %", "fewer MACs with gates, all that ran counted"),
-        (change.replace("-", MINUS), "points of accuracy against the plain network"),
+        (change, "points of accuracy against the plain network"),
         (f"{own:.2f} ms", "an image with gates on this machine"),
         (f"{dense:.2f} ms", "the plain network, by the fastest engine that is installed"),
     )

@@ -1,5 +1,6 @@
 """Training, testing, timing, and a report of it all."""
 
+import itertools
 import shlex
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ RECIPE = "shapes-resnet8"
 MASSES = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7)
 # Epochs of the dense, the gated and the narrow network: minutes in all on one core.
 _EPOCHS = (12, 5, 3)
+_STEPS = 8
 _EXAMPLES, _SIDE_BY_SIDE, _TIMED = 6, 3, 32
 # Sites whose masks are shown: one of each width.
 _SITES = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
@@ -64,7 +66,12 @@ def run_demo(
     """
     analysis.drawing.require()
     check_free(out)
-    show.line("drawing the images")
+    steps = itertools.count(1)
+
+    def begin(doing: str) -> None:
+        show.line(f"{next(steps)}/{_STEPS} {doing}")
+
+    begin("drawing the images")
     dataset = data.load("shapes", seed=seed, limit=limit)
     tested = dataset.test
     assert isinstance(tested, data.Images)
@@ -87,29 +94,31 @@ def run_demo(
         )
         return model, 3600 * record["hours"]
 
-    show.line(f"training a dense ResNet-8 on {len(dataset.train):,} images")
+    begin(f"training a dense ResNet-8 on {len(dataset.train):,} images, which takes the longest")
     dense, dense_seconds = train("dense", dense_recipe)
     _, held = data.holdout(dataset.train)
     validation = data.Batches(held, 500, mean=dataset.mean, std=dataset.std)
-    show.line("asking an oracle what perfect gates would save, without training")
+    begin("asking an oracle what perfect gates would save, without training")
     side = dataset.image_size
     curve = analysis.oracle_curve(dense, validation, MASSES, example=torch.zeros(1, 3, side, side))
     show.curve(curve)
-    show.line("training the gates with the network")
+    begin("training the gates with the network")
     gated, gated_seconds = train("gated", gated_recipe, out / "dense")
     assert isinstance(gated, Gated)
-    show.line("training a narrow network that the dense one stands behind")
+    begin("training a narrow network that the dense one stands behind")
     narrow = narrow_recipe(dense_recipe, epochs_of_each[2])
     shared = train_shared(
         narrow, dataset, dense, out / "shared", validation, show.training("narrow", narrow)
     )
-    show.line("testing, once, timing and drawing the report")
+    begin(f"testing on {len(tested):,} images, once")
     test = data.Batches(tested, 500, mean=dataset.mean, std=dataset.std)
     few = _few(tested, dataset)
     seen = analysis.activity(gated, test)
     diagnosis = analysis.dynamism(gated, test)
     setting = shared.at(reduction=REDUCTION)
     dense_accuracy = evaluate(dense, test).accuracy
+    decided, points = analysis.dynamism(setting, test), budget_points(shared, test)
+    begin("timing, one image at a time")
     measured, others = times(dense, gated, setting, few.images)
     trace = gated.trace(few.images[:_SIDE_BY_SIDE], targets=False)
     story = Story(
@@ -117,11 +126,12 @@ def run_demo(
         pixels=few.pixels[:_SIDE_BY_SIDE],
         masks={site: trace.masks[site] for site in _SITES},
         gates=diagnosis,
-        shared=analysis.dynamism(setting, test),
-        points=budget_points(shared, test),
+        shared=decided,
+        points=points,
         times=measured,
         others=others,
     )
+    begin("drawing the page")
     findings = analysis.Findings(
         activity=seen,
         dense_accuracy=dense_accuracy,

@@ -15,7 +15,7 @@ from ftwt.reports.paper.fig2 import _train
 from ftwt.reports.paper.images import in_memory
 from ftwt.reports.paper.item import Drawing, Item
 from ftwt.reports.paper.study import Study, without_data
-from ftwt.tables import MINUS, Column, Table, count, percent
+from ftwt.tables import Column, Table, count, percent, signed
 from ftwt.training.evaluation import evaluate
 
 # Axes of MAC reduction span that many points at least, so that small changes look small.
@@ -105,9 +105,7 @@ def _show(found: Harder) -> tuple[Table[Any] | Drawing, ...]:
         "own transforms (JPEG by Pillow).",
     )
     said = (
-        "one of the two never varies"
-        if found.correlation is None
-        else f"{found.correlation:+.2f}".replace("-", MINUS)
+        "one of the two never varies" if found.correlation is None else signed(found.correlation, 2)
     )
     parts: list[Table[Any] | Drawing] = []
     for shares, what, suffix, text in (
