@@ -1,11 +1,12 @@
 """What a perfect gate would save: accuracy and cost over the heatmap mass, without training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ftwt.budget.profile import check_loader
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gated.pruning import Pruning
@@ -84,11 +85,7 @@ def oracle_curve(
     """
     if not masses:
         raise FtwtError("oracle_curve: masses is empty; give at least one, for example [0.9]")
-    if isinstance(loader, Iterator):
-        raise FtwtError(
-            f"oracle_curve: loader is a {type(loader).__name__}, which gives its batches once; "
-            "give a loader or a list of batches, it is read once for each mass"
-        )
+    check_loader(loader, "oracle_curve")
     # Made first, so that a bad mass or network is told before anything long runs.
     prunings = [Pruning(gate=Oracle(), target=HeatmapMass(mass)) for mass in masses]
     models = [attach(network, pruning, example=example, where=where) for pruning in prunings]

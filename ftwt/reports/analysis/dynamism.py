@@ -1,7 +1,6 @@
 """Whether what a network computes really depends on the image, measured against controls."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.budget.escalation import answers
-from ftwt.budget.profile import check_images
+from ftwt.budget.profile import check_images, check_loader
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
@@ -38,11 +37,7 @@ def dynamism(
     Raises:
         FtwtError: no gates, too few images, or a loader that gives other images the next time.
     """
-    if isinstance(loader, Iterator):
-        raise FtwtError(
-            f"dynamism: loader is a {type(loader).__name__}, which gives its batches once; "
-            "give a loader or a list of batches, it is read several times"
-        )
+    check_loader(loader, "dynamism")
     if isinstance(model, Escalating):
         return _of_escalation(model, loader, limit)
     check_gated(model, "dynamism")

@@ -62,6 +62,11 @@ class RecordedRun:
         """Whether filters were pruned by masks that were given."""
         return isinstance(self.model, Gated) and is_static(self.model.pruning.gate)
 
+    @property
+    def trained_on(self) -> tuple[Any, ...]:
+        """Network, training images and epochs: what alike runs share."""
+        return self.network, self.record["data"]["train_images"], self.record["epochs"]
+
     def amount(self, name: str) -> float | None:
         """How much the gates' target keeps, if that is what it calls its amount."""
         return None if self.gated is None else amount_of(self.gated.pruning.target, name)

@@ -71,7 +71,7 @@ def _measure(study: Study) -> Seeds:
     alike: dict[tuple[Any, ...], list[RecordedRun]] = {}
     for run in study.runs:
         if run.gated is not None:
-            alike.setdefault(_key(run), []).append(run)
+            alike.setdefault((run.gated.pruning, *run.trained_on), []).append(run)
     groups = tuple(_group(study, runs) for runs in alike.values() if len(runs) > 1)
     if not groups:
         raise FtwtError(
@@ -79,12 +79,6 @@ def _measure(study: Study) -> Seeds:
             f"{len(study.runs)} runs no two do; train one again with another --seed"
         )
     return Seeds(groups)
-
-
-def _key(run: RecordedRun) -> tuple[Any, ...]:
-    assert run.gated is not None
-    images, epochs = run.record["data"]["train_images"], run.record["epochs"]
-    return run.network, run.gated.pruning, images, epochs
 
 
 def _group(study: Study, runs: list[RecordedRun]) -> Group:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from ftwt.errors import FtwtError
-from ftwt.gated.pruning import Coupling, Pruning
+from ftwt.gated.pruning import Coupling
 from ftwt.reports import drawing
 from ftwt.reports.columns import EXACT, PAPER
 from ftwt.reports.drawing import Figure
@@ -64,7 +64,9 @@ def _measure(study: Study) -> Couplings:
     alike: dict[tuple[Any, ...], list[Coupled]] = {}
     for run in study.runs:
         if run.gated is not None and run.amount("mass") is not None:
-            alike.setdefault(_key(run, run.gated.pruning), []).append(_coupled(study, run))
+            pruning = run.gated.pruning
+            key = pruning.gate, pruning.estimator, *run.trained_on
+            alike.setdefault(key, []).append(_coupled(study, run))
     rows = [
         _beside(one, group)
         for group in alike.values()
@@ -77,11 +79,6 @@ def _measure(study: Study) -> Couplings:
             f"as many images and epochs; among {len(study.runs)} runs no network has both"
         )
     return Couplings(tuple(sorted(rows, key=_order)))
-
-
-def _key(run: RecordedRun, pruning: Pruning) -> tuple[Any, ...]:
-    images, epochs = run.record["data"]["train_images"], run.record["epochs"]
-    return run.network, pruning.gate, pruning.estimator, images, epochs
 
 
 def _coupled(study: Study, run: RecordedRun) -> Coupled:
