@@ -236,3 +236,17 @@ def test_known_masks_leave_a_narrow_program():
     assert fast.audit(images).macs.tolist() == [fixed.dense_macs] * len(images)
     with torch.no_grad():
         assert torch.allclose(fast(images), network.eval()(images), atol=1e-4)
+
+
+def test_channels_of_a_cut_network_are_added_without_calls():
+    images = torch.randn(3, 3, 32, 32)
+    model = gated(ftwt.backbones.resnet8(), images[:1])
+    masks = {gate.site.name: torch.rand(gate.site.out_channels) < 0.6 for gate in model.site_gates}
+    small = ftwt.slicing.cut(model, masks, round_to=None)
+    assert any("Union" in type(one).__name__ for one in small.modules())
+    whole = ftwt.attach(small, ftwt.Pruning(gates.Fixed({})), example=images[:1]).eval()
+    fast = runtime.skip(whole)
+    assert not any(isinstance(step, (Call, GateStep)) for step in fast.program(images).steps)
+    with torch.no_grad():
+        assert torch.allclose(fast(images), small(images), atol=1e-4)
+    assert fast.audit(images).macs.tolist() == [whole.dense_macs] * len(images)

@@ -5,9 +5,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ftwt.graph import calls, operations
+from ftwt.graph.live import Reorder
 from ftwt.graph.operations import Kind, Role
 from ftwt.runtime.lowering import moves, recognise
 from ftwt.runtime.lowering.building import Building
+from ftwt.runtime.lowering.lives import simplified
 from ftwt.runtime.lowering.moves import Moved
 from ftwt.runtime.lowering.pools import pooling
 from ftwt.runtime.program import (
@@ -37,7 +39,11 @@ def known(building: Building, node: fx.Node) -> bool:
     kind = operations.kind_of(node, module)
     if kind is Kind.MOVE:
         return _concatenation(building, node) or _move(building, node)
-    return _linear(building, node, module) or _simple(building, node, module)
+    return (
+        _linear(building, node, module)
+        or _simple(building, node, module)
+        or _addition_at(building, node)
+    )
 
 
 def _passes(building: Building, node: fx.Node, module: nn.Module | None) -> bool:
@@ -97,6 +103,22 @@ def _binary(building: Building, node: fx.Node, output: Value) -> bool:
     if not (any(full) and all(f or n for f, n in zip(full, narrow, strict=True))):
         return False
     return building.add(node, Multiply(node.name, (one, two), output))
+
+
+def _addition_at(building: Building, node: fx.Node) -> bool:
+    """A sum over some channels, as cut networks have it: the others are zero on one side."""
+    places = recognise.added_at(node, building.read)
+    if places is None:
+        return False
+    operands = calls.argument(node, 0, "input"), calls.argument(node, 3, "source")
+    one, two = (building.made.get(operand) for operand in operands)
+    if not isinstance(one, Value) or not isinstance(two, Value) or one.shape[1:] != two.shape[1:]:
+        return False
+    where = {channel: place for place, channel in enumerate(places, start=1)}
+    index = tuple(where.get(channel, 0) for channel in range(one.shape[0]))
+    spread = Value(f"{node.name}_spread", one.shape, simplified(Reorder(two.live, index)))
+    building.steps.append(Pick(spread.name, two, spread, index))
+    return building.add(node, Add(node.name, (one, spread), building.value(node)))
 
 
 def _concatenation(building: Building, node: fx.Node) -> bool:

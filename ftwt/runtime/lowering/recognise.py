@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -178,6 +179,21 @@ def concatenated(node: fx.Node, rank: int) -> list[Any] | None:
     dim = calls.argument(node, 1, "dim", "axis", default=0)
     along = isinstance(dim, int) and dim % rank == 1
     return list(parts) if along and isinstance(parts, (list, tuple)) else None
+
+
+def added_at(node: fx.Node, read: Read) -> tuple[int, ...] | None:
+    """The channels of its first operand that a node adds those of its last to, each once."""
+    if operations.target_of(node) not in (torch.index_add, "index_add", "index_add_"):
+        return None
+    names = ((1, "dim", None), (2, "index", None), (4, "alpha", 1))
+    dim, index, alpha = (
+        read(calls.argument(node, place, name, default=default)) for place, name, default in names
+    )
+    if dim != 1 or alpha != 1 or not isinstance(index, Tensor):
+        return None
+    places = tuple(index.tolist())
+    plain = len(set(places)) == len(places) and min(places, default=0) >= 0
+    return places if plain else None
 
 
 def _role(node: fx.Node, module: nn.Module | None = None) -> Role | None:
