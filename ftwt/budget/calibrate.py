@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import overload
 
 from ftwt.budget import escalation
-from ftwt.budget.profile import check_images, check_loader, check_reduction
+from ftwt.budget.profile import check_images, check_loader, check_reduction, dearest
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
@@ -203,8 +203,7 @@ def _out_of_reach(model: Gated, reduction: float, most: float) -> str:
         layer.name: layer.dense_macs if layer.site is None else plan.gate_cost(layer)
         for layer in plan.layers
     }
-    largest = sorted(left, key=left.__getitem__, reverse=True)[:3]
-    layers = ", ".join(f"{name} ({100 * left[name] / plan.dense_macs:.1f} %)" for name in largest)
+    layers = dearest({name: macs / plan.dense_macs for name, macs in left.items()})
     return (
         f"calibrate: a reduction of {reduction:g} is out of reach, the largest is {most:.3f} with "
         f"every gate closed; of the plain network's MACs, gates and layers without a gate cost "

@@ -13,7 +13,7 @@ from ftwt.gated.model import Gated
 from ftwt.macs import count_grid
 from ftwt.targets import Target
 from ftwt.training.evaluation import evaluating
-from ftwt.training.inspection import Loader, check_gated, first
+from ftwt.training.inspection import Loader, first
 from ftwt.training.tasks import Task
 from ftwt.training.tasks.batches import moved
 
@@ -69,7 +69,7 @@ class Profile:
 
     def reduction(self, levels: Mapping[str, int]) -> float:
         """The reduction with a level for each site; earlier masks are not applied."""
-        total = sum(int(self._counted(masks).sum()) for masks in self._masks(levels))
+        total = sum(int(self.counted(masks).sum()) for masks in self._masks(levels))
         return 1 - total / self.images / self.model.dense_macs
 
     def remaining(self, levels: Mapping[str, int]) -> dict[str, float]:
@@ -90,7 +90,8 @@ class Profile:
         for start in range(0, self.images, _CHUNK):
             yield self.masks(levels, slice(start, start + _CHUNK))
 
-    def _counted(self, masks: Mapping[str, Tensor]) -> Tensor:
+    def counted(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """MACs of each image under these masks, as the profile's convention counts them."""
         plan = self.model.anatomy.plan
         return plan.total(masks) if self.convention == "exact" else plan.paper_total(masks)
 
@@ -110,14 +111,10 @@ class Profile:
         return 1 - total / self.images / plan.dense_macs
 
 
-def check_calibration(model: Gated, loader: Loader, reduction: float, called: str) -> None:
-    """Raise FtwtError unless a budget can be solved for with these.
-
-    The loader is read through: twice reading is what solving needs anyway.
-    """
-    check_gated(model, called)
-    check_reduction(reduction, called)
-    check_loader(loader, called)
+def dearest(shares: Mapping[str, float]) -> str:
+    """The three layers that cost most, each with its share of the plain network's MACs."""
+    largest = sorted(shares, key=shares.__getitem__, reverse=True)[:3]
+    return ", ".join(f"{name} ({100 * shares[name]:.1f} %)" for name in largest)
 
 
 def check_reduction(reduction: float, called: str) -> None:

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ftwt.budget.families import base_and_amount
-from ftwt.budget.profile import Convention, Profile, check_calibration, check_images
+from ftwt.budget.profile import (
+    Convention,
+    Profile,
+    check_images,
+    check_loader,
+    check_reduction,
+    dearest,
+)
 from ftwt.budget.sensitivity import Greedy
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
@@ -16,7 +23,7 @@ from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
 from ftwt.targets import PerSite, Target, rule_of, without_gradient
 from ftwt.training.evaluation import evaluating
-from ftwt.training.inspection import Loader, pairs
+from ftwt.training.inspection import Loader, check_gated, pairs
 from ftwt.training.tasks import LABELLED, Task
 from ftwt.training.tasks.batches import moved
 
@@ -90,7 +97,9 @@ def solve(
         FtwtError: the budget is out of reach (says the largest that is not, and which layers
             limit it), the loader is empty, has too few images or can be iterated only once.
     """
-    check_calibration(model, loader, reduction, "solve")
+    check_gated(model, "solve")
+    check_reduction(reduction, "solve")
+    check_loader(loader, "solve")
     if convention not in ("exact", "paper"):
         raise FtwtError(f"solve: convention={convention!r} is unknown; use 'exact' or 'paper'")
     profile = Profile(model, loader, _base(model.pruning, model.sites), convention, task)
@@ -161,7 +170,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
     They are told from the features that earlier masks left, or from the plain network's, whichever
     the model's gates would learn from.
     """
-    model, plan = profile.model, profile.model.anatomy.plan
+    model = profile.model
     device = next(model.parameters()).device
     follow = model.pruning.target_source == "masked"
     macs = images_seen = 0
@@ -179,9 +188,7 @@ def _apply(profile: Profile, loader: Loader, levels: dict[str, int]) -> _Try:
 
             output = model.forward_with_masks(decide, images.to(device))
             meter.update(profile.task.answer(output), moved(labels, device))
-            exact = profile.convention == "exact"
-            counted = plan.total(masks) if exact else plan.paper_total(masks)
-            macs += int(torch.sum(counted))
+            macs += int(torch.sum(profile.counted(masks)))
     reduction = 1 - macs / profile.images / model.dense_macs
     return _Try(levels, reduction, meter.compute()[profile.task.score])
 
@@ -201,9 +208,7 @@ def _base(pruning: Pruning, sites: Iterable[str]) -> Target:
 
 
 def _out_of_reach(profile: Profile, reduction: float, most: float) -> str:
-    left = profile.remaining(profile.uniform(0))
-    largest = sorted(left, key=left.__getitem__, reverse=True)[:3]
-    layers = ", ".join(f"{name} ({100 * left[name]:.1f} %)" for name in largest)
+    layers = dearest(profile.remaining(profile.uniform(0)))
     return (
         f"solve: a reduction of {reduction:g} is out of reach, the largest is {most:.3f} "
         f"({profile.convention}); with the fewest filters at every site, the layers that still "
