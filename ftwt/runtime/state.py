@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -101,10 +102,14 @@ class RunState:
         self.thresholds = thresholds
         self.executed = executed
         self.times = times
-        nothing = torch.empty((batch, 0), dtype=torch.bool, device=device)
-        self._evaluate = Evaluator(self.masks, nothing)
         self._rows: dict[Live, ChannelRows] = {}
         self._filters: dict[str, ChannelRows] = {}
+
+    @cached_property
+    def _evaluate(self) -> Evaluator:
+        return Evaluator(
+            self.masks, torch.empty((self.batch, 0), dtype=torch.bool, device=self.device)
+        )
 
     def rows(self, live: Live) -> ChannelRows:
         """The live channels of each sample."""

@@ -56,6 +56,7 @@ class Segment:
         starts = [0, *accumulate(width * batch for width in widths)]
         self._room = starts.pop()
         self._places = dict(zip(self.makes, zip(starts, widths, strict=True), strict=True))
+        self._zeros = (ctypes.c_float * len(self._translation.steps))()
 
     def run(
         self,
@@ -82,15 +83,9 @@ class Segment:
             _checked(masks.get(site), (batch, translation.widths[site]), torch.bool, site)
             for site in self.needs
         ]
-        # All masks in one piece: a tensor for each would take longer than some layers do.
-        made = SegmentMasks(torch.empty(self._room, dtype=torch.bool), self._places, batch)
         outputs = {value: torch.empty(batch, *value.shape) for value in translation.outputs}
         count = len(translation.steps)
-        limits = (ctypes.c_float * count)()
-        if thresholds:
-            for i, step in enumerate(translation.steps):
-                if isinstance(step, program.GateStep):
-                    limits[i] = thresholds.get(step.site, 0.0)
+        limits = self._limits(thresholds) if thresholds else self._zeros
         counts = torch.zeros(count, batch, dtype=torch.int64) if executed is not None else None
         spent = (ctypes.c_int64 * count)() if times is not None else None
         threads = torch.get_num_threads()
@@ -100,12 +95,13 @@ class Segment:
                 _tensors(read),
                 _tensors(outputs.values()),
                 _tensors(given),
-                made.pointers(),
+                plan.made,
                 limits,
                 counts.data_ptr() if counts is not None else None,
                 spent,
                 threads,
             )
+            made = SegmentMasks(plan.masks.clone(), self._places, batch)
         finally:
             self._idle[threads].append(plan)
         if executed is not None and counts is not None:
@@ -117,12 +113,21 @@ class Segment:
             times.update(zip(translation.steps, (ns / 1e6 for ns in spent), strict=True))
         return outputs, made
 
+    def _limits(self, thresholds: Mapping[str, float]) -> ctypes.Array[ctypes.c_float]:
+        limits = type(self._zeros)()
+        for i, step in enumerate(self._translation.steps):
+            if isinstance(step, program.GateStep):
+                limits[i] = thresholds.get(step.site, 0.0)
+        return limits
+
     def _take(self, threads: int) -> "_Plan":
         """A plan that nobody else uses; popping from a list is atomic."""
         try:
             return self._idle.setdefault(threads, []).pop()
         except IndexError:
-            return _Plan(self._translation, self._set, threads)
+            batch = self._translation.batch
+            places = [(start, width * batch) for start, width in self._places.values()]
+            return _Plan(self._translation, self._set, threads, self._room, places)
 
 
 class SegmentMasks(Mapping[str, Tensor]):
@@ -142,20 +147,24 @@ class SegmentMasks(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def pointers(self) -> ctypes.Array[structs.CTensor]:
-        """Where the library writes them."""
-        base, batch = self._memory.data_ptr(), self._batch
-        rows = [
-            structs.CTensor(base + start, width * batch) for start, width in self._places.values()
-        ]
-        array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
-        return array
-
 
 class _Plan:
-    """The library's side of a segment, with memory for one run at a time."""
+    """The library's side of a segment, with memory for one run at a time.
 
-    def __init__(self, translation: Translation, instructions: str | None, threads: int) -> None:
+    Attributes:
+        masks: those of all sites in one piece, bool (room,); the next run overwrites them.
+        made: where each site's are, for the library.
+    """
+
+    def __init__(
+        self,
+        translation: Translation,
+        instructions: str | None,
+        threads: int,
+        room: int,
+        places: Sequence[tuple[int, int]],
+    ) -> None:
+        """`places` has each site's first element among the masks, and how many are its own."""
         library = load_library()
         assert library is not None, "supports() said so"
         calls = library.calls
@@ -167,6 +176,10 @@ class _Plan:
             ),
             "native.Segment",
         )
+        # A tensor for each site, or addresses made anew, would take longer than some layers do.
+        self.masks = torch.empty(room, dtype=torch.bool)
+        base = self.masks.data_ptr()
+        self.made = _array([structs.CTensor(base + start, count) for start, count in places])
         # What the handle points into must outlive it.
         self._translation, self._library, self._handle = translation, calls, handle
         self._release = weakref.finalize(self, _release, calls, handle, translation)
@@ -181,7 +194,10 @@ def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Transla
 
 
 def _tensors(tensors: Iterable[Tensor]) -> ctypes.Array[structs.CTensor]:
-    rows = [structs.CTensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors]
+    return _array([structs.CTensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors])
+
+
+def _array(rows: Sequence[structs.CTensor]) -> ctypes.Array[structs.CTensor]:
     array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
     return array
 
