@@ -52,7 +52,7 @@ static void finish_block(
             );
         if (work->then)
             depthwise_filter(plan, work, work->then, work->then_layout, scratch, sample, filter,
-                             planes[f]);
+                             planes[f], 0, 1);
         else
             summarize(plan, work, work->gate, sample, filter,
                       ftwt_plane(plan, step->output, sample, filter));
@@ -120,12 +120,13 @@ static void convolve_block(
     } else
         make_panels(layout, work->panel, step->activation, &micro_work, block->filters, begin, end,
                     planes, middle);
-    finish_block(plan, work, scratch, block, planes);
+    const int64_t first = place_of(layout, begin * work->panel, middle);
+    const int64_t positions = place_of(layout, end * work->panel, middle) - first;
+    if (work->pieces == 1) finish_block(plan, work, scratch, block, planes);
+    for (int f = 0; f < block->filters && work->pieces > 1; f++)
+        summarize_piece(plan, work, sample, filters[f], piece, planes[f] + first, positions);
     ftwt_count(work->executed, sample,
-        (int64_t)block->filters * block->inputs * layout->taps *
-            (place_of(layout, end * work->panel, middle) -
-             place_of(layout, begin * work->panel, middle))
-    );
+               (int64_t)block->filters * block->inputs * layout->taps * positions);
 }
 
 /* An item is a piece of a block; inputs of all samples are laid out already. */

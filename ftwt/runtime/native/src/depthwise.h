@@ -74,9 +74,10 @@ INLINE vec add_taps(vec sum, const vec *tap, const vec *weight) {
     return sum + tap[0] * weight[0] + tap[1] * weight[1] + tap[2] * weight[2];
 }
 
+/* Rows `from` to `end` of the results. */
 INLINE void roll_strips(
     const ftwt_value *in, const ftwt_value *out, const float *weight, float bias, int activation,
-    const float *x, float *to, const int STRIDE
+    const float *x, float *to, int from, int end, const int STRIDE
 ) {
     vec w[9], tap[3];
 #pragma GCC unroll 9
@@ -93,14 +94,18 @@ INLINE void roll_strips(
         /* Sums of the output row that the row before was the last or the middle one of, and of the
          * next one. */
         vec sum = splat(bias), next = splat(bias);
-        const float *row = x;
-        float *result = to + first;
+        const float *row = x + (int64_t)from * STRIDE * width;
+        float *result = to + (int64_t)from * out->width + first;
+        if (from) {
+            load_taps(row - width, at, &lanes, STRIDE, tap);
+            sum = add_taps(sum, tap, w);
+        }
         if (STRIDE == 1) {
             load_taps(row, at, &lanes, 1, tap);
             sum = add_taps(sum, tap, w + 3);
             next = add_taps(next, tap, w);
         }
-        for (int y = 0; y < out->height; y++, result += out->width) {
+        for (int y = from; y < end; y++, result += out->width) {
             if (STRIDE == 2) {
                 load_taps(row, at, &lanes, 2, tap);
                 sum = add_taps(sum, tap, w + 3);
@@ -145,26 +150,34 @@ INLINE vec permute_plane(
 }
 #endif
 
+/* Where one of several bands of rows begins. */
+static int band_of(const ftwt_step *step, int piece, int pieces) {
+    return (int)((int64_t)step->middle[0] * piece / pieces);
+}
+
 /* One filter's plane from its input's, and what the next gate is to know of it; null is an input of
- * zeros. */
+ * zeros. A layout that rolls over rows without pooling may be of `piece` of `pieces` bands of them. */
 static void depthwise_filter(
     const ftwt_plan *plan, const ftwt_work *work, const ftwt_step *step, const ftwt_layout *layout,
-    ftwt_scratch *scratch, int sample, int filter, const float *x
+    ftwt_scratch *scratch, int sample, int filter, const float *x, int piece, int pieces
 ) {
     const ftwt_value *in = &plan->program.value[step->source[0]];
     const ftwt_value *out = &plan->program.value[step->output];
     const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
+    const int first = band_of(step, piece, pieces), end = band_of(step, piece + 1, pieces);
+    const int64_t begin = (int64_t)first * step->middle[1];
+    const int64_t count = (int64_t)(end - first) * step->middle[1];
     const float *weight = step->weight + (int64_t)filter * step->row, bias = step->bias[filter];
     float *result = ftwt_plane(plan, step->output, sample, filter);
     float *plane = step->pool ? scratch->plane + plan->scratch_plane : result;
     if (!x)
-        fill_run(plane, activate_one(bias, step->activation), middle);
+        fill_run(plane + begin, activate_one(bias, step->activation), count);
     else if (layout->kind == LAYOUT_ROLLING) {
         const ftwt_value made = {.height = step->middle[0], .width = step->middle[1]};
         if (step->window.stride[0] == 1)
-            roll_strips(in, &made, weight, bias, step->activation, x, plane, 1);
+            roll_strips(in, &made, weight, bias, step->activation, x, plane, first, end, 1);
         else
-            roll_strips(in, &made, weight, bias, step->activation, x, plane, 2);
+            roll_strips(in, &made, weight, bias, step->activation, x, plane, first, end, 2);
 #if LANES == 16 && defined(__AVX512F__)
     } else if (layout->kind == LAYOUT_TAPS && layout->vectors == 1) {
         const int size = in->height * in->width;
@@ -182,16 +195,23 @@ static void depthwise_filter(
     if (step->pool)
         pool_plane(&step->pooling, step->pool, plane, step->middle[0], step->middle[1], result,
                    out->height, out->width);
-    summarize(plan, work, work->gate, sample, filter, result);
+    if (pieces > 1)
+        summarize_piece(plan, work, sample, filter, piece, result + begin, count);
+    else
+        summarize(plan, work, work->gate, sample, filter, result);
 }
 
+/* An item is a few filters of a sample, in one band of rows. */
 static void
 depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t from, int64_t to) {
     const ftwt_step *step = work->step;
-    const int many = plan->program.set[step->made].width / step->groups;
-    const int64_t middle = (int64_t)step->middle[0] * step->middle[1];
+    const int many = plan->program.set[step->made].width / step->groups, pieces = work->pieces;
     for (int64_t item = from; item < to; item++) {
-        int sample = (int)(item / work->each), first = (int)(item % work->each) * CHUNK, ran = 0;
+        const int64_t band = item / work->each;
+        const int sample = (int)(band / pieces), piece = (int)(band % pieces);
+        const int first = (int)(item % work->each) * CHUNK;
+        const int rows = band_of(step, piece + 1, pieces) - band_of(step, piece, pieces);
+        int ran = 0;
         const ftwt_live *made = ftwt_live_of(plan, step->made, sample);
         const ftwt_live *live = ftwt_live_in(plan, step->source[0], sample);
         for (int j = first; j < made->count && j < first + CHUNK; j++) {
@@ -199,9 +219,11 @@ depthwise(ftwt_plan *plan, const ftwt_work *work, ftwt_scratch *scratch, int64_t
             const float *x = ftwt_plane(plan, step->source[0], sample, channel);
             const int runs = live->flag[channel];
             depthwise_filter(plan, work, step, work->layout, scratch, sample, filter,
-                             runs ? x : 0);
+                             runs ? x : 0, piece, pieces);
             ran += runs;
         }
-        if (ran) ftwt_count(work->executed, sample, ran * work->layout->taps * middle);
+        if (ran)
+            ftwt_count(work->executed, sample,
+                       (int64_t)ran * work->layout->taps * rows * step->middle[1]);
     }
 }

@@ -12,6 +12,8 @@ enum { MOST_SIDE = 1 << 15, MOST_CHANNELS = 1 << 24 };
 enum { MOST_PLANE = 1 << 28, MOST_FLOATS = 1 << 30 };
 /* The widest padded row that pooling handles in vectors. */
 enum { POOL_ROW = 2048 };
+/* Pieces of a plane that may be pooled each for itself. */
+enum { MOST_PIECES = 16 };
 /* Samples that share what is loaded of weights: where an input is live in all of them. */
 enum { SHARING = 4 };
 
@@ -90,6 +92,7 @@ typedef struct {
     int64_t *executed; /* (B) or null */
     float *packed;     /* live inputs of all samples, laid out */
     float *pooled;     /* of a gate: (B, values) */
+    float *part;       /* of a gate whose input is pooled in pieces: (pieces, B, C) */
     float *less;       /* of a gate: (B), what a dead channel's zero becomes */
     int32_t group;     /* of a gate: samples of an item */
     ftwt_live *shared; /* of a gate: by SHARING samples, the inputs that are live in all */
@@ -118,7 +121,7 @@ struct ftwt_plan {
     ftwt_block *block;
     int32_t *run;          /* where each sample's blocks begin, if they are all in one band */
     ftwt_live *few, *shared;
-    float *packed, *pooled, *less;
+    float *packed, *pooled, *part, *less;
     int64_t scratch_plane; /* where output planes begin in a scratch */
     int64_t scratch_vector; /* floats of each of the four vectors of a scratch */
     int32_t *counting;     /* 0, 1, 2, ... */

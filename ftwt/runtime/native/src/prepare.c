@@ -193,6 +193,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     const int64_t places = most(p->batch, plan->threads);
     plan->packed = allocate_floats(plan, need->packed * places + SLACK);
     plan->pooled = allocate_floats(plan, need->pooled * p->batch);
+    plan->part = allocate_floats(plan, MOST_PIECES * need->pooled * p->batch);
     plan->less = allocate_floats(plan, p->batch);
     plan->block = allocate(plan, need->filters * p->batch, sizeof *plan->block);
     plan->run = allocate(plan, p->batch + 1, sizeof *plan->run);
@@ -207,7 +208,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate_floats(plan, one * plan->threads);
     if (!plan->arena || !plan->start || !plan->scratch || !plan->share || !plan->packed || !plan->pooled ||
-        !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
+        !plan->part || !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
         !plan->few || !list || !plan->shared || !shared)
         return FTWT_MEMORY;
     for (int t = 0; t < plan->threads; t++, scratch += one) {

@@ -41,6 +41,7 @@ typedef struct {
     /* The phase at hand: step, place among its phases, items; those from `fill` on zero planes. */
     int step, phase, set;
     const ftwt_step *pooled; /* the gate whose inputs are pooled already */
+    int pooled_pieces;       /* in so many pieces */
     ftwt_phase *kernel;
     ftwt_work work;
     int64_t chunk, items, fill;
@@ -182,6 +183,46 @@ static int choose_band(const running *run) {
     return block < room ? (int)(room / block) : 1;
 }
 
+/* Whether threads share a step's positions rather than its channels: where planes are too large for
+ * a core's cache, and no thread has a sample for itself. Then each has the same rows in every step. */
+static int shares_space(const running *run, int made, int64_t positions) {
+    return run->plan->program.batch < run->threads &&
+           mean_live(run->plan, made) * positions * (int64_t)sizeof(float) > second_cache() / 2;
+}
+
+/* Bands of rows that a depthwise convolution is done in. */
+static int choose_bands(const running *run) {
+    const ftwt_step *s = run->work.step;
+    const int64_t positions = (int64_t)s->middle[0] * s->middle[1];
+    const int fits = run->work.layout->kind == LAYOUT_ROLLING && !s->pool;
+    return fits && shares_space(run, s->made, positions) ? least(run->threads, s->middle[0]) : 1;
+}
+
+/* Whether what the next gate pools can be pooled piece by piece. */
+static int pools_in_pieces(const running *run) {
+    const ftwt_step *gate = run->work.gate;
+    return run->work.pieces <= MOST_PIECES && run->work.layout->kind != LAYOUT_TALL && gate &&
+           gate->pool != POOL_MEAN_STD;
+}
+
+/* Puts together what was pooled of a gate's input in pieces. */
+static void gather_pieces(const running *run) {
+    const ftwt_program *p = &run->plan->program;
+    const ftwt_step *gate = run->work.step;
+    const int64_t all = (int64_t)p->set[gate->reads].width * p->batch;
+    float *pooled = run->plan->pooled;
+    memcpy(pooled, run->plan->part, (size_t)all * sizeof(float));
+    for (int piece = 1; piece < run->pooled_pieces; piece++) {
+        const float *part = run->plan->part + piece * all;
+        if (gate->pool == POOL_MAX)
+            for (int64_t i = 0; i < all; i++)
+                /* What is no number stays. */
+                pooled[i] = part[i] > pooled[i] || part[i] != part[i] ? part[i] : pooled[i];
+        else
+            for (int64_t i = 0; i < all; i++) pooled[i] += part[i];
+    }
+}
+
 /* Ranges of space that blocks are done in: enough for all threads, and so small that a range of all
  * inputs stays in the cache while a run of blocks goes over it. */
 static int choose_pieces(const running *run) {
@@ -197,6 +238,8 @@ static int choose_pieces(const running *run) {
     int64_t pieces = chunks(want, run->work.blocks);
     const int64_t least = chunks(bytes, second_cache() / 4);
     if (pieces < least) pieces = least;
+    const int64_t positions = (int64_t)s->middle[0] * s->middle[1];
+    if (pieces < run->threads && shares_space(run, s->made, positions)) pieces = run->threads;
     return (int)(pieces < run->work.panels ? pieces : run->work.panels);
 }
 
@@ -255,7 +298,7 @@ static int make_blocks(running *run) {
     run->work.blocks = (int)(block - plan->block);
     plan->run[p->batch] = run->work.blocks;
     run->work.pieces = run->work.strips ? run->work.strips : choose_pieces(run);
-    if (run->work.pieces > 1) run->work.gate = 0;
+    if (run->work.pieces > 1 && !pools_in_pieces(run)) run->work.gate = 0;
     /* Where all weights together stay in the cache, and where positions or samples share them, asking
      * for them only takes time. */
     run->work.streams = run->work.panels == 1 && p->batch < SHARING &&
@@ -369,7 +412,10 @@ static int set_up(running *run, ftwt_scratch *scratch) {
     }
     if (run->plan->link[run->step].taken) return 0;
     if (s->kind == STEP_GATE) {
-        if (!run->phase && run->pooled == s) run->phase = 1;
+        if (!run->phase && run->pooled == s) {
+            if (run->pooled_pieces > 1) gather_pieces(run);
+            run->phase = 1;
+        }
         const int many = !s->rank && p->batch >= 4 && p->batch >= 2 * run->threads;
         last = run->phase == 1 + many;
         run->work.group =
@@ -392,6 +438,8 @@ static int set_up(running *run, ftwt_scratch *scratch) {
     } else if (ftwt_is_depthwise(p, s)) {
         run->kernel = kernels->depthwise;
         each = chunks(most_live(plan, s->made), kernels->plane_channels);
+        run->work.pieces = choose_bands(run);
+        if (run->work.pieces > 1 && !pools_in_pieces(run)) run->work.gate = 0;
     } else {
         last = set_up_convolution(run);
         each = run->kernel == kernels->pack ? chunks(live, kernels->pack_channels) : 1;
@@ -401,6 +449,7 @@ static int set_up(running *run, ftwt_scratch *scratch) {
     if (run->kernel == kernels->gate_normalize) run->items = chunks(p->batch, SHARING);
     if (run->kernel == kernels->gate_decide_many)
         run->items = chunks(made, TILE) * chunks(p->batch, run->work.group);
+    if (run->kernel == kernels->depthwise) run->items *= run->work.pieces;
     if (s->kind == STEP_CONV && run->kernel == kernels->convolve)
         run->items = (int64_t)run->work.blocks * run->work.pieces;
     if (run->kernel == kernels->convolve_strips)
@@ -410,7 +459,10 @@ static int set_up(running *run, ftwt_scratch *scratch) {
         return 0;
     }
     run->fill = run->items;
-    if (run->work.gate) run->pooled = run->work.gate;
+    if (run->work.gate) {
+        run->pooled = run->work.gate;
+        run->pooled_pieces = s->kind == STEP_CONV ? run->work.pieces : 1;
+    }
     if (last && shown(run)->fill && s->output >= 0)
         run->items += chunks(made, FILL_CHANNELS) * p->batch;
     deal(run);
@@ -547,7 +599,8 @@ int ftwt_execute(
         .nanoseconds = nanoseconds,
         .step = -1,
         .phase = -1,
-        .work = {.packed = plan->packed, .pooled = plan->pooled, .less = plan->less,
+        .work = {.packed = plan->packed, .pooled = plan->pooled, .part = plan->part,
+                 .less = plan->less,
                  .few = plan->few, .shared = plan->shared, .own = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);

@@ -68,7 +68,20 @@ static void summarize(
         pooled[in->channels] = deviation_over(plane, size, *pooled);
 }
 
-/* The same of a plane that is the first `size` lanes of a vector: what has just been stored from only
+/* The same of a piece of a plane, to be put together with the others when the gate is decided. */
+static void summarize_piece(
+    const ftwt_plan *plan, const ftwt_work *work, int sample, int channel, int piece,
+    const float *from, int64_t count
+) {
+    const ftwt_step *gate = work->gate;
+    if (!gate) return;
+    const ftwt_value *in = &plan->program.value[gate->source[0]];
+    const float share = (float)count / (float)((int64_t)in->height * in->width);
+    work->part[((int64_t)piece * plan->program.batch + sample) * in->channels + channel] =
+        gate->pool == POOL_MAX ? max_over(from, count) : mean_over(from, count) * share;
+}
+
+/* As `summarize`, of a plane that is the first `size` lanes of a vector: what has just been stored from only
  * some lanes of a register cannot be loaded again until it is in the cache. */
 INLINE void summarize_lanes(
     const ftwt_plan *plan, const ftwt_work *work, const ftwt_step *gate, int sample, int channel,
