@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ftwt
-from ftwt import gates, losses, runtime
+from ftwt import gates, losses, runtime, slicing
 from tests import small
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -244,6 +244,26 @@ def test_auxiliary_heads_of_training_mode_are_left_out_with_a_note():
     model = ftwt.attach(Auxiliary(), ftwt.Pruning(gates.Fixed({})), example=EXAMPLE).train()
     assert model.explain().frozen == ("Auxiliary",)
     assert model(images()).shape == (3, 4, 14, 14)
+
+
+class PartlyScripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3)
+        self.between = torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU()))
+
+    def forward(self, x):
+        return self.two(self.between(F.relu(self.one(x))))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_part_stays_whole_and_lets_the_others_be_cut():
+    network = PartlyScripted().eval()
+    masks = {"one": torch.arange(8) < 5}
+    pruning = ftwt.Pruning(gates.Fixed({"one": masks["one"][None]}))
+    model = ftwt.attach(network, pruning, example=EXAMPLE).eval()
+    assert torch.allclose(slicing.cut(model, masks)(images()), model(images()), atol=1e-5)
+    assert torch.allclose(runtime.skip(model)(images()), model(images()), atol=1e-5)
 
 
 class Transformer(nn.Module):

@@ -252,7 +252,8 @@ def _difference(
 ) -> str | None:
     """The first difference between the plain and the traced network, in words.
 
-    `used` are paths of what the buffers to look at belong to; None for all buffers.
+    `used` are paths that the graph reads: buffers of modules that are not among these nor above
+    them are left out, as those of auxiliary heads are; None looks at all buffers.
     """
     if not same_kind(first.output, second.output) or not all(
         close(one, two)
@@ -273,10 +274,17 @@ def _difference(
         if gradient is not None and other is not None and not close(other, gradient, 1e-2):
             return f"gives {name!r} another gradient when traced by torch.fx"
     for name, buffer in first.after.buffers.items():
-        mine = used is None or any(f"{name}.".startswith(f"{one}.") for one in used)
-        if mine and not close(second.after.buffers[name], buffer):
+        counts = used is None or _concerns(name, used)
+        if counts and not close(second.after.buffers[name], buffer):
             return f"leaves buffer {name!r} as another when traced by torch.fx"
     return None
+
+
+def _concerns(buffer: str, used: Sequence[str]) -> bool:
+    """Whether a buffer belongs to a module that the graph calls, or went through."""
+    owner = buffer.rpartition(".")[0]
+    below = f"{owner}." if owner else ""
+    return any(f"{buffer}.".startswith(f"{one}.") or one.startswith(below) for one in used)
 
 
 def _reason(

@@ -231,8 +231,10 @@ class Tracer(fx.Tracer):
         """Whether a module is not traced into."""
         vision = operations.torchvision_operations()
         drops = () if vision is None else (vision.StochasticDepth,)
-        # Batch norms of other libraries, too: they count batches and update statistics.
-        kinds = (*drops, Select, Spread, *operations.BATCH_NORMS, *self._leaves)
+        # Batch norms of other libraries, too: they count batches and update statistics. A scripted
+        # module has no forward in Python to trace.
+        scripted = torch.jit.ScriptModule
+        kinds = (*drops, Select, Spread, scripted, *operations.BATCH_NORMS, *self._leaves)
         return (
             isinstance(m, kinds)
             or m in self._small
