@@ -78,7 +78,7 @@ def paper(
         "image_size": image_size,
         "test_images": size.test_images,
         "scale": size.name,
-        "recipe": size.recipe,
+        "recipe": size.effort.recipe,
         "seed": seed,
         "runs": [str(run.folder) for run in given],
         "starts": [str(run.folder) for run in starts],
@@ -128,7 +128,8 @@ def _scale(
     changes: dict[str, Any] = {}
     if recipe is not None:
         # An unknown name is told with those that are near.
-        changes |= {"recipe": recipe, "network": make_recipe(recipe, Overrides()).network}
+        changes["network"] = make_recipe(recipe, Overrides()).network
+        changes["effort"] = replace(chosen.effort, recipe=recipe)
     if mass is not None:
         try:
             changes["masses"] = tuple(float(one) for one in mass.split(","))

@@ -88,7 +88,8 @@ def test_another_report_is_kept(report, tmp_path, ftwt_command):  # noqa: F811
 
 def test_a_run_of_another_recipe_is_kept(report, dataset, tmp_path):
     shutil.copytree(report / "runs" / "resnet8-dense", tmp_path / "runs" / "resnet8-dense")
-    longer = replace(scale("tiny", "shapes"), dense_epochs=3)
+    tiny = scale("tiny", "shapes")
+    longer = replace(tiny, effort=replace(tiny.effort, dense_epochs=3))
     with pytest.raises(FtwtError, match=r"trained by another recipe, it differs in settings"):
         Study(tmp_path, dataset, longer).dense("cifar10-resnet8")
 

@@ -16,31 +16,37 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How a network is trained: by a recipe of the catalogue, or by less of it.
+
+    None takes the recipe's own epochs, or all images. `dense_lr` is that of plain networks, where
+    the recipe's own suits its own network alone.
+    """
+
+    recipe: str
+    dense_epochs: int | None = None
+    gated_epochs: int | None = None
+    images: int | None = None
+    dense_lr: float | None = None
+
+
+@dataclass(frozen=True)
 class Scale:
-    """What a study trains; None takes the recipe's own epochs, or all images.
+    """What a study trains: one network with several masses and seeds, and families.
 
     The first of `masses` is the run that figures 2 and 3 and the shifted inputs look at.
-    `recipe` and `family_recipe` are names of the catalogue; each network is trained by them.
-    `family_lr` is that of plain families, where the recipe's own suits its own network alone.
     `few_images` are looked at where many passes are needed: shifted inputs, and bringing other
     ways of pruning to equal cost.
     """
 
     name: str
-    recipe: str
-    family_recipe: str
     network: str
     masses: tuple[float, ...]
     seeds: int
+    effort: Effort
     families: tuple[Family, ...]
     family_masses: tuple[float, ...]
-    dense_epochs: int | None = None
-    gated_epochs: int | None = None
-    train_images: int | None = None
-    family_dense_epochs: int | None = None
-    family_gated_epochs: int | None = None
-    family_images: int | None = None
-    family_lr: float | None = None
+    family_effort: Effort
     test_images: int | None = None
     few_images: int = 1000
     map_images: int = 4
@@ -76,79 +82,33 @@ def scale(name: str, data: str) -> Scale:
             raise FtwtError(f"paper: no scale {name!r}; {hint}known are {', '.join(SCALES)}")
 
 
+_SMALL = "shapes-resnet8"
+_ONE_FAMILY = (Family("cifar10-mobilenet_v1-x0.5", ("cifar10-mobilenet_v1-x0.25",)),)
+_FAMILIES = tuple(Family(one, (f"{one}-x0.5", f"{one}-x0.25")) for one in _MOBILE)
 _TINY = Scale(
-    name="tiny",
-    recipe="shapes-resnet8",
-    family_recipe="shapes-resnet8",
-    network="cifar10-resnet8",
-    masses=(0.85,),
-    seeds=2,
-    families=(Family("cifar10-mobilenet_v1-x0.5", ("cifar10-mobilenet_v1-x0.25",)),),
-    family_masses=(0.9,),
-    dense_epochs=1,
-    gated_epochs=2,
-    train_images=300,
-    family_dense_epochs=1,
-    family_gated_epochs=1,
-    family_images=100,
-    test_images=100,
-    few_images=50,
-    map_images=2,
-)
+    "tiny", "cifar10-resnet8", masses=(0.85,), seeds=2, effort=Effort(_SMALL, 1, 2, 300),
+    families=_ONE_FAMILY, family_masses=(0.9,), family_effort=Effort(_SMALL, 1, 1, 100),
+    test_images=100, few_images=50, map_images=2,
+)  # fmt: skip
 _SMOKE = Scale(
-    name="smoke",
-    recipe="shapes-resnet8",
-    family_recipe="shapes-resnet8",
-    network="cifar10-resnet8",
-    masses=(0.85, 0.7),
-    seeds=3,
+    "smoke", "cifar10-resnet8", masses=(0.85, 0.7), seeds=3, effort=Effort(_SMALL, 16, 4, 3000),
     families=tuple(Family(f"{one}-x0.5", (f"{one}-x0.25",)) for one in _MOBILE),
-    family_masses=(1.0, 0.9),
-    dense_epochs=16,
-    gated_epochs=4,
-    train_images=3000,
-    family_dense_epochs=8,
-    family_gated_epochs=3,
-    family_images=800,
-    family_lr=0.05,
-)
+    family_masses=(1.0, 0.9), family_effort=Effort(_SMALL, 8, 3, 800, dense_lr=0.05),
+)  # fmt: skip
 _SHORT = Scale(
-    name="short",
-    recipe="cifar10-resnet20-short",
+    "short", "cifar10-resnet20", masses=(0.85, 0.8), seeds=2,
+    effort=Effort("cifar10-resnet20-short", 10, 2, 15_000),
     # One cycle from random weights.
-    family_recipe="shapes-resnet8",
-    network="cifar10-resnet20",
-    masses=(0.85, 0.8),
-    seeds=2,
-    families=(Family("cifar10-mobilenet_v1-x0.5", ("cifar10-mobilenet_v1-x0.25",)),),
-    family_masses=(1.0, 0.9),
-    dense_epochs=10,
-    gated_epochs=2,
-    train_images=15_000,
-    family_dense_epochs=5,
-    family_gated_epochs=3,
-    family_images=10_000,
-    family_lr=0.05,
-)
+    families=_ONE_FAMILY, family_masses=(1.0, 0.9),
+    family_effort=Effort(_SMALL, 5, 3, 10_000, dense_lr=0.05),
+)  # fmt: skip
 _FULL_SHAPES = Scale(
-    name="full",
-    recipe="shapes-resnet8",
-    family_recipe="shapes-resnet8",
-    network="cifar10-resnet20",
-    masses=(0.85, 0.7),
-    seeds=3,
-    families=tuple(Family(one, (f"{one}-x0.5", f"{one}-x0.25")) for one in _MOBILE),
-    family_masses=(1.0, 0.95, 0.9),
-    family_lr=0.05,
-)
+    "full", "cifar10-resnet20", masses=(0.85, 0.7), seeds=3, effort=Effort(_SMALL),
+    families=_FAMILIES, family_masses=(1.0, 0.95, 0.9),
+    family_effort=Effort(_SMALL, dense_lr=0.05),
+)  # fmt: skip
 _FULL = Scale(
-    name="full",
-    recipe="cifar10-resnet56",
-    family_recipe="cifar10-mobilenet_v1",
-    network="cifar10-resnet56",
-    masses=(0.88, 0.8),
-    seeds=3,
-    families=tuple(Family(one, (f"{one}-x0.5", f"{one}-x0.25")) for one in _MOBILE),
-    family_masses=(1.0, 0.95, 0.9),
-    few_images=2000,
-)
+    "full", "cifar10-resnet56", masses=(0.88, 0.8), seeds=3, effort=Effort("cifar10-resnet56"),
+    families=_FAMILIES, family_masses=(1.0, 0.95, 0.9),
+    family_effort=Effort("cifar10-mobilenet_v1"), few_images=2000,
+)  # fmt: skip

@@ -20,7 +20,7 @@ from ftwt.io import specs
 from ftwt.losses import CrossEntropy, Objective
 from ftwt.macs import dense_macs
 from ftwt.reports.paper.runs import RecordedRun, read_run
-from ftwt.reports.paper.scales import Scale
+from ftwt.reports.paper.scales import Effort, Scale
 from ftwt.targets import HeatmapMass
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
@@ -106,7 +106,7 @@ class Study:
     @property
     def validation(self) -> Loader:
         """A few of the images held out of training, to choose by."""
-        held = holdout(limited(self.dataset.train, self.scale.train_images))[1]
+        held = holdout(limited(self.dataset.train, self.scale.effort.images))[1]
         return self.batches(limited(held, self.scale.few_images))
 
     def tested(self, run: RecordedRun) -> Activity | Evaluation:
@@ -159,7 +159,7 @@ class Study:
                 made,
                 self._data(training),
                 out,
-                name=self._recipe_name(training),
+                name=self._effort(training).recipe,
                 init=training.init,
                 resume=begun,
                 callbacks=self.callbacks(training.name, epochs),
@@ -196,34 +196,27 @@ class Study:
         network, is_family = family or self.scale.network, family is not None
         return self.gated(network, pruning, f"mass{mass:g}", seed=seed, family=is_family)
 
+    def _effort(self, training: Training) -> Effort:
+        return self.scale.family_effort if training.family else self.scale.effort
+
     def _recipe(self, training: Training) -> Recipe:
-        size = self.scale
-        plain = training.pruning is None
-        wanted = (
-            (size.family_dense_epochs, size.family_gated_epochs)
-            if training.family
-            else (size.dense_epochs, size.gated_epochs)
-        )
-        overrides = Overrides(
-            epochs=wanted[0] if plain else wanted[1], seed=training.seed + self.seed
-        )
-        made = recipe(self._recipe_name(training), overrides, dense=plain)
+        effort, plain = self._effort(training), training.pruning is None
+        epochs = effort.dense_epochs if plain else effort.gated_epochs
+        overrides = Overrides(epochs=epochs, seed=training.seed + self.seed)
+        made = recipe(effort.recipe, overrides, dense=plain)
         made = replace(made, network=training.network, pruning=training.pruning)
-        if training.family and plain and size.family_lr is not None:
+        if plain and effort.dense_lr is not None:
             assert isinstance(made.settings.backbone, Sgd)
-            backbone = replace(made.settings.backbone, lr=size.family_lr)
+            backbone = replace(made.settings.backbone, lr=effort.dense_lr)
             made = replace(made, settings=replace(made.settings, backbone=backbone))
         if made.pruning is not None and is_static(made.pruning.gate):
             # Masks that are given have nothing to learn.
             made = replace(made, objective=Objective.of(CrossEntropy()))
         return made
 
-    def _recipe_name(self, training: Training) -> str:
-        return self.scale.family_recipe if training.family else self.scale.recipe
-
     def _data(self, training: Training) -> Dataset:
-        limit = self.scale.family_images if training.family else self.scale.train_images
-        return replace(self.dataset, train=limited(self.dataset.train, limit))
+        images = limited(self.dataset.train, self._effort(training).images)
+        return replace(self.dataset, train=images)
 
 
 class _Unknown(Exception):
