@@ -35,12 +35,10 @@ def randomize_gates(model: Gated, images: Float[Tensor, "B C H W"], fraction: fl
             f"calibrate: fraction={fraction!r} is outside (0, 1]; give the share of filters that "
             "run for an image, for example 0.5"
         )
-    hooks = []
-    for module in model.modules():
-        if isinstance(module, operations.BATCH_NORMS):
-            hooks.append(module.register_forward_pre_hook(_take_statistics))
-        elif isinstance(module, SiteGate):
-            hooks.append(module.register_forward_pre_hook(_keep(fraction)))
+    norms = [one for one in model.modules() if isinstance(one, operations.BATCH_NORMS)]
+    hooks = [one.register_forward_pre_hook(_take_statistics) for one in norms]
+    gates = [one for one in model.site_gates if not one.follows]
+    hooks += [one.register_forward_pre_hook(_keep(one, fraction)) for one in gates]
     try:
         with torch.no_grad():
             model.eval()(images)
@@ -107,11 +105,8 @@ def _take_statistics(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
     variance.copy_(features.var(1, unbiased=False).clamp(min=1e-3))
 
 
-def _keep(fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def hook(site: nn.Module, inputs: tuple[Any, ...]) -> None:
-        assert isinstance(site, SiteGate)
-        if site.follows:
-            return
+def _keep(site: SiteGate, fraction: float) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         bias = _bias(site)
         bias.zero_()
         if fraction == 1:
