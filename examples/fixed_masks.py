@@ -35,8 +35,7 @@ for name, masks in (
     found = training.evaluate(model, images)
     print(f"{name}: {found.reduction_exact:.1%} fewer MACs, accuracy {found.accuracy:.1%} so far")
 
-trace = model.trace(example)
-small = slicing.cut(model, {site: mask[0] for site, mask in trace.masks.items()})
+small = slicing.cut(model)
 assert torch.allclose(small(example), model(example), atol=1e-4)
 weights = [sum(p.numel() for p in one.parameters()) for one in (small, network)]
 print(f"an ordinary network of {weights[0]:,} parameters in place of {weights[1]:,}")

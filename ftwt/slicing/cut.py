@@ -10,6 +10,7 @@ from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import shape_of
+from ftwt.runtime.gating import known_masks
 from ftwt.runtime.lowering import lower
 from ftwt.runtime.numbering import numbered
 from ftwt.slicing.emit import Emitted, emit
@@ -17,7 +18,7 @@ from ftwt.slicing.emit import Emitted, emit
 
 def cut(
     model: Gated,
-    masks: Mapping[str, Bool[Tensor, "C"]],
+    masks: Mapping[str, Bool[Tensor, "C"]] | None = None,
     *,
     fold: bool = True,
     round_to: int | None = 1,
@@ -33,7 +34,8 @@ def cut(
 
     Args:
         model: a gated network; its gates are not asked.
-        masks: a mask (C_out,) for each site.
+        masks: a mask (C_out,) for each site; those of the gates if None, where these are the same
+            for every input, as those of `gates.Fixed`.
         fold: fold batch norms into the convolutions before them, for inference. Without, the
             network can be trained, and `attach` knows all its operations.
         round_to: keep more filters until their number is a multiple of this, such as 8, which
@@ -42,8 +44,8 @@ def cut(
             own put channels back where sides of a sum differ, which takes longer.
 
     Raises:
-        FtwtError: `round_to` is below 1, a mask is missing or of the wrong width, or a
-            convolution's input does not have the batch as its first dimension.
+        FtwtError: `round_to` is below 1, a mask is missing, of the wrong width, or goes by the
+            input, or a convolution's input does not have the batch as its first dimension.
 
     Example:
         >>> import ftwt
@@ -54,7 +56,19 @@ def cut(
         >>> small(torch.randn(5, 3, 32, 32)).shape
         torch.Size([5, 10])
     """
-    return cut_with_order(model, masks, fold=fold, round_to=round_to).network
+    found = _fixed_masks(model) if masks is None else masks
+    return cut_with_order(model, found, fold=fold, round_to=round_to).network
+
+
+def _fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]]:
+    found = known_masks(model)
+    if moving := [site for site in model.sites if site not in found]:
+        raise FtwtError(
+            f"cut: the masks of {len(moving)} of {len(model.sites)} sites go by the input, that of "
+            f"{moving[0]!r} for one; give masks=, one (C_out,) for each site, or gate with "
+            "gates.Fixed"
+        )
+    return found
 
 
 def cut_with_order(

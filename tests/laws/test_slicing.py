@@ -160,6 +160,20 @@ def test_gates_are_not_asked():
     assert torch.allclose(small(batch), network(batch), atol=1e-5)
 
 
+def test_masks_that_are_fixed_need_not_be_given():
+    batch = torch.randn(2, 3, 8, 8)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    masks = {"0": torch.tensor([True, False, True, False])}
+    pruning = ftwt.Pruning(gates.Fixed({"0": masks["0"][None]}))
+    model = ftwt.attach(network, pruning, example=batch[:1]).eval()
+    small = cut(model)
+    assert small.get_submodule("0").out_channels == 2
+    assert torch.allclose(small(batch), model(batch), atol=1e-5)
+    asking = ftwt.attach(network, ftwt.Pruning(), example=batch[:1]).eval()
+    with pytest.raises(FtwtError, match="masks of 1 of 1 sites go by the input, that of '0'"):
+        cut(asking)
+
+
 def test_bad_masks_are_refused():
     model = ftwt.attach(
         ftwt.backbones.resnet8(), ftwt.Pruning(gates.Fixed({})), example=torch.zeros(1, 3, 32, 32)
