@@ -38,7 +38,7 @@ class Arguments:
         Raises:
             FtwtError: an input is missing, or a switch is another than in the example.
         """
-        if not kwargs and len(args) == len(self.inputs) == len(self._leading):
+        if not kwargs and len(args) == len(self.inputs) == len(self.leading):
             return self._tensors(args)
         given = dict(zip(self.order, args, strict=False))
         more = [f"{self.more}_{place}" for place in range(len(args) - len(self.order))]
@@ -76,11 +76,11 @@ class Arguments:
     @property
     def by_place(self) -> bool:
         """Whether a tuple of the inputs is all that the network is called with."""
-        plain = len(self.inputs) > len(self.order) or self.inputs == self._leading
+        plain = len(self.inputs) > len(self.order) or self.inputs == self.leading
         return plain and not self.switches
 
     @property
-    def _leading(self) -> tuple[str, ...]:
+    def leading(self) -> tuple[str, ...]:
         """The inputs, if they are what comes first by place."""
         first = self.order[: len(self.inputs)]
         return self.inputs if self.inputs == first else ()

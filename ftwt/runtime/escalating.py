@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ftwt.gated.escalation.cascade import cascade
+from ftwt.gated.escalation.cascade import CascadeAnswers, by_inputs, cascade
 from ftwt.gated.escalation.model import Escalating
+from ftwt.gated.escalation.policy import Policy
 from ftwt.runtime.audit import Audit
+from ftwt.runtime.native.sureness import signal_struct, unsure
 from ftwt.runtime.skipping import Skipping
 
 
@@ -46,11 +48,21 @@ class SkippingEscalation:
     def __init__(self, model: Escalating, settings: Sequence[Skipping]) -> None:
         self.model = model
         self.settings = tuple(settings)
+        self._decides = _Decides(model.policy)
+        self._runs = tuple(
+            by_inputs(one, one.model.anatomy.traced.arguments) for one in self.settings
+        )
 
-    def __call__(self, *inputs: Tensor) -> Any:
-        """Return what the escalating network would, to rounding, without gradients."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the escalating network would, called in the same way, without gradients."""
+        return self._cascade(self.settings[0].model.bind(args, kwargs)).output
+
+    def _cascade(self, inputs: tuple[Tensor, ...]) -> CascadeAnswers[Any]:
+        policy = self.model.policy
+        if self._decides.policy is not policy:
+            self._decides = _Decides(policy)
         with torch.no_grad():
-            return cascade(self.settings, _same, self.model.policy, inputs).output
+            return cascade(self._runs, _same, policy, inputs, self._decides)
 
     def at(self, *, reduction: float) -> "SkippingEscalation":
         """The same network at another mean share of MACs saved; it shares what is prepared.
@@ -69,8 +81,7 @@ class SkippingEscalation:
 
     def audit(self, *inputs: Tensor) -> EscalationAudit:
         """Run a batch and report the MACs that were really executed, by image."""
-        with torch.no_grad():
-            asked = cascade(self.settings, _same, self.model.policy, inputs).asked
+        asked = self._cascade(inputs).asked
         executed, counted, answered = (
             torch.zeros(len(inputs[0]), dtype=torch.int64) for _ in range(3)
         )
@@ -84,6 +95,25 @@ class SkippingEscalation:
             answered[images] = place
             audits.append(audit)
         return EscalationAudit(executed, counted, answered, tuple(audits))
+
+
+class _Decides:
+    """Says who goes on, by the compiled library where that knows the signal and the answer."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._signals = [signal_struct(one) for one in policy.signals]
+
+    def __call__(
+        self, step: int, answer: Any, images: int
+    ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"] | None]:
+        """See `Policy.unsure`, which is asked where the library does not know, or finds a NaN."""
+        signal = self._signals[step]
+        if signal is not None and isinstance(answer, Tensor) and len(answer) == images:
+            places = unsure(signal, self.policy.thresholds[step], answer)
+            if places is not None:
+                return places, None
+        return self.policy.unsure(step, answer, images)
 
 
 def _same(output: Any) -> Any:

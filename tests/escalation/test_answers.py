@@ -8,6 +8,8 @@ from torch import nn
 
 import ftwt
 from ftwt import escalation, gates, runtime, training
+from ftwt.runtime import native
+from ftwt.runtime.native.sureness import signal_struct, unsure
 from ftwt.runtime.program import Conv, GateStep
 from tests.escalation.settings import EXAMPLE, looking, static
 from tests.small import labelled
@@ -216,3 +218,58 @@ def test_it_is_called_by_keyword_like_the_network(model):
     images = torch.randn(3, 3, 32, 32)
     assert torch.equal(model(images=images), model(images))
     assert torch.equal(model.trace(images=images).macs, model.trace(images).macs)
+
+
+class Named(nn.Module):
+    """Its inputs go by name, in another order than they are used, beside a switch."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, pixels=None, *, scale=1.0, mask=None):
+        return (self.two(self.one(pixels).relu() * mask) * scale).mean((2, 3))
+
+
+def test_settings_keep_switches_and_names():
+    network = Named().eval()
+    example = {"mask": torch.ones(1, 1, 6, 6), "pixels": torch.zeros(1, 3, 8, 8), "scale": 2.0}
+    fixed = gates.Fixed({"one": torch.arange(8) < 4})
+    small = ftwt.attach(network, ftwt.Pruning(fixed), example=example)
+    whole = ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=example)
+    model = ftwt.escalate([small, whole], thresholds=1.0).eval()
+    call = {"pixels": torch.randn(3, 3, 8, 8), "mask": torch.rand(3, 1, 6, 6), "scale": 2.0}
+    with torch.no_grad():
+        wanted = network(**call)
+        for one in (model, runtime.skip(model)):
+            assert torch.allclose(one(**call), wanted, atol=1e-5)
+    assert torch.equal(model.trace(**call).output, model(**call))
+    with pytest.raises(ftwt.FtwtError, match=r"called with scale=3.0, but attach traced it"):
+        runtime.skip(model)(**{**call, "scale": 3.0})
+
+
+@pytest.mark.parametrize("space", [(), (3, 2)])
+@pytest.mark.parametrize(
+    "signal",
+    [
+        escalation.Margin(),
+        escalation.Confidence(),
+        escalation.Entropy(),
+        escalation.Temperature(escalation.Margin(), 2.5),
+    ],
+    ids=repr,
+)
+def test_the_library_sends_on_what_the_policy_does(signal, space):
+    logits = 3 * torch.randn(40, 5, *space)
+    between = signal(logits).sort().values[19:21].mean().item()
+    wanted, _ = escalation.Policy((signal,), (between,)).unsure(0, logits, 40)
+    known = signal_struct(signal)
+    assert known is not None
+    found = unsure(known, between, logits)
+    if native.available():
+        assert torch.equal(found, wanted)
+        assert len(found) == 20
+    logits[3, 1] = float("nan")
+    # The policy says it in words.
+    assert unsure(known, between, logits) is None
+    assert unsure(known, between, logits.double()) is None

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from ftwt.errors import FtwtError
 from ftwt.export.native.settings import NativeSetting
 from ftwt.gated.escalation.model import Escalating
-from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
+from ftwt.gated.escalation.signals import Signal
 from ftwt.gated.model import Gated
 from ftwt.gated.operating_points import OperatingPoint
 from ftwt.io import Card
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.binding import constant, load_library
+from ftwt.runtime.native.sureness import signal_struct
 from ftwt.runtime.native.translate import Translation
 from ftwt.runtime.program import GateStep
 
@@ -24,7 +25,6 @@ _ORDER = 0x01020304
 _LINE = 64
 # Pointers of a step to floats, in the order of ftwt_extents.
 _TENSORS = ("weight", "bias", "rows", "weight2", "bias2")
-_SIGNALS = {Margin: "margin", Confidence: "confidence", Entropy: "entropy"}
 
 
 def packed(
@@ -153,16 +153,13 @@ def _placed(struct: ctypes.Structure, places: Mapping[str, int]) -> bytes:
 
 
 def _signal(signal: Signal) -> bytes:
-    temperature = 1.0
-    while isinstance(signal, Temperature):
-        temperature, signal = temperature * signal.value, signal.signal
-    if type(signal) not in _SIGNALS:
+    struct = signal_struct(signal)
+    if struct is None:
         raise FtwtError(
             f"export: the native format does not have the signal {signal!r}; escalate by Margin, "
             "Confidence or Entropy"
         )
-    kind = structs.SIGNALS[_SIGNALS[type(signal)]]
-    return bytes(structs.CSignal(kind=kind, temperature=temperature))
+    return bytes(struct)
 
 
 def _point(point: OperatingPoint, names: Sequence[str]) -> bytes:

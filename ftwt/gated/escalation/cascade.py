@@ -1,7 +1,7 @@
 """One batch through several settings: who answers what, and how answers are put together."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -10,14 +10,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.policy import Policy
+from ftwt.graph.arguments import Arguments
 
 Ran = TypeVar("Ran")
+# Of a setting's place, its answer to so many samples: see `Policy.unsure`.
+Unsure: TypeAlias = Callable[[int, Any, int], tuple[Int[Tensor, "n"], Float[Tensor, "n"] | None]]
 
 
 class Asked(NamedTuple, Generic[Ran]):
     """One setting's part of a batch: the places of its n samples, and what running it gave.
 
-    `sureness` is of what these samples would be answered with; None for the last setting.
+    `sureness` is of what these samples would be answered with; None for the last setting, and where
+    it is not told.
     """
 
     images: Int[Tensor, "n"]
@@ -37,6 +41,7 @@ def cascade(
     output_of: Callable[[Ran], Any],
     policy: Policy,
     inputs: tuple[Tensor, ...],
+    unsure: Unsure | None = None,
 ) -> CascadeAnswers[Ran]:
     """Ask the first setting for all samples, and each next one for those that are still unsure.
 
@@ -45,10 +50,14 @@ def cascade(
         output_of: what the network answers, in what a run gives.
         policy: who goes on.
         inputs: one tensor (B, ...) for each input.
+        unsure: tells what `policy.unsure` does, which is asked unless this is given.
     """
+    tell = policy.unsure if unsure is None else unsure
     if not inputs or not all(isinstance(one, Tensor) and one.dim() for one in inputs):
         raise FtwtError("escalate: give the inputs as tensors, with the batch as first dimension")
-    images = torch.arange(len(inputs[0]), device=inputs[0].device)
+    # Not len(), which takes its time on tensors.
+    count = inputs[0].shape[0]
+    images = torch.arange(count, device=inputs[0].device)
     asked: list[Asked[Ran]] = []
     output: Any = None
     for step, run in enumerate(runs):
@@ -61,20 +70,29 @@ def cascade(
         if step == len(runs) - 1:
             asked.append(Asked(images, ran, None))
             break
-        sureness = policy.sureness(step, own, len(images))
+        goes_on, sureness = tell(step, own, count)
         asked.append(Asked(images, ran, sureness))
-        goes_on = policy.goes_on(step, sureness).to(images.device)
-        if len(goes_on) == 0:
+        going = goes_on.shape[0]
+        if going == 0:
             break
         # All of them is no copy.
-        if len(goes_on) < len(images):
-            images = images[goes_on]
+        if going < count:
+            count, images = going, images[goes_on.to(images.device)]
             inputs = tuple(one[goes_on.to(one.device)] for one in inputs)
     return CascadeAnswers(output, tuple(asked))
 
 
+def by_inputs(run: Callable[..., Ran], arguments: Arguments) -> Callable[..., Ran]:
+    """A function of a network's arguments as one of its inputs, in the order of the example's."""
+    if arguments.leading:
+        return run
+    return lambda *inputs: run(**dict(zip(arguments.inputs, inputs, strict=True)))
+
+
 def put(old: Any, images: Int[Tensor, "n"], new: Any, weight: float) -> tuple[Any, Any]:
     """The whole answer with some samples' answers renewed, and these samples' answers."""
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return _renewed(old, new, images, weight)
     held, form = tree_flatten(old)
     came, other = tree_flatten(new)
     if form != other:

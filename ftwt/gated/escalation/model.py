@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ftwt.errors import FtwtError
-from ftwt.gated.escalation.cascade import cascade
+from ftwt.gated.escalation.cascade import by_inputs, cascade
 from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.escalation.settings import check_settings
 from ftwt.gated.escalation.trace import EscalationTrace, SettingPass
@@ -48,12 +48,16 @@ class Escalating(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return each image's answer, from the first setting that is sure enough."""
         inputs = self.gated[0].bind(args, kwargs)
-        return cascade(self.gated, _same, self.policy, inputs).output
+        runs = [by_inputs(one, one.anatomy.traced.arguments) for one in self.gated]
+        return cascade(runs, _same, self.policy, inputs).output
 
     def trace(self, *args: Any, targets: bool = False, **kwargs: Any) -> EscalationTrace:
         """Run and return the output with who answered, the masks and the cost of all passes."""
         inputs = self.gated[0].bind(args, kwargs)
-        runs = [partial(one.trace, targets=targets) for one in self.gated]
+        runs = [
+            by_inputs(partial(one.trace, targets=targets), one.anatomy.traced.arguments)
+            for one in self.gated
+        ]
         answers = cascade(runs, _output, self.policy, inputs)
         passes = tuple(SettingPass(one.images, one.ran, one.sureness) for one in answers.asked)
         plans = (one.anatomy_for(inputs).plan for one in self.gated)

@@ -57,6 +57,17 @@ class Policy:
                     "[0, 1]; let ftwt.calibrate find it"
                 )
 
+    def unsure(
+        self, step: int, output: Any, images: int
+    ) -> tuple[Int[Tensor, "n"], Float[Tensor, "B"] | None]:
+        """Places of the samples that the next setting has to answer, and how sure each answer is.
+
+        Raises:
+            FtwtError: the signal does not give one number for each sample, or NaN.
+        """
+        sureness = self.sureness(step, output, images)
+        return self.goes_on(step, sureness), sureness
+
     def sureness(self, step: int, output: Any, images: int) -> Float[Tensor, "B"]:
         """How sure the answers of a setting are.
 

@@ -167,5 +167,15 @@ def _declare(library: ctypes.CDLL) -> None:
     )
     library.ftwt_peak.restype = ctypes.c_double
     library.ftwt_peak.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    library.ftwt_unsure.restype = ctypes.c_int64
+    library.ftwt_unsure.argtypes = (
+        ctypes.POINTER(structs.CSignal),
+        ctypes.c_double,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    )
     library.ftwt_release.restype = None
     library.ftwt_release.argtypes = (ctypes.c_void_p,)

@@ -46,3 +46,17 @@ double ftwt_sureness(
     /* Not a number stays. */
     return mean < 0 ? 0 : mean > surest ? surest : mean;
 }
+
+int64_t ftwt_unsure(
+    const ftwt_signal *signal, double threshold, const float *answers, int64_t samples,
+    int channels, int64_t positions, int64_t *unsure
+) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < samples; i++) {
+        const double sure =
+            ftwt_sureness(signal, answers + i * channels * positions, channels, positions);
+        if (isnan(sure)) return -1;
+        if (sure < threshold) unsure[count++] = i;
+    }
+    return count;
+}
