@@ -50,14 +50,14 @@ def advise(
     model, dataset = named.load_gated(network, dataset, init=init, device="cpu")
     held = named.validation(dataset, limit=images.limit or _IMAGES)
     found = look(model, held, reduction=reduction)
-    follow = _next(network, images.data, init, reduction, trained=trained)
+    follow = _next(network, images, init, reduction, trained=trained)
     value = {"network": network, "data": images.data, "trained": trained}
     value |= {**found.to_json(), "next": [str(part) for part in follow]}
     report(value, _tables(network, found, trained=trained), as_json=as_json, follow=follow)
 
 
 def _next(
-    network: str, data: str, init: str | None, reduction: float, *, trained: bool
+    network: str, images: Images, init: str | None, reduction: float, *, trained: bool
 ) -> tuple[object, ...]:
     """The command to run next: train the network, or make it cheaper, or measure more closely."""
     from ftwt.training import CATALOGUE
@@ -67,13 +67,15 @@ def _next(
         name, start = _name_of(Path(network)), network
     if ":" in name:
         wanted = ("--dense",) if not trained else ("--init", start, "--reduction", reduction)
-        return ("ftwt", "train", name, "--data", data, *wanted, "--out", "runs/new")
+        return ("ftwt", "train", name, *images.named(), *wanted, "--out", "runs/new")
     if f"{name}-best" not in CATALOGUE:
-        return ("ftwt", "bench", network, *(() if start == network else ("--reduction", reduction)))
+        size = () if images.image_size is None else ("--image-size", images.image_size)
+        untrained = () if start == network else ("--reduction", reduction, *size)
+        return ("ftwt", "bench", network, *untrained)
     if not trained:
-        return ("ftwt", "train", f"{name}-short", "--data", data, "--dense", "--out", "runs/dense")
+        return ("ftwt", "train", f"{name}-short", *images.named(), "--dense", "--out", "runs/dense")
     budget = ("--reduction", reduction, "--out", "runs/cheaper")
-    return ("ftwt", "train", f"{name}-best", "--data", data, "--init", start, *budget)
+    return ("ftwt", "train", f"{name}-best", *images.named(), "--init", start, *budget)
 
 
 def _name_of(path: Path) -> str:

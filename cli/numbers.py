@@ -1,5 +1,7 @@
 """Lists and spans of numbers, as options give them."""
 
+import re
+
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """Read "0.8,0.85" as (0.8, 0.85).
@@ -29,6 +31,12 @@ def span(text: str, option: str) -> tuple[float, ...]:
     """
     from ftwt.errors import FtwtError
 
+    between = re.fullmatch(r"\s*([\d.]+)\s*(?:-|to)\s*([\d.]+)\s*", text)
+    if between is not None:
+        raise FtwtError(
+            f"{option}: {text!r} is no span; did you mean {between[1]}:{between[2]}:0.1, which is "
+            "first:last:step?"
+        )
     if ":" not in text:
         return numbers(text, option)
     wrong = FtwtError(

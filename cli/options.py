@@ -54,6 +54,11 @@ class Images:
         int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
     ] = None
 
+    def named(self) -> tuple[object, ...]:
+        """The options that name the same images in another command."""
+        size = () if self.image_size is None else ("--image-size", self.image_size)
+        return ("--data", self.data, *size)
+
     def load_training(self) -> "Dataset":
         """The training images, as many as were asked for."""
         from ftwt import data
@@ -80,6 +85,10 @@ class Machine:
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu"
     threads: Threads = None
 
+    def named(self) -> tuple[object, ...]:
+        """The options that say the same in another command."""
+        return () if self.device == "cpu" else ("--device", self.device)
+
     def prepare(self) -> None:
         """Use as many threads as were asked for."""
         use_threads(self.threads)
@@ -98,6 +107,15 @@ def import_own(name: str | None) -> None:
         from_file(Path(name))
     else:
         known_network(name)
+
+
+def own_option(network: str | None) -> tuple[object, ...]:
+    """The option with which other commands build a run's network, where it is the user's own."""
+    from ftwt.io.registry import is_qualified
+    from ftwt.io.user_code import is_file
+
+    own = network is not None and (is_file(network) or is_qualified(network))
+    return ("--network", network) if own else ()
 
 
 def run_or_network(name: str) -> str:

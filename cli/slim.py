@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, Own, grouped, import_own
+from .options import Images, Json, Machine, Own, grouped, import_own, own_option
 from .output import percent, report
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def slim(
             limit=images.limit, round_to=round_to, size=images.image_size,
             device=machine.device, workers=images.workers, progress=progress,
         )  # fmt: skip
-    follow = ("ftwt", "eval", out, "--data", images.data)
+    follow = ("ftwt", "eval", out, *images.named(), *own_option(network), *machine.named())
     report(value, _table(run, found), as_json=as_json, follow=follow)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from . import events
-from .options import Data, Images, Json, Machine, Resume, Seed, grouped
+from .options import Data, Images, Json, Machine, Resume, Seed, grouped, own_option
 from .output import duration, errors, report
 
 if TYPE_CHECKING:
@@ -200,7 +200,14 @@ def train(
         f"{run.out}: best validation {score} {shown} after epoch "
         f"{record.get('best_epoch', -1) + 1}, {duration(3600 * record.get('hours', 0))}",
         as_json=as_json,
-        follow=("ftwt", "eval", run.out, "--data", images.data),
+        follow=(
+            "ftwt",
+            "eval",
+            run.out,
+            *images.named(),
+            *own_option(network or name),
+            *machine.named(),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own
+from .options import Images, Json, Machine, Own, Resume, Seed, grouped, import_own, own_option
 from .output import percent, report
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def widen(
             reductions=wanted, train=train, epochs=epochs, lr=lr, seed=seed, device=machine.device,
         )  # fmt: skip
     asked = ",".join(f"{row['reduction']:g}" for row in record["budgets"])
-    follow = ("ftwt", "eval", out, "--data", images.data, "--reductions", asked)
+    where = (*images.named(), *own_option(network), *machine.named())
+    follow = ("ftwt", "eval", out, *where, "--reductions", asked)
     report(record, _table(record), as_json=as_json, follow=follow)
 
 

@@ -7,16 +7,20 @@ import pytest
 import torch
 from ftwt_cli import progress
 from ftwt_cli.output import show
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from rich.console import Console, Group
 from rich.table import Table
 
 import ftwt
-from ftwt import runtime
+from ftwt import data, runtime
+from ftwt.io import Card
 from ftwt.reports import doctor
 from ftwt.reports.advice import advise
 from ftwt.reports.advice.found import Advice, OracleSetting, Way
 from ftwt.reports.timing.machine import Others
 from ftwt.training.epoch import StepEvent
+from ftwt.training.inspection import check_classes
 from ftwt.training.metrics import Metrics
 from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
 from tests.small import labelled, resnet8
@@ -167,3 +171,36 @@ def test_advice_on_a_handful_of_images_is_refused():
     model = ftwt.attach(resnet8(), ftwt.Pruning(), example=torch.zeros(1, 3, 32, 32))
     with pytest.raises(ftwt.FtwtError, match=r"advise: 15 images say too little; give 16 or more"):
         advise(model, labelled(15, 15))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("macs resnet18", "did you mean torchvision:resnet18"),
+        ("train resnet18 --data shapes --out run", "did you mean torchvision:resnet18"),
+        ("macs torchvison:resnet18", "did you mean torchvision:resnet18?"),
+        ("bench runs/none", "there is no file or folder runs/none"),
+        ("train shapes-resnet8 --data shapes --out run --device gpu", "did you mean cuda?"),
+        ("eval none --data shapes --reductions 0.2-0.8", "did you mean 0.2:0.8:0.1"),
+    ],
+)
+def test_what_was_meant_is_told(ftwt_command, monkeypatch, tmp_path, arguments, told):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    answer = ftwt_command(*arguments.split())
+    assert answer.status == 2
+    assert told in answer.err
+    assert answer.err.count("\n") == 1
+
+
+@given(st.sets(st.sampled_from("abcdefgh"), min_size=1), st.permutations("abcdefgh"))
+def test_classes_that_differ_are_named_for_both_sides(known, order):
+    here = tuple(order[:4])
+    card = Card(None, len(known), tuple(sorted(known)))
+    assume(card.classes != here)
+    images = data.Images(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1).long())
+    dataset = data.Dataset("mine", here, images, images, (0.5,) * 3, (0.5,) * 3)
+    with pytest.raises(ftwt.FtwtError) as raised:
+        check_classes("run", card, dataset)
+    for who, own in (("run", known - set(here)), ("mine", set(here) - known)):
+        found = re.search(rf"{who} alone has ([a-h, ]+)(;| and)", str(raised.value))
+        assert set(found[1].split(", ")) <= own if found else not own

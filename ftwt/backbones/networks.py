@@ -7,6 +7,7 @@ always the random initial ones: nothing is downloaded.
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -150,16 +151,32 @@ def _resolve(name: str) -> tuple[str, str]:
         if not timm.is_model(model):
             _check_listed(name, source, model, timm.list_models())
         return source, model
-    known = names()
-    if name not in known:
-        nearest = ", ".join(difflib.get_close_matches(name, known))
-        hint = f"; did you mean {nearest}?" if nearest else ";"
+    if name not in names():
+        if "/" in name or name.endswith(".safetensors"):
+            raise FtwtError(
+                f"networks: there is no file or folder {name}; give a run folder, a saved model, "
+                "or the name of a network"
+            )
         raise FtwtError(
-            f"networks: no network is named {name!r}{hint} "
-            f"known: {', '.join(known)}, and torchvision:NAME or timm:NAME for theirs"
+            f"networks: no network is named {name!r};{meant(name, names())} "
+            f"known: {', '.join(names())}, and torchvision:NAME or timm:NAME for theirs"
         )
     source, _, model = name.partition("-")
     return source, model
+
+
+def meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What may be meant by an unknown name, as a question, torchvision's and timm's included.
+
+    >>> meant("resnet18", ("cifar10-resnet20",))
+    ' did you mean torchvision:resnet18?'
+    """
+    wanted = name.lower()
+    others = [f"torchvision:{one}" for one in _torchvision_names() if one == wanted]
+    if not others and importlib.util.find_spec("timm") is not None:
+        others = [f"timm:{wanted}"] if _timm().is_model(wanted) else []
+    near = [*others, *difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)][:3]
+    return f" did you mean {' or '.join(near)}?" if near else ""
 
 
 def _check_listed(name: str, package: str, model: str, listed: Iterable[str]) -> None:

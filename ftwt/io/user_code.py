@@ -3,6 +3,7 @@
 What stands in a saved file is never imported: see `registry`.
 """
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -74,9 +75,11 @@ def import_factory(name: str) -> Any:
             module, module.partition(".")[0],
         )  # fmt: skip
         if missing:
+            near = difflib.get_close_matches(module, ("torchvision", "timm"), n=1)
+            guess = f"did you mean {near[0]}:{own}? Else " if near else ""
             raise FtwtError(
-                f"networks: there is no module {module!r} for {name!r}; call from the folder that "
-                f"holds {module}.py, or install it"
+                f"networks: there is no module {module!r} for {name!r}; {guess}call from the "
+                f"folder that holds {module}.py, or install it"
             ) from None
         raise FtwtError(f"networks: {module} {_failure(error, None)}") from None
     factory = getattr(held, own, None)

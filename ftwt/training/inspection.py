@@ -1,7 +1,7 @@
 """What all measurements share: batches of a loader, and checks of their input."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +62,17 @@ def check_gated(model: nn.Module, called: str) -> None:
 
 def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:
     """Raise FtwtError unless the data has the classes that a saved model knows."""
-    if len(dataset.classes) != card.num_classes:
-        raise FtwtError(
-            f"{run} knows {card.num_classes} classes, {dataset.name} has {len(dataset.classes)}; "
-            "give the data that it was trained on"
-        )
-    if card.classes and card.classes != dataset.classes:
-        raise FtwtError(
-            f"{run} knows the classes {', '.join(card.classes[:5])}, {dataset.name} has "
-            f"{', '.join(dataset.classes[:5])}; give the data that it was trained on"
-        )
+    known, here = card.classes, dataset.classes
+    if len(here) == card.num_classes and known in ((), here):
+        return
+    lacking = [one for one in known if one not in here]
+    new = [one for one in here if one not in known] if known else []
+    told = [f"{run} knows {card.num_classes} classes, {dataset.name} has {len(here)}"]
+    told += [f"{run} alone has {_listed(lacking)}"] if lacking else []
+    told += [f"{dataset.name} alone has {_listed(new)}"] if new else []
+    if known and not lacking and not new:
+        told += [f"in another order: {_listed(known)}, and {_listed(here)}"]
+    raise FtwtError(f"{'; '.join(told)}; give the data that it was trained on")
 
 
 def as_trained(run: str, card: "Card", dataset: "Dataset") -> "Dataset":
@@ -83,6 +84,11 @@ def as_trained(run: str, card: "Card", dataset: "Dataset") -> "Dataset":
     check_classes(run, card, dataset)
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     return replace(dataset, mean=mean, std=std)  # type: ignore[arg-type]
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_site(model: Gated, site: str, called: str) -> None:

@@ -7,6 +7,7 @@ run.json            command, recipe, data, versions, seed, status, hours, result
 resume.pt           the last state, and resume.previous.pt the one before, until the run has ended
 """
 
+import difflib
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -32,6 +33,9 @@ from ftwt.training.recipes import Recipe
 from ftwt.training.signals import Interrupted, listening
 from ftwt.training.state import TrainingState, check_amp, start
 from ftwt.training.tasks import LABELLED
+
+# What torch computes trainings on.
+_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,13 @@ def _start(out: Path, init: Path | str | None) -> Path | str | None:
 
 def check_device(device: torch.device | str) -> None:
     """Raise FtwtError unless torch can put a tensor on the device."""
+    kind = str(device).partition(":")[0]
+    if kind not in _DEVICES:
+        near = difflib.get_close_matches(kind.lower(), ("cpu", "cuda"), n=1)
+        guess = near[0] if near and "gpu" not in kind.lower() else "cuda"
+        raise FtwtError(
+            f"train: device {str(device)!r} cannot be used; did you mean {guess}? cpu and cuda work"
+        )
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

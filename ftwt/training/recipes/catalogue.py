@@ -1,6 +1,5 @@
 """Recipes by name."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,10 +110,9 @@ def find(name: str) -> Entry:
         network = known_network(name)
         networks.check_known(network)
         return Entry(network, general.general_dense, general.general_dynamic)
-    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.5)
-    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    guess = networks.meant(name, CATALOGUE, cutoff=0.5)
     raise FtwtError(
-        f"recipe: {name!r} is unknown; {guess}`ftwt recipes` lists all {len(CATALOGUE)}; "
+        f"recipe: {name!r} is unknown;{guess} `ftwt recipes` lists all {len(CATALOGUE)}; "
         "file.py, torchvision:NAME, timm:NAME, module:factory work"
     )
 
