@@ -201,6 +201,6 @@ def test_classes_that_differ_are_named_for_both_sides(known, order):
     dataset = data.Dataset("mine", here, images, images, (0.5,) * 3, (0.5,) * 3)
     with pytest.raises(ftwt.FtwtError) as raised:
         check_classes("run", card, dataset)
-    for who, own in (("run", known - set(here)), ("mine", set(here) - known)):
+    for who, own in (("the run", known - set(here)), ("mine", set(here) - known)):
         found = re.search(rf"{who} alone has ([a-h, ]+)(;| and)", str(raised.value))
         assert set(found[1].split(", ")) <= own if found else not own

@@ -67,8 +67,10 @@ def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:
         return
     lacking = [one for one in known if one not in here]
     new = [one for one in here if one not in known] if known else []
-    told = [f"{run} knows {card.num_classes} classes, {dataset.name} has {len(here)}"]
-    told += [f"{run} alone has {_listed(lacking)}"] if lacking else []
+    told = [f"{run} knows other classes than {dataset.name} has"]
+    if card.num_classes != len(here):
+        told = [f"{run} knows {card.num_classes} classes, {dataset.name} has {len(here)}"]
+    told += [f"the run alone has {_listed(lacking)}"] if lacking else []
     told += [f"{dataset.name} alone has {_listed(new)}"] if new else []
     if known and not lacking and not new:
         told += [f"in another order: {_listed(known)}, and {_listed(here)}"]

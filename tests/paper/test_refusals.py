@@ -69,7 +69,7 @@ def test_records_of_mixed_data_are_refused(report, tmp_path, ftwt_command):  # n
 
 def test_runs_of_other_classes_are_refused(study, dataset):
     classes = ("one", *dataset.classes[1:])
-    with pytest.raises(FtwtError, match=r"alone has disk, .*shapes alone has one, "):
+    with pytest.raises(FtwtError, match=r"the run alone has disk; shapes alone has one;"):
         Study(study.folder, replace(dataset, classes=classes), study.scale, study.given[:1])
 
 
