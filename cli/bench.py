@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Json, Own, Threads, import_own
-from .output import percent, report
+from .output import percent, report, tell
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,6 +87,7 @@ def bench(
         else:
             fraction = 0.5 if fraction is None else fraction
             randomize_gates(model, calibration, fraction)
+    tell(f"compiling and timing each form of the network, {repeats} rounds or more")
     value = run(plain, model, images, batch=batch, rounds=repeats)
     value = {"network": network, "image_size": size, "fraction": fraction, **value}
     report(value, _text(value, layers=layers), as_json=as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .options import Json, Threads, use_threads
-from .output import report, working
+from .output import report, tell
 
 if TYPE_CHECKING:
     from ftwt.reports.doctor import Health
@@ -22,8 +22,7 @@ def doctor(threads: Threads = None, as_json: Json = False) -> None:
     from ftwt.reports.doctor import doctor as examine
 
     use_threads(threads)
-    with working("starting") as tell:
-        found = examine(tell)
+    found = examine(tell)
     report(found.to_json(), _tables(found), as_json=as_json)
     if not found.passed:
         raise typer.Exit(1)

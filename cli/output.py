@@ -4,9 +4,7 @@ import json
 import re
 import shlex
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -67,18 +65,9 @@ def show(console: Console, shown: RenderableType) -> None:
             console.print(shown)
 
 
-@contextmanager
-def working(doing: str) -> Iterator[Callable[[str], None]]:
-    """Say on standard error what is being done; what it gives is told what is done next.
-
-    On a terminal it is one line that goes away; elsewhere, such as in a log, a line each.
-    """
-    if errors.is_terminal:
-        with errors.status(doing) as status:
-            yield status.update
-    else:
-        print_plain(errors, doing)
-        yield partial(print_plain, errors)
+def tell(doing: str) -> None:
+    """Say on standard error what is being done; a moving line would disturb what is timed."""
+    print_plain(errors, doing)
 
 
 def print_plain(console: Console, text: str) -> None:
