@@ -1,5 +1,8 @@
 """What tracing would lose and cannot keep is refused by name, with its line."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -107,6 +110,22 @@ def counted_in_training(self, x):
     return self.two(F.relu(self.one(x)))
 
 
+def left_out_now_and_then(self, x):
+    y = F.relu(self.one(x))
+    if self.training and torch.rand(()) < 0.01:
+        y = y * 0
+    return self.two(y)
+
+
+def by_pythons_random(self, x):
+    return self.two(F.relu(self.one(x)) * (0 if random.random() < 0.01 else 1))
+
+
+def by_numpys_random(self, x):
+    drawn = np.random.rand()  # noqa: NPY002
+    return self.two(F.relu(self.one(x)) * (0 if drawn < 0.001 else 1))
+
+
 REFUSED = [
     (over_samples, "over_samples|for one in x.*came out as 2 for the example"),
     (by_sum, "does not trace with torch.fx at .*if x.sum"),
@@ -118,6 +137,9 @@ REFUSED = [
     (by_mode, "answers something else.*: 'Two' reads self.training, and tracing follows eval mode"),
     (by_mode_in_gradients, "gives 'gain' a gradient in the plain network.*'Two' reads self.train"),
     (counted_in_training, "leaves buffer 'steps' as another.*'Two' reads self.training"),
+    (left_out_now_and_then, "draws random numbers that it does not.*'Two' reads self.training"),
+    (by_pythons_random, "draws random numbers that it does not when traced by torch.fx"),
+    (by_numpys_random, "draws random numbers that it does not when traced by torch.fx"),
     (dropped_by_hand, "answers something else.*'Two' reads self.training"),
 ]
 

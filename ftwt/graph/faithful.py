@@ -2,7 +2,8 @@
 
 Both run on the same batch with the same random numbers, forwards and backwards, in training mode
 where the network can. What has to be the same: the output, the gradient of each parameter, the
-buffers afterwards. What a forward keeps on its modules the graph does not, so there must be none.
+buffers afterwards, how many random numbers were drawn. What a forward keeps on its modules the
+graph does not, so there must be none.
 
 A graph that is in eval mode for good, as its network branches on `self.training`, may lack what the
 network answers in training mode beside its output: auxiliary heads. Dropout is off for that
@@ -24,7 +25,7 @@ from ftwt.graph.code import compile_graph
 from ftwt.graph.kept import Kept
 from ftwt.graph.outputs import leaves_of, same_kind
 from ftwt.graph.probing import countable
-from ftwt.graph.randomness import fixed_seed
+from ftwt.graph.randomness import fixed_seed, generators
 
 # Of the largest value: both sides do the same operations, if on other paths inside of torch.
 _TOLERANCE = 1e-3
@@ -57,6 +58,8 @@ class ObservedPass:
     after: Kept
     # What each module was given, in the order of the calls.
     calls: list[tuple[str, float]]
+    # Where the generators of random numbers stood after.
+    random: list[Any]
 
 
 def check_faithful(
@@ -163,7 +166,8 @@ def _pass(
     with fixed_seed(seed), _watched(root, modules) as calls, torch.enable_grad():
         output = leaves_of(run(root, [one.clone() for one in inputs]))[: mode.outputs]
         gradients = _gradients(root, output)
-    return ObservedPass(_detached(output), gradients, kept.taken(root), calls)
+        drawn = generators()
+    return ObservedPass(_detached(output), gradients, kept.taken(root), calls, drawn)
 
 
 def _gradients(root: nn.Module, output: Sequence[Any]) -> dict[str, Tensor | None]:
@@ -277,6 +281,9 @@ def _difference(
         counts = used is None or _concerns(name, used)
         if counts and not close(second.after.buffers[name], buffer):
             return f"leaves buffer {name!r} as another when traced by torch.fx"
+    # A layer that is left out now and then may by chance have been there both times.
+    if first.random != second.random:
+        return "draws random numbers that it does not when traced by torch.fx"
     return None
 
 
