@@ -14,15 +14,17 @@ PAGE = ROOT / "docs" / "pareto.md"
 
 Records = Sequence[dict[str, Any]]
 
-# Points of reduction that an arm may miss of what was asked, and still be compared.
-_MISSED = 0.005
+# What an arm may miss of the reduction asked for, and still be compared: thresholds are chosen on
+# validation images, and test images take some tenths of a point more.
+_MISSED = 0.01
 
 
 def rows(records: Records) -> list[dict[str, Any]]:
     """One row a record; accuracies, drops and reductions are fractions.
 
     `drop` is against the dense control of the same network, seed and number of epochs.
-    `recommended`: over its seeds no other arm was more accurate that kept the reduction asked for.
+    `recommended`: over its seeds no other arm was more accurate that kept the reduction asked for,
+    to a point.
     """
     control = {_key(one): one["accuracy"] for one in records if one["arm"] == "dense"}
     best = {group: _best(records, group) for group in {_group(one) for one in records}}
