@@ -133,6 +133,17 @@ def test_goals_stand_beside_what_was_reached():
     assert all("not measured" in line for line in others)
 
 
+def test_records_say_how_many_filters_a_site_keeps_and_not_which():
+    part = {"type": "Part", "gate": {"type": "Fixed", "masks": {}}, "outputs": [0, 4]}
+    gate = {"type": "Narrowed", "parts": {"layer1.0.conv1": part}}
+    about = {"stages": {"first": {"status": "finished", "pruning": {"gate": gate}}}, "all": [gate]}
+    kept = {"type": "Narrowed", "keeps": {"layer1.0.conv1": 2}}
+    assert record.brief(about) == {
+        "stages": {"first": {"status": "finished", "pruning": {"gate": kept}}},
+        "all": [kept],
+    }
+
+
 def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypatch, capsys):
     name = record.name_of(study, "static-l2", 0.5)
     kept = {

@@ -47,9 +47,29 @@ def record(
         "paper_macs": seen.paper_macs if isinstance(model, Gated) else None,
         "ms": None,
         "start": str(study.start),
-        "made": about,
+        "made": brief(about),
         "machine": machine(),
     }
+
+
+def brief(about: Any) -> Any:
+    """A run's description without the masks of narrow networks, which lie in the saved model.
+
+    In their place: how many filters each site keeps. Each site's part names the masks of all, so
+    they would make records of a megabyte.
+    """
+    match about:
+        case {"type": "Narrowed", "parts": dict(parts)}:
+            return {
+                "type": "Narrowed",
+                "keeps": {on: len(one["outputs"]) for on, one in parts.items()},
+            }
+        case dict():
+            return {key: brief(one) for key, one in about.items()}
+        case list():
+            return [brief(one) for one in about]
+        case _:
+            return about
 
 
 def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
