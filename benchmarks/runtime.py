@@ -13,6 +13,7 @@ import datetime
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,13 @@ def _machine(name: str, found: Found) -> list[str]:
                 "Every filter runs, so the gates are to no avail, and cost what they cost:",
                 _speedups(chosen, FULL),
             ]
-    return [*parts, "Milliseconds, medians over the rounds:", _milliseconds(found, names)]
+    parts += ["Milliseconds, medians over the rounds:", _milliseconds(found, names)]
+    light = [case for case in SKIPPING if case.gates == "light" and case.batch == 1]
+    for case in light:
+        if layers := found.get(case.name, {}).get("layers"):
+            about = f"{case.network}, light gates, batch 1, by kind of step, native"
+            parts += [f"Where the time of one call goes: {about}.", _by_kind(layers)]
+    return parts
 
 
 def _recorded(found: Found) -> str:
@@ -263,6 +270,24 @@ def _milliseconds(found: Found, names: list[str]) -> str:
                 )
             )
     return of_text(("network", "gates", "batch", *names), rows).markdown()
+
+
+def _by_kind(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Medians of steps timed one by one, summed over those of a kind."""
+    spent: dict[str, float] = defaultdict(float)
+    macs: dict[str, float] = defaultdict(float)
+    for one in layers:
+        spent[one["kind"]] += one["ms"]
+        macs[one["kind"]] += one["macs"] or 0
+    rows = [
+        (
+            kind,
+            f"{1e3 * spent[kind]:.0f}",
+            f"{macs[kind] / spent[kind] / 1e6:.0f}" if macs[kind] and spent[kind] else "-",
+        )
+        for kind in sorted(spent, key=lambda kind: -spent[kind])
+    ]
+    return of_text(("kind of step", "microseconds", "GMAC/s"), rows).markdown()
 
 
 def _steps(steps: Found) -> str:
