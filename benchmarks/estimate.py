@@ -19,22 +19,20 @@ from typing import Any
 import torch
 
 import ftwt
+from benchmarks import pages
 from benchmarks.estimate_tables import TABLES, tables
-from benchmarks.reading import read_object
+from benchmarks.pages import read_object
 from ftwt import budget, data, targets
 from ftwt.budget import named
 from ftwt.data.batches import evaluation_batches
 from ftwt.io import storage
-from ftwt.io.files import write_json
 from ftwt.targets.interface import without_gradient
 from ftwt.training.evaluation import evaluate
 from ftwt.training.inspection import as_trained
 from ftwt.training.records import versions
 
-ROOT = Path(__file__).parent.parent
-RECORDS = ROOT / "benchmarks" / "records" / "estimate"
-PAGE = ROOT / "docs" / "budgets.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+RECORDS = pages.RECORDS / "estimate"
+PAGE = pages.DOCS / "budgets.md"
 NETWORKS = ("cifar10-resnet20", "cifar10-resnet56", "cifar10-vgg16_bn", "cifar10-mobilenet_v1")
 MASSES = tuple(round(0.05 + 0.05 * place, 2) for place in range(20))
 
@@ -239,7 +237,6 @@ def main() -> None:
             found = curve(
                 runs[0], options.others, options.data, limit=options.limit, test=options.test
             )
-    RECORDS.mkdir(parents=True, exist_ok=True)
     record = {**found, "versions": versions(), "threads": torch.get_num_threads()}
     file = RECORDS / f"{name}.json"
     if name in ("prediction", "solve") and file.is_file():
@@ -247,13 +244,12 @@ def main() -> None:
         done = {_key(row) for row in record["rows"]}
         kept = [row for row in read_object(file)["rows"] if _key(row) not in done]
         record["rows"] = sorted(kept + record["rows"], key=_key)
-    write_json(file, record, indent=1)
+    pages.write(file, record)
 
 
 def page(text: str) -> str:
     """The page with its tables made from the records again."""
-    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    return f"{text[:begin]}\n\n{tables(RECORDS)}\n\n{text[end:]}"
+    return pages.with_part(text, "measured", f"\n{tables(RECORDS)}\n")
 
 
 def _trained_on(run: Path) -> dict[str, int]:

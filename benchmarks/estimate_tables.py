@@ -4,16 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import read_object
+from benchmarks.pages import read_all
 from ftwt.tables import of_text
 
 
 def tables(records: Path) -> str:
     """All tables, one below the other, from a folder of records."""
     return "\n\n".join(
-        make(read_object(path))
+        make(record)
         for start, make in TABLES.items()
-        for path in sorted(records.glob(f"{start}*.json"))
+        for name, record in read_all(records).items()
+        if name.startswith(start)
     )
 
 

@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import read_object
-from ftwt.io.files import write_json
+from benchmarks import pages
+from benchmarks.pages import read_object
 from ftwt.tables import of_text
 
-_ROOT = Path(__file__).parent.parent
-RECORD = _ROOT / "benchmarks" / "records" / "exports.json"
-PAGE = _ROOT / "docs" / "exports.md"
+RECORD, PAGE = pages.RECORDS / "exports.json", pages.DOCS / "exports.md"
+_PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "openvino")
 # Share of the filters of each site that random masks keep, and what widths are rounded to.
 KEPT, ROUND_TO = 0.5, 8
 FORMS = ("onnx", "torch", "native")
@@ -69,13 +68,13 @@ def main() -> None:
         rows[name] = exported(name, options.files)
         print(rows[name], flush=True)
         value = {
-            "versions": _versions(),
+            "versions": pages.versions_of(*_PACKAGES),
             "kept": KEPT,
             "round_to": ROUND_TO,
             "networks_in_all": len(order),
             "networks": [rows[one] for one in order if one in rows],
         }
-        write_json(RECORD, value, indent=1)
+        pages.write(RECORD, value)
 
 
 def exported(name: str, files: Path) -> dict[str, Any]:
@@ -135,13 +134,6 @@ def _operators(path: Path) -> int:
     # Constants cost nothing.
     nodes = onnx.load(path).graph.node
     return sum(node.op_type not in ("Constant", "Identity") for node in nodes)
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("torch", "torchvision", "timm", "onnxruntime", "openvino")
-    return {name: version(name).split("+")[0].split("-")[0] for name in names}
 
 
 def page(value: dict[str, Any]) -> str:

@@ -18,14 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import read_object
-from ftwt.io.files import write_json
+from benchmarks import pages
+from benchmarks.pages import read_object
 from ftwt.tables import of_text
 
-_ROOT = Path(__file__).parent.parent
-RECORD = _ROOT / "benchmarks" / "records" / "faults.json"
-FUZZ = _ROOT / "benchmarks" / "records" / "fuzz.json"
-PAGE = _ROOT / "docs" / "trust.md"
+RECORD, FUZZ = pages.RECORDS / "faults.json", pages.RECORDS / "fuzz.json"
+PAGE = pages.DOCS / "trust.md"
 _MARK = "<!-- What follows is written by `make faults`. -->\n"
 _KILLS, _CALLS = 30, 10_000
 # KiB; allocators keep a little.
@@ -77,7 +75,7 @@ def _try(count: int, seed: int, *, resume: bool) -> None:
         nonlocal clock
         record["seconds"] = round(record["seconds"] + _clock() - clock, 1)
         clock = _clock()
-        write_json(RECORD, record, indent=1)
+        pages.write(RECORD, record)
 
     with tempfile.TemporaryDirectory() as name:
         for kind in KINDS:
@@ -117,8 +115,8 @@ def _called(times: int) -> dict[str, int]:
 
 
 def _resident_kib() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+    held = int(Path("/proc/self/statm").read_text().split()[1])
+    return held * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def _clock() -> float:

@@ -10,21 +10,18 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import pages
 from ftwt import backbones, data, losses
 from ftwt.data.augment import Augment
-from ftwt.io.files import write_json
 from ftwt.training.phases import Phase
 from ftwt.training.records import versions
 from ftwt.training.step import TrainingStep
 
-RECORD = Path(__file__).parent / "records" / "loader.json"
-PAGE = Path(__file__).parent.parent / "docs" / "training.md"
-BEGIN, END = "<!-- loader: begin -->", "<!-- loader: end -->"
+RECORD, PAGE = pages.RECORDS / "loader.json", pages.DOCS / "training.md"
 THREADS, BATCH, TURNS = 2, 128, 5
 LOADED, TRAINED = 20, 2
 
@@ -57,14 +54,12 @@ def main() -> None:
         "versions": versions(),
     }
     print(json.dumps(record, indent=1))
-    write_json(RECORD, record, indent=1)
+    pages.write(RECORD, record)
     PAGE.write_text(page(record, PAGE.read_text()))
 
 
 def page(record: dict[str, Any], text: str) -> str:
     """The page with its line on loading made anew."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
     rates = record["images_per_second"]
     line = (
         f"Loading does not bound training: on {record['threads']} threads the loader gives "
@@ -72,7 +67,7 @@ def page(record: dict[str, Any], text: str) -> str:
         f"{rates['float32']} (bf16: {rates['bf16']}), {record['ratio']} times fewer "
         "(`python -m benchmarks.loader`)."
     )
-    return f"{head}{BEGIN}\n{line}\n{END}{tail}"
+    return pages.with_part(text, "loader", line)
 
 
 def rate(action: Callable[[], object], times: int) -> Callable[[], float]:

@@ -25,12 +25,11 @@ import torch
 from torch import Tensor
 
 import ftwt
-from benchmarks.reading import read_object
+from benchmarks import pages
 from ftwt import gates, tables
 from ftwt.data import shapes
 from ftwt.export.native.folder import NETWORK
 from ftwt.gated.model import Gated
-from ftwt.io.files import write_json
 from ftwt.reports.timing.calibration import randomize_gates
 from ftwt.reports.timing.engines import deployed
 from ftwt.reports.timing.machine import machine
@@ -38,9 +37,8 @@ from ftwt.reports.timing.measure import interleave, paired_speedup
 from ftwt.reports.timing.subjects import bound, plain_network
 from ftwt.runtime.native import binding
 
-RECORDS = Path(__file__).parent / "records" / "native_c"
+RECORDS = pages.RECORDS / "native_c"
 NETWORKS = ("resnet56", "mobilenet_v2")
-_DOCS = Path(__file__).parent.parent / "docs"
 SKIP, PROGRAM = "skip, Python", "skip, C program"
 _FRACTION = 0.5
 _CALIBRATION, _IMAGES = 128, 16
@@ -106,8 +104,7 @@ def sizes(name: str) -> dict[str, int]:
 
 def records() -> dict[str, dict[str, Any]]:
     """The records that are there, by network."""
-    paths = {name: RECORDS / f"{name}.json" for name in NETWORKS}
-    return {name: read_object(path) for name, path in paths.items() if path.exists()}
+    return pages.read_all(RECORDS, NETWORKS)
 
 
 def times_table(found: dict[str, dict[str, Any]]) -> str:
@@ -138,17 +135,15 @@ def sizes_table(found: dict[str, dict[str, Any]]) -> str:
 
 
 PARTS = {
-    _DOCS / "c-program.md": ("times", times_table),
-    _DOCS / "export.md": ("sizes", sizes_table),
+    pages.DOCS / "c-program.md": ("times", times_table),
+    pages.DOCS / "export.md": ("sizes", sizes_table),
 }
 
 
 def page(path: Path, found: dict[str, dict[str, Any]]) -> str:
     """A page with its table made from the records anew."""
     name, made = PARTS[path]
-    head, begin, rest = path.read_text().partition(f"<!-- {name}: begin -->")
-    _, end, tail = rest.partition(f"<!-- {name}: end -->")
-    return f"{head}{begin}\n{made(found)}\n{end}{tail}"
+    return pages.with_part(path.read_text(), name, made(found))
 
 
 def _titles(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -232,8 +227,7 @@ def main() -> None:
         record["bytes"] = sizes(options.network)
     else:
         record |= measure(options.network, rounds=options.rounds)
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    write_json(RECORDS / f"{options.network}.json", record, indent=1)
+    pages.write(RECORDS / f"{options.network}.json", record)
     print(json.dumps({name: record[name] for name in ("ms", "bytes") if name in record}, indent=1))
 
 

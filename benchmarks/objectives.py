@@ -20,18 +20,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.reading import read_object
+from benchmarks import pages
+from benchmarks.pages import read_object
 from ftwt import analysis, data
 from ftwt.gated.model import Gated
 from ftwt.io import storage
-from ftwt.io.files import write_json
 from ftwt.tables import of_text
 from ftwt.training import Overrides, evaluate, recipe, runs
 from ftwt.training.records import versions
 
-ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "benchmarks" / "records" / "objectives.json"
-PAGE = ROOT / "docs" / "objectives.md"
+RECORD, PAGE = pages.RECORDS / "objectives.json", pages.DOCS / "objectives.md"
 RECIPE = "cifar10-resnet20-short"
 # The fixed subset: the same images of each class for all runs, a tenth of them held out.
 IMAGES, EPOCHS = 5000, 4
@@ -72,7 +70,6 @@ def run(source: str, init: Path, out: Path) -> None:
     """Run what is missing, and record every finished run."""
     dataset = data.load(source, limit=IMAGES, seed=0)
     test = data.Batches(dataset.test, 500, mean=dataset.mean, std=dataset.std)
-    out.mkdir(parents=True, exist_ok=True)
     file = out / "objectives.json"
     record = read_object(file) if file.is_file() else {"runs": []}
     if "dense" not in record:
@@ -91,7 +88,7 @@ def run(source: str, init: Path, out: Path) -> None:
             continue
         row = _one(setting, dataset, test, init, out / setting.folder)
         record["runs"].append(row)
-        write_json(file, record, indent=1)
+        pages.write(file, record)
         print(json.dumps(row), flush=True)
 
 

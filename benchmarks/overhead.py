@@ -9,19 +9,17 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 import ftwt
-from benchmarks.reading import read_object
+from benchmarks import pages
 from ftwt import losses
-from ftwt.io.files import write_json
 from ftwt.reports.timing.machine import machine
 
-RECORDS = Path(__file__).parent / "records" / "overhead"
+RECORDS = pages.RECORDS / "overhead"
 # Network and the goal: gated over dense.
 GOALS = {"resnet56": 1.15, "vgg16_bn": 1.10, "mobilenet_v1": 1.3}
 
@@ -82,8 +80,7 @@ def measure(name: str, *, batch: int, pairs: int) -> dict[str, object]:
 
 def records() -> dict[str, dict[str, Any]]:
     """Recorded networks, in the order of the goals."""
-    files = {name: RECORDS / f"{name}.json" for name in GOALS}
-    return {name: read_object(file) for name, file in files.items() if file.exists()}
+    return pages.read_all(RECORDS, GOALS)
 
 
 def profile(name: str, batch: int) -> str:
@@ -126,8 +123,7 @@ def main() -> None:
             print(profile(name, options.batch))
             continue
         record = measure(name, batch=options.batch, pairs=options.pairs)
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        write_json(RECORDS / f"{name}.json", record, indent=1)
+        pages.write(RECORDS / f"{name}.json", record)
         print(name, f"{record['ratio']:.3f}", record["dense_ms"], record["gated_ms"], flush=True)
 
 

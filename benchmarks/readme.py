@@ -7,16 +7,14 @@ What no record tells is left out, and README says that it is not measured yet.
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import results, runtime
+from benchmarks import pages, results, runtime
 from benchmarks.pareto import page as pareto
 from benchmarks.pareto import record as arms
 from ftwt.tables import of_text
 
-ROOT = Path(__file__).parent.parent
-README, PICTURE = ROOT / "README.md", ROOT / "docs" / "accuracy-over-cost.svg"
+README, PICTURE = pages.ROOT / "README.md", pages.DOCS / "accuracy-over-cost.svg"
 
 Records = Sequence[dict[str, Any]]
 
@@ -57,10 +55,7 @@ def text(old: str, records: Records) -> str:
         "pays": "\n".join(pays()),
     }
     for name, made in parts.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        head, _, rest = old.partition(begin)
-        _, _, tail = rest.partition(end)
-        old = f"{head}{begin}\n{made}\n{end}{tail}"
+        old = pages.with_part(old, name, made)
     return old
 
 

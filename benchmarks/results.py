@@ -12,13 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import read_object
-from ftwt.io.files import write_json
+from benchmarks import pages
+from benchmarks.pages import read_object
 from ftwt.tables import of_text
 
-ROOT = Path(__file__).parent.parent
-RECORDS = ROOT / "benchmarks" / "records" / "cifar10-jpeg"
-PAGE = ROOT / "docs" / "results.md"
+RECORDS, PAGE = pages.RECORDS / "cifar10-jpeg", pages.DOCS / "results.md"
 
 
 def add(run: Path) -> Path:
@@ -29,14 +27,13 @@ def add(run: Path) -> Path:
     ]
     record["test"] = read_object(run / "eval.json")
     path = RECORDS / f"{run.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record, indent=1)
+    pages.write(path, record)
     return path
 
 
 def records() -> dict[str, dict[str, Any]]:
     """All records by name."""
-    return {path.stem: read_object(path) for path in sorted(RECORDS.glob("*.json"))}
+    return pages.read_all(RECORDS)
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

@@ -16,17 +16,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from benchmarks import overhead
-from benchmarks.reading import read_object
-from ftwt.io.files import write_json
+from benchmarks import overhead, pages
 from ftwt.tables import of_text
 
-ROOT = Path(__file__).parent.parent
-RECORDS = ROOT / "benchmarks" / "records" / "runtime"
-PAGE = ROOT / "docs" / "bench.md"
+RECORDS, PAGE = pages.RECORDS / "runtime", pages.DOCS / "bench.md"
 _THREADS = 2
 
 
@@ -116,21 +111,18 @@ def run(case: Case) -> dict[str, Any]:
         **json.loads(done.stdout),
     }
     folder = RECORDS / record["machine"]["vector_instructions"].lower()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{case.name}.json", record, indent=1)
+    pages.write(folder / f"{case.name}.json", record)
     return record
 
 
 def records() -> dict[str, Found]:
     """Recorded cases by machine, the machine that was recorded last first."""
-    found = {folder.name: _read(folder) for folder in RECORDS.glob("*/")}
+    found = {
+        folder.name: pages.read_all(folder, (case.name for case in CASES))
+        for folder in RECORDS.glob("*/")
+    }
     order = sorted(found, key=lambda name: (_dates(found[name])[1], name), reverse=True)
     return {name: found[name] for name in order if found[name]}
-
-
-def _read(folder: Path) -> Found:
-    files = {case.name: folder / f"{case.name}.json" for case in CASES}
-    return {name: read_object(file) for name, file in files.items() if file.exists()}
 
 
 def _dates(found: Found) -> tuple[str, str]:

@@ -14,16 +14,13 @@ import argparse
 import multiprocessing
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-from benchmarks.reading import read_object
-from ftwt.io.files import write_json
+from benchmarks import pages
+from benchmarks.pages import read_object
 from ftwt.tables import of_text
 
-_ROOT = Path(__file__).parent.parent
-RECORD = _ROOT / "benchmarks" / "records" / "zoo.json"
-PAGE = _ROOT / "docs" / "zoo.md"
+RECORD, PAGE = pages.RECORDS / "zoo.json", pages.DOCS / "zoo.md"
 # The median over networks of the share of zero channels that the analysis has to find.
 TIGHT = 0.95
 _ABOUT = """\
@@ -92,12 +89,12 @@ def _measure(names: list[str], *, resume: bool, processes: int) -> None:
             print(f"{done}/{len(wanted)} {row['network']}: {outcome}", flush=True)
             rows[row["network"]] = row
             value = {
-                "versions": _versions(),
+                "versions": pages.versions_of("torch", "torchvision", "timm"),
                 "draws": zoo.DRAWS,
                 "kept": zoo.KEPT,
                 "networks": [rows[name] for name in order if name in rows],
             }
-            write_json(RECORD, value, indent=1)
+            pages.write(RECORD, value)
 
 
 def _examine(name: str) -> dict[str, Any]:
@@ -111,12 +108,6 @@ def _examine(name: str) -> dict[str, Any]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         return {"network": name, "failed": f"{type(error).__name__}: {lines[0] if lines else ''}"}
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "torchvision", "timm")}
 
 
 def median_tightness(value: dict[str, Any]) -> float:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import ftwt
+from benchmarks import pages
 from benchmarks.pareto import __main__ as command
 from benchmarks.pareto import page, record, timing
 from benchmarks.pareto.arms import ARMS
@@ -150,7 +151,7 @@ def test_the_command_tests_an_arm_once_and_prints_rows(study, tmp_path, monkeypa
         "network": study.network, "arm": "static-l2", "seed": 0, "epochs": 1, "asked": 0.5,
         "accuracy": 0.3, "reduction_exact": 0.5, "ms": 1.5,
     }  # fmt: skip
-    record.write(name, kept, tmp_path)
+    pages.write(tmp_path / f"{name}.json", kept)
     study.out.mkdir(exist_ok=True)
     # The model for timing; without it, it would be made from the finished run, and not tested.
     (study.out / f"{name}.safetensors").touch()

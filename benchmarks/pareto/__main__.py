@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import pages
 from benchmarks.pareto import page, record, timing
 from benchmarks.pareto.arms import ARMS
 from benchmarks.pareto.study import Study
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         storage.save(made.model, saved, card)
     if not file.is_file():
         found = record.record(study, options.arm, options.reduction, made.model, made.run)
-        record.write(name, found, options.records)
+        pages.write(file, found)
     print(file.read_text(), end="")
 
 
@@ -92,12 +93,13 @@ def _time(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     kept = {
         name: one
-        for name, one in record.named(options.records).items()
+        for name, one in pages.read_all(options.records).items()
         if one["network"] == options.network
     }
     found = timing.timed(list(kept), options.out, options.data, options.images)
     for name, one in found.items():
-        record.write(name, kept[name] | {"ms": one["ms"], "timed": one}, options.records)
+        timed = kept[name] | {"ms": one["ms"], "timed": one}
+        pages.write(options.records / f"{name}.json", timed)
         print(f"{name}: {one['ms']:.3f} ms")
 
 

@@ -3,14 +3,13 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.pareto.arms import ARMS
 from ftwt.tables import of_text
 
-ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "pareto.md"
+PAGE = pages.DOCS / "pareto.md"
 
 Records = Sequence[dict[str, Any]]
 

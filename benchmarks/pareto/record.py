@@ -5,15 +5,14 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks import pages
 from benchmarks.pareto.study import Study
-from benchmarks.reading import read_object
 from ftwt import data
 from ftwt.gated.model import Gated
-from ftwt.io.files import write_json
 from ftwt.reports.timing.machine import machine
 from ftwt.training.evaluation import evaluate
 
-RECORDS = Path(__file__).parent.parent / "records" / "pareto"
+RECORDS = pages.RECORDS / "pareto"
 
 
 def name_of(study: Study, arm: str, reduction: float) -> str:
@@ -72,19 +71,6 @@ def brief(about: Any) -> Any:
             return about
 
 
-def write(name: str, found: dict[str, Any], folder: Path = RECORDS) -> Path:
-    """Write a record, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    write_json(path, found, indent=1)
-    return path
-
-
-def named(folder: Path = RECORDS) -> dict[str, dict[str, Any]]:
-    """All records by name."""
-    return {path.stem: read_object(path) for path in sorted(folder.glob("*.json"))}
-
-
 def read(folder: Path = RECORDS) -> list[dict[str, Any]]:
     """All records, by name."""
-    return list(named(folder).values())
+    return list(pages.read_all(folder).values())
