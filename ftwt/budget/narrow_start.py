@@ -10,7 +10,7 @@ from ftwt.budget.static import inner_sites
 from ftwt.data import Dataset
 from ftwt.data.batches import evaluation_batches
 from ftwt.gated.attach import attach
-from ftwt.gated.escalation.settings import fixed_masks
+from ftwt.gated.known_masks import fixed_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gates import Fixed

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.policy import Policy
-from ftwt.gated.escalation.settings import fixed_masks
+from ftwt.gated.known_masks import fixed_masks
 from ftwt.gated.model import Gated
 from ftwt.slicing import cut
 

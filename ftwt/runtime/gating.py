@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
+from ftwt.gated.known_masks import compares, known_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
-from ftwt.gates.forms import TableForm, form_of
-from ftwt.gates.interface import compares_with_zero, is_oracle
+from ftwt.gates.interface import is_oracle
 
 
 def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
@@ -23,31 +23,6 @@ def gate_of(gate: SiteGate) -> tuple[nn.Module, int]:
         )
     module = gate.gate if compares(gate) or gate.follows else _Estimated(gate)
     return module, gate.site.out_channels
-
-
-def compares(gate: SiteGate) -> bool:
-    """Whether a mask is, in eval mode, where the logit is above the threshold."""
-    return compares_with_zero(gate.pruning.estimator)
-
-
-def known_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]]:
-    """The masks that are the same for every input, at the present thresholds, by site."""
-    return {
-        gate.site.name: mask_of(logits[0].detach(), gate.threshold)
-        for gate in model.site_gates
-        if (logits := _known_logits(gate)) is not None
-    }
-
-
-def mask_of(logits: Tensor, threshold: float) -> Tensor:
-    """Which filters run. A logit that is no number lets one run, so that the output shows it."""
-    return ~(logits <= threshold)
-
-
-def _known_logits(gate: SiteGate) -> Float[Tensor, "1 C"] | None:
-    """A site's logits if they depend on no input, and are the same for all samples."""
-    form = form_of(gate.gate) if compares(gate) else None
-    return form.logits if isinstance(form, TableForm) and len(form.logits) == 1 else None
 
 
 class _Estimated(nn.Module):

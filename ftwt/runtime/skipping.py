@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError
 from ftwt.gated.anatomy import Anatomy, Shapes
+from ftwt.gated.known_masks import known_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.sizes import shapes_of
 from ftwt.graph.probing import countable
 from ftwt.runtime.audit import Audit, audited
 from ftwt.runtime.backends import backend_named, everywhere
 from ftwt.runtime.checks import check_inputs
-from ftwt.runtime.gating import Thresholds, known_masks
+from ftwt.runtime.gating import Thresholds
 from ftwt.runtime.lowering import lower, narrowed
 from ftwt.runtime.measure import measured, prepared, profiled
 from ftwt.runtime.operator import operator_of, taken_over

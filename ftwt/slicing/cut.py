@@ -7,10 +7,10 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from ftwt.errors import FtwtError
+from ftwt.gated.known_masks import known_masks
 from ftwt.gated.model import Gated
 from ftwt.graph.live import Evaluator
 from ftwt.graph.sites import shape_of
-from ftwt.runtime.gating import known_masks
 from ftwt.runtime.lowering import lower
 from ftwt.runtime.numbering import numbered
 from ftwt.slicing.emit import Emitted, emit

@@ -6,15 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, fx
 
 from ftwt.errors import FtwtError
+from ftwt.gated.known_masks import fixed_masks, table_of
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gated.shared import costed, gates_for, samples
-from ftwt.gated.site_gate import SiteGate
-from ftwt.gates.forms import TableForm, form_of
 from ftwt.gates.interface import Gate
 from ftwt.gates.untrained import Fixed
 
@@ -48,17 +46,6 @@ def every_filter(model: Gated) -> Gated:
     return with_gate(model, Fixed({}))
 
 
-def fixed_masks(model: Gated) -> dict[str, Bool[Tensor, "C"]] | None:
-    """The mask of each site if it is the same for every input, known beforehand; else None."""
-    masks = {}
-    for gate in model.site_gates:
-        logits = _table(gate)
-        if logits is None or len(logits) > 1:
-            return None
-        masks[gate.site.name] = gate.pruning.estimator.weights(logits - gate.threshold)[0] > 0
-    return masks
-
-
 def check_settings(settings: Sequence[Gated]) -> None:
     """Raise FtwtError unless these can answer for each other, the cheaper ones first."""
     for place, setting in enumerate(settings):
@@ -79,19 +66,13 @@ def check_settings(settings: Sequence[Gated]) -> None:
 
 
 def _check_alone(place: int, setting: Gated) -> None:
-    if any(one is not None and len(one) > 1 for one in map(_table, setting.site_gates)):
+    if any(one is not None and len(one) > 1 for one in map(table_of, setting.site_gates)):
         gate = type(setting.pruning.gate).__name__
         raise FtwtError(
             f"escalate: the masks of setting {place} ({gate}) go by the place in "
             "the batch, which another setting's samples do not keep; give one mask for each site "
             "to gates.Fixed, or gates that look at the image"
         )
-
-
-def _table(gate: SiteGate) -> Float[Tensor, "rows C"] | None:
-    """A site's logits if they depend on no input: one row for all samples, or rows in turn."""
-    form = form_of(gate.gate)
-    return form.logits if isinstance(form, TableForm) else None
 
 
 def _check_order(place: int, low: Gated, high: Gated) -> None:

@@ -10,7 +10,7 @@ from ftwt.budget.static import inner_sites, mean_scores, uniform_masks
 from ftwt.errors import FtwtError
 from ftwt.export.engines import RunEngine
 from ftwt.gated.attach import attach
-from ftwt.gated.escalation.settings import fixed_masks
+from ftwt.gated.known_masks import fixed_masks
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.reports.timing.calibration import randomize_to_reduction

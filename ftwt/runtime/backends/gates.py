@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ftwt.gated.known_masks import mask_of
 from ftwt.gates.forms import AffineForm, form_of
 from ftwt.gates.interface import follows_input
 from ftwt.gates.pooling import summarize
 from ftwt.runtime.backends.steps import counted, zeroed
-from ftwt.runtime.gating import mask_of
 from ftwt.runtime.program import GateRows, GateStep
 from ftwt.runtime.state import ChannelRows, RunState
 
