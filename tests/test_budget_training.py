@@ -12,6 +12,7 @@ from ftwt import budget, data, training
 from ftwt.io import storage
 from ftwt.training import phases, runs
 from ftwt.training.recipes.best import best_dense
+from tests import my_parts
 
 ASKED = 0.4
 QUIET = runs.Callbacks()
@@ -19,21 +20,22 @@ QUIET = runs.Callbacks()
 
 @pytest.fixture(scope="module")
 def shapes():
-    return data.load("shapes", limit=600)
+    return data.load("shapes", size=16, limit=600)
 
 
 @pytest.fixture(scope="module")
 def dense(shapes, tmp_path_factory):
     out = tmp_path_factory.mktemp("budget") / "dense"
     made = training.recipe("shapes-resnet8", training.Overrides(epochs=2), dense=True)
-    runs.train_run(made, shapes, out)
+    runs.train_run(replace(made, network=my_parts.network), shapes, out)
     return out
 
 
 @pytest.fixture(scope="module", params=[None, 0.5], ids=["weights", "average"])
 def made(request):
     recipe = training.recipe("shapes-resnet8", training.Overrides(epochs=4))
-    return replace(recipe, settings=replace(recipe.settings, ema=request.param))
+    settings = replace(recipe.settings, ema=request.param)
+    return replace(recipe, network=my_parts.network, settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_a_run_that_was_stopped_again_and_again_goes_on_with_its_thresholds(
 
 
 def test_a_plain_run_that_was_stopped_again_and_again_keeps_its_teacher(shapes, dense, tmp_path):
-    made = best_dense("cifar10-resnet8", training.Overrides(epochs=2))
+    made = replace(best_dense("any", training.Overrides(epochs=2)), network=my_parts.network)
 
     def trained(out, stop=None):
         def stopping(event):
