@@ -135,6 +135,9 @@ class Translation:
                 row.reads = self._sets.number(OfSite(step.site, width), number)
             case program.Add():
                 row.kind = structs.STEPS["add"]
+                # The step before may add to its planes as it makes them, while it has its inputs.
+                first, last = self._lives[row.output]
+                self._lives[row.output] = (min(first, max(0, number - 1)), last)
             case program.Multiply():
                 row.kind = structs.STEPS["multiply"]
             case program.Concat():

@@ -40,6 +40,7 @@ static void finish_block(
     float *const *planes
 ) {
     const ftwt_step *step = work->step;
+    const int shown = ftwt_shown(work);
     const ftwt_value *out = &plan->program.value[step->output];
     const int sample = block->sample;
     const int32_t *filters = ftwt_live_of(plan, step->made, sample)->list + block->first;
@@ -55,7 +56,7 @@ static void finish_block(
                              planes[f], 0, 1);
         else
             summarize(plan, work, work->gate, sample, filter,
-                      ftwt_plane(plan, step->output, sample, filter));
+                      ftwt_plane(plan, shown, sample, filter));
     }
     if (work->then)
         ftwt_count(work->then_executed, sample,
@@ -108,7 +109,7 @@ static void convolve_block(
         micro_work.bias[f] = step->bias[filters[f]];
         if (work->then) ASK_FOR(work->then->weight + (int64_t)filters[f] * work->then->row);
         planes[f] = step->pool || work->then ? scratch->plane + plan->scratch_plane + f * middle
-                                             : ftwt_plane(plan, step->output, sample, filters[f]);
+                                             : ftwt_plane(plan, ftwt_shown(work), sample, filters[f]);
     }
     if (layout->kind == LAYOUT_FEW) {
         micro_work.channel = work->few[sample].list;
@@ -122,6 +123,14 @@ static void convolve_block(
                     planes, middle);
     const int64_t first = place_of(layout, begin * work->panel, middle);
     const int64_t positions = place_of(layout, end * work->panel, middle) - first;
+    for (int f = 0; work->sum && layout->kind != LAYOUT_TALL && f < block->filters; f++) {
+        const float *other = added_plane(plan, work, sample, filters[f]);
+        float *to = planes[f] + first;
+        if (other)
+            add_run(to, other + first, to, positions, work->sum->activation);
+        else
+            activate_run(to, to, positions, work->sum->activation);
+    }
     if (work->pieces == 1) finish_block(plan, work, scratch, block, planes);
     for (int f = 0; f < block->filters && work->pieces > 1; f++)
         summarize_piece(plan, work, sample, filters[f], piece, planes[f] + first, positions);
@@ -150,6 +159,8 @@ static void convolve_samples(
 ) {
     for (int sample = (int)from; sample < to; sample++) {
         const int first = plan->run[sample], last = plan->run[sample + 1];
+        for (int piece = 0; work->sum && piece < work->pieces; piece++)
+            pass_piece(plan, work, sample, 0, INT_MAX, piece);
         if (first == last) continue;
         pack_inputs(plan, work, sample, 0, plan->program.value[work->step->source[0]].channels,
                     scratch->packed);

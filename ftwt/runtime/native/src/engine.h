@@ -76,6 +76,7 @@ typedef struct {
 /* What a step does besides, while the planes that it made are still in a near cache. */
 typedef struct {
     const ftwt_step *then; /* null, or the depthwise convolution of its planes, which nobody else reads */
+    const ftwt_step *sum;  /* null, or the sum of its planes, which nobody else reads, and others */
     const ftwt_step *gate; /* null, or the next gate to decide, which reads what comes out */
     int32_t taken;         /* this step is done by the one before */
 } ftwt_link;
@@ -86,6 +87,8 @@ typedef struct {
     const ftwt_step *then; /* see ftwt_link; with layout and counts of its own */
     const ftwt_layout *then_layout;
     int64_t *then_executed;
+    const ftwt_step *sum; /* see ftwt_link */
+    int32_t other;        /* the value that the sum adds */
     const ftwt_step *gate; /* null, or the gate whose pooling is done here */
     int32_t number;
     float threshold;
@@ -101,6 +104,7 @@ typedef struct {
     ftwt_block *block; /* of a convolution */
     int32_t panel, panels;  /* `panels` of up to `panel` vectors */
     int32_t each;           /* items of a sample, where they are some of its channels */
+    int32_t passing;        /* items of a sample's piece, of channels that a sum takes as they are */
     int32_t blocks, pieces; /* each block is done in `pieces` ranges of panels */
     /* Of a tall layout: each sample's rows are done in so many strips, each strip's filters in so
      * many parts. */
@@ -148,9 +152,10 @@ typedef struct ftwt_kernels {
     /* The most filters that a kernel makes at once, of so many vectors each. */
     int32_t filters[MOST_VECTORS + 1];
     int32_t masked_vectors; /* the most that it makes in a masked layout */
-    int32_t plane_channels, pack_channels, pool_channels, row_outputs; /* of an item */
+    int32_t plane_channels, pack_channels, pool_channels, pass_channels, row_outputs; /* of an item */
     ftwt_phase *gate_pool, *gate_normalize, *gate_decide, *gate_decide_many, *gate_decide_hidden;
     ftwt_phase *pack, *convolve, *convolve_samples, *convolve_strips, *depthwise, *linear, *planes;
+    ftwt_phase *pass; /* what a sum takes from its other source alone */
 } ftwt_kernels;
 
 extern const ftwt_kernels ftwt_portable, ftwt_avx2, ftwt_avx512;
@@ -171,6 +176,11 @@ static inline const ftwt_live *ftwt_live_of(const struct ftwt_plan *plan, int se
 static inline const ftwt_live *
 ftwt_live_in(const struct ftwt_plan *plan, int value, int sample) {
     return ftwt_live_of(plan, plan->program.value[value].set, sample);
+}
+
+/* The value whose planes a convolution's phase leaves. */
+static inline int ftwt_shown(const ftwt_work *work) {
+    return (work->then ? work->then : work->sum ? work->sum : work->step)->output;
 }
 
 /* One input for each filter. */

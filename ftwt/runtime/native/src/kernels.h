@@ -1,12 +1,14 @@
 /* All kernels, for the instruction set of the including file: LANES, REGISTERS, NAME, TABLE_NAME. */
 #include "engine.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "vector.h"
 
 /* Channels of one item. */
 enum { CHUNK = 4, PACK_CHANNELS = 4, POOL_CHANNELS = 8, ROW_OUTPUTS = 128 };
+enum { PASS_CHANNELS = 8 };
 /* Vectors of outputs that are added up at once: a whole tile, where that leaves no lane idle. */
 enum { ROW_VECTORS = LANES == 8 ? 8 : 4 };
 /* Vectors of outputs that are added up at once for SHARING samples. */
@@ -30,6 +32,7 @@ enum { TILE_INPUTS = LANES == 16 ? 96 : 64 };
 
 #include "finish.h"
 #include "depthwise.h"
+#include "sum.h"
 #include "convolve.h"
 #include "gate.h"
 #include "bottleneck.h"
@@ -63,6 +66,7 @@ const ftwt_kernels TABLE_NAME = {
     .plane_channels = CHUNK,
     .pack_channels = PACK_CHANNELS,
     .pool_channels = POOL_CHANNELS,
+    .pass_channels = PASS_CHANNELS,
     .row_outputs = ROW_OUTPUTS,
     .gate_pool = gate_pool,
     .gate_normalize = gate_normalize,
@@ -76,4 +80,5 @@ const ftwt_kernels TABLE_NAME = {
     .depthwise = depthwise,
     .linear = linear,
     .planes = planes,
+    .pass = pass,
 };

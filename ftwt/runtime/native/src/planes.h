@@ -76,13 +76,6 @@ static void add_plane(
         memcpy(to, first, (size_t)size * sizeof *to);
 }
 
-static void activate_plane(const float *from, float *to, int64_t size, int kind) {
-    int64_t i = 0;
-    for (; i + LANES <= size; i += LANES) store(to + i, activate(load(from + i), kind));
-    if (i < size)
-        store_some(to + i, activate(load_some(from + i, (int)(size - i)), kind), (int)(size - i));
-}
-
 /* from null is a plane of zeros. */
 static void affine_plane(
     const float *from, float *to, int64_t size, float scale, float shift, int kind
@@ -144,7 +137,7 @@ static void make_plane(ftwt_plan *plan, const ftwt_step *step, int sample, int c
     switch (step->kind) {
     case STEP_ADD:
         add_plane(plan, step, sample, channel, to, size);
-        if (step->activation) activate_plane(to, to, size, step->activation);
+        if (step->activation) activate_run(to, to, size, step->activation);
         return;
     case STEP_MULTIPLY: multiply_plane(plan, step, sample, channel, to, size); return;
     case STEP_PICK: pick_plane(plan, step, sample, step->index[channel] - 1, to); return;
@@ -165,7 +158,7 @@ static void make_plane(ftwt_plan *plan, const ftwt_step *step, int sample, int c
     const int64_t in_size = (int64_t)in->height * in->width;
     if (step->kind == STEP_ACTIVATE) {
         if (live)
-            activate_plane(from, to, size, step->activation);
+            activate_run(from, to, size, step->activation);
         else
             fill_run(to, activate_one(0, step->activation), size);
     } else if (step->kind == STEP_AFFINE) {

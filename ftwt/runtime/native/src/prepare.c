@@ -136,6 +136,29 @@ static int goes_on(const ftwt_program *p, int number) {
            (next->made == s->made || follows(p, next->made, s->output));
 }
 
+/* Whether a set has all channels of another, as far as its kind tells. */
+static int covers(const ftwt_program *p, int wide, int set) {
+    const ftwt_set *w = &p->set[wide];
+    if (wide == set || w->kind == SET_ALL) return 1;
+    int any = 0;
+    for (int i = 0; w->kind == SET_UNION && i < w->parts; i++) any |= covers(p, w->part[i], set);
+    return any;
+}
+
+/* Whether the step after a convolution adds one other value to its planes, for which it is done. */
+static int adds_up(const ftwt_program *p, int number) {
+    if (number + 1 == p->steps) return 0;
+    const ftwt_step *s = &p->step[number], *next = s + 1;
+    if (s->kind != STEP_CONV || s->pool || ftwt_is_depthwise(p, s)) return 0;
+    if (next->kind != STEP_ADD || next->sources != 2) return 0;
+    const int own = next->source[1] == s->output, other = next->source[1 - own];
+    if (next->source[own] != s->output || readers(p, s->output) != 1) return 0;
+    if (p->value[s->output].place != PLACE_ARENA) return 0;
+    /* Inputs are still read while planes of the sum are made. */
+    if (overlap(p, next->output, s->source[0]) || overlap(p, next->output, other)) return 0;
+    return p->value[s->output].set == s->made && covers(p, next->made, s->made);
+}
+
 /* The gate that reads a value first, if no other is decided before it. */
 static const ftwt_step *next_gate(const ftwt_program *p, int number, int value) {
     for (int i = number + 1; i < p->steps; i++)
@@ -156,7 +179,11 @@ static void link_steps(ftwt_plan *plan, sizes *need) {
             need->results = most(need->results,
                                  (int64_t)s->middle[0] * s->middle[1] * MOST_FILTERS);
         }
-        const ftwt_step *last = link->then ? link->then : s;
+        if (adds_up(p, i)) {
+            link->sum = s + 1;
+            plan->link[i + 1].taken = 1;
+        }
+        const ftwt_step *last = link->then ? link->then : link->sum ? link->sum : s;
         if (s->kind != STEP_LINEAR && p->value[last->output].set == last->made)
             link->gate = next_gate(p, (int)(last - p->step), last->output);
     }

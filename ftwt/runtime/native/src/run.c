@@ -38,13 +38,14 @@ typedef struct {
     int64_t since;
     ftwt_barrier barrier;
     int threads;
-    /* The phase at hand: step, place among its phases, items; those from `fill` on zero planes. */
+    /* The phase at hand: step, place among its phases, items; those from `pass` on take planes as they
+     * are, those from `fill` on zero them. */
     int step, phase, set;
     const ftwt_step *pooled; /* the gate whose inputs are pooled already */
     int pooled_pieces;       /* in so many pieces */
     ftwt_phase *kernel;
     ftwt_work work;
-    int64_t chunk, items, fill;
+    int64_t chunk, items, pass, fill;
 } running;
 
 typedef struct {
@@ -201,8 +202,9 @@ static int choose_bands(const running *run) {
 /* Whether what the next gate pools can be pooled piece by piece. */
 static int pools_in_pieces(const running *run) {
     const ftwt_step *gate = run->work.gate;
-    return run->work.pieces <= MOST_PIECES && run->work.layout->kind != LAYOUT_TALL && gate &&
-           gate->pool != POOL_MEAN_STD;
+    /* Pieces of a tall layout that are no strips are columns of four rows. */
+    const int apart = run->work.layout->kind != LAYOUT_TALL || run->work.strips;
+    return run->work.pieces <= MOST_PIECES && apart && gate && gate->pool != POOL_MEAN_STD;
 }
 
 /* Puts together what was pooled of a gate's input in pieces. */
@@ -357,7 +359,19 @@ static void zero_planes(ftwt_plan *plan, const ftwt_step *step, int64_t from, in
 
 /* The step whose output the step at hand makes. */
 static const ftwt_step *shown(const running *run) {
-    return run->work.then ? run->work.then : run->work.step;
+    const ftwt_work *work = &run->work;
+    return work->then ? work->then : work->sum ? work->sum : work->step;
+}
+
+/* Most channels of a sample that a sum takes as they are. */
+static int most_passing(const running *run) {
+    int most = 0;
+    for (int sample = 0; sample < run->plan->program.batch; sample++) {
+        const int passing = ftwt_live_of(run->plan, run->work.sum->made, sample)->count -
+                            ftwt_live_of(run->plan, run->work.step->made, sample)->count;
+        if (passing > most) most = passing;
+    }
+    return most;
 }
 
 /* Chooses the kernel of a convolution's phase, and returns whether it is the last. */
@@ -458,6 +472,11 @@ static int set_up(running *run, ftwt_scratch *scratch) {
         run->kernel(plan, &run->work, scratch, 0, run->items);
         return 0;
     }
+    run->pass = run->items;
+    if (run->work.sum && run->kernel == kernels->convolve) {
+        run->work.passing = (int32_t)chunks(most_passing(run), kernels->pass_channels);
+        run->items += (int64_t)run->work.passing * run->work.pieces * p->batch;
+    }
     run->fill = run->items;
     if (run->work.gate) {
         run->pooled = run->work.gate;
@@ -500,15 +519,21 @@ static void advance(void *data) {
         }
         if (run->step >= p->steps) return;
         if (run->phase == 0) {
-            for (; run->set < p->sets && p->set[run->set].before <= run->step; run->set++)
+            const ftwt_link *link = &run->plan->link[run->step];
+            const int known = run->step + (link->sum != 0);
+            for (; run->set < p->sets && p->set[run->set].before <= known; run->set++)
                 ftwt_evaluate(run->plan, run->set);
             run->work.step = &p->step[run->step];
             run->work.layout = &run->plan->layout[run->step];
             run->work.threshold = run->thresholds[run->step];
             run->work.executed = counts_of(run, run->work.step);
-            const ftwt_link *link = &run->plan->link[run->step];
             run->work.then = link->then;
             run->work.gate = link->gate;
+            run->work.sum = link->sum;
+            if (link->sum) {
+                const int32_t *source = link->sum->source;
+                run->work.other = source[source[0] == run->work.step->output];
+            }
             if (link->then) {
                 run->work.then_layout = run->work.layout + 1;
                 run->work.then_executed = counts_of(run, link->then);
@@ -539,8 +564,12 @@ static void work_off(running *run, ftwt_share *share, ftwt_scratch *scratch) {
         int64_t to = from + run->chunk;
         if (from >= share->end) return;
         if (to > share->end) to = share->end;
-        if (from < run->fill)
-            run->kernel(run->plan, &run->work, scratch, from, to < run->fill ? to : run->fill);
+        if (from < run->pass)
+            run->kernel(run->plan, &run->work, scratch, from, to < run->pass ? to : run->pass);
+        if (from < run->fill && to > run->pass)
+            run->plan->kernels->pass(run->plan, &run->work, scratch,
+                                     (from > run->pass ? from : run->pass) - run->pass,
+                                     (to < run->fill ? to : run->fill) - run->pass);
         if (to > run->fill)
             zero_planes(run->plan, shown(run), (from > run->fill ? from : run->fill) - run->fill,
                         to - run->fill);

@@ -20,12 +20,14 @@ static void convolve_tall(
         .inside = work->layout->inside[1] ? work->layout->inside : 0,
     };
     const int64_t row = (int64_t)inputs * work->layout->reads;
+    tall_sum sum = {.activation = work->sum ? work->sum->activation : ACT_NONE};
     for (int f = 0; f < block->filters; f++) {
+        sum.plane[f] = added_plane(plan, work, sample, filters[f]);
         one.weight[f] = step->weight2 + filters[f] * row;
         one.bias[f] = step->bias[filters[f]];
     }
     make_tall(work->layout, rows, work->panel, step, &one, inputs, block->filters, from, to,
-              planes);
+              planes, work->sum ? &sum : 0);
 }
 
 /* An item is a part of the filters of a strip of a sample. Each part lays out the strip's inputs for
@@ -45,6 +47,15 @@ static void convolve_strips(
         const int run = plan->run[sample], blocks = plan->run[sample + 1] - run;
         const int first = run + blocks * part / work->parts;
         const int last = run + blocks * (part + 1) / work->parts;
+        const int64_t start = (int64_t)begin * TALL * in->width;
+        const int bottom = end * TALL < in->height ? end * TALL : in->height;
+        const int64_t positions = (int64_t)bottom * in->width - start;
+        if (work->sum) {
+            const int passing = count_passing(plan, work, sample);
+            pass_channels(plan, work, sample, passing * part / work->parts,
+                          passing * (part + 1) / work->parts, start, positions, strip,
+                          work->strips);
+        }
         if (first == last) continue;
         const tall_rows rows = measure_tall(layout, in->width, begin, end - begin);
         const int panels = (rows.vectors + work->panel - 1) / work->panel;
@@ -61,14 +72,15 @@ static void convolve_strips(
             for (int f = 0; f < block->filters; f++)
                 planes[f] = step->pool
                                 ? scratch->plane + plan->scratch_plane + f * middle
-                                : ftwt_plane(plan, step->output, sample, made[block->first + f]);
+                                : ftwt_plane(plan, ftwt_shown(work), sample, made[block->first + f]);
             convolve_tall(plan, work, block, &rows, 0, panels, scratch->packed, planes);
-            finish_block(plan, work, scratch, block, planes);
+            if (work->strips == 1) finish_block(plan, work, scratch, block, planes);
+            for (int f = 0; f < block->filters && work->strips > 1; f++)
+                summarize_piece(plan, work, sample, made[block->first + f], strip,
+                                planes[f] + start, positions);
             filters += block->filters;
         }
-        const int bottom = end * TALL < in->height ? end * TALL : in->height;
         ftwt_count(work->executed, sample,
-                   (int64_t)filters * live->count * layout->taps * (bottom - begin * TALL) *
-                       in->width);
+                   (int64_t)filters * live->count * layout->taps * positions);
     }
 }

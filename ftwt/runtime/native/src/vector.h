@@ -314,3 +314,45 @@ INLINE vec activate(vec v, int kind) {
     default: return v;
     }
 }
+
+/* Calls RUN with a usual activation known beforehand, so that no loop asks for it. */
+#define FOR_ACTIVATION(KIND, RUN) \
+    switch (KIND) { \
+    case ACT_NONE: RUN(ACT_NONE); break; \
+    case ACT_RELU: RUN(ACT_RELU); break; \
+    default: RUN(KIND); \
+    }
+
+INLINE void activate_run_as(
+    const float *from, float *to, int64_t count, const int kind
+) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) store(to + i, activate(load(from + i), kind));
+    if (i < count)
+        store_some(to + i, activate(load_some(from + i, (int)(count - i)), kind), (int)(count - i));
+}
+
+INLINE void add_run_as(
+    const float *one, const float *two, float *to, int64_t count, const int kind
+) {
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(to + i, activate(load(one + i) + load(two + i), kind));
+    if (i == count) return;
+    const int rest = (int)(count - i);
+    store_some(to + i, activate(load_some(one + i, rest) + load_some(two + i, rest), kind), rest);
+}
+
+/* to = the activation of `count` floats. */
+static void activate_run(const float *from, float *to, int64_t count, int kind) {
+#define ACTIVATE(KIND) activate_run_as(from, to, count, KIND)
+    FOR_ACTIVATION(kind, ACTIVATE)
+#undef ACTIVATE
+}
+
+/* to = the activation of one + two, `count` floats. */
+INLINE void add_run(const float *one, const float *two, float *to, int64_t count, int kind) {
+#define ADD(KIND) add_run_as(one, two, to, count, KIND)
+    FOR_ACTIVATION(kind, ADD)
+#undef ADD
+}

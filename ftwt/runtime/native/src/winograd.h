@@ -132,10 +132,17 @@ INLINE void combine(const vec *point, vec bias, const int activation, vec *row) 
     row[3] = activate(less + 8 * fewer + point[5] + bias, activation);
 }
 
-/* Positions from..from + vectors * LANES of four rows, one after the other, into a plane. */
+/* What is added to planes as they are made, before an activation. */
+typedef struct {
+    const float *plane[MOST_FILTERS]; /* null for one of zeros */
+    int32_t activation;
+} tall_sum;
+
+/* Positions from..from + vectors * LANES of four rows, one after the other, into plane `f` of some,
+ * or into its sum with another. */
 static void place_rows(
     const ftwt_layout *layout, const tall_rows *rows, const float *four, int from, int vectors,
-    float *plane, int height, int width
+    float *plane, const tall_sum *sum, int f, int height, int width
 ) {
     const int to = from + vectors * LANES;
     for (int tile = from / layout->width; tile < rows->tiles; tile++) {
@@ -143,18 +150,23 @@ static void place_rows(
         if (begin >= to) return;
         const int left = from > begin ? from - begin : 0;
         const int right = to - begin < width ? to - begin : width;
-        for (int i = 0; left < right && i < TALL && top + i < height; i++)
-            copy_run(
-                plane + (int64_t)(top + i) * width + left,
-                four + i * vectors * LANES + begin + left - from, right - left
-            );
+        for (int i = 0; left < right && i < TALL && top + i < height; i++) {
+            const int64_t at = (int64_t)(top + i) * width + left;
+            const float *row = four + i * vectors * LANES + begin + left - from;
+            if (!sum)
+                copy_run(plane + at, row, right - left);
+            else if (sum->plane[f])
+                add_run(row, sum->plane[f] + at, plane + at, right - left, sum->activation);
+            else
+                activate_run(row, plane + at, right - left, sum->activation);
+        }
     }
 }
 
 INLINE void combine_panel(
     const ftwt_layout *layout, const tall_rows *rows, const int activation, const float *sums,
-    const float *bias, int filters, int first, int vectors, float *const *planes, int height,
-    int width
+    const float *bias, int filters, int first, int vectors, float *const *planes,
+    const tall_sum *sum, int height, int width
 ) {
     const int each = filters * vectors * LANES;
     float four[MOST_FILTERS * TALL * MOST_VECTORS * LANES] __attribute__((aligned(64)));
@@ -174,14 +186,16 @@ INLINE void combine_panel(
     }
     /* Only now, as loads that meet parts of several stores wait until these are done. */
     for (int f = 0; f < filters; f++)
-        place_rows(layout, rows, four + f * rows_of, first * LANES, vectors, planes[f], height,
-                   width);
+        place_rows(layout, rows, four + f * rows_of, first * LANES, vectors, planes[f], sum, f,
+                   height, width);
 }
 
-/* Panels from..to of some filters. Weights of a filter are (points, inputs, 3). */
+/* Panels from..to of some filters, with `sum` unless it is null. Weights of a filter are (points,
+ * inputs, 3). */
 static void make_tall(
     const ftwt_layout *layout, const tall_rows *rows, int panel, const ftwt_step *step,
-    const micro_work *work, int inputs, int filters, int from, int to, float *const *planes
+    const micro_work *work, int inputs, int filters, int from, int to, float *const *planes,
+    const tall_sum *sum
 ) {
     float sums[POINTS * MOST_FILTERS * MOST_VECTORS * LANES] __attribute__((aligned(64)));
     micro_work one = *work;
@@ -197,7 +211,7 @@ static void make_tall(
             run_micro(&one, filters, vectors);
         }
 #define COMBINE(KIND) \
-    combine_panel(layout, rows, KIND, sums, work->bias, filters, first, vectors, planes, \
+    combine_panel(layout, rows, KIND, sums, work->bias, filters, first, vectors, planes, sum, \
                   step->middle[0], step->middle[1])
         switch (step->activation) {
         case ACT_NONE: COMBINE(ACT_NONE); break;
