@@ -1,4 +1,6 @@
-"""The one exception that ftwt raises for bad input, and others' messages in one line."""
+"""The one exception that ftwt raises for bad input, and what messages have in common."""
+
+from collections.abc import Sequence
 
 
 class FtwtError(Exception):
@@ -9,6 +11,16 @@ class FtwtError(Exception):
     """
 
     exit_status = 2
+
+
+def listed(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(("conv1", "conv2", "fc"), most=2)
+    'conv1, conv2 and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return mark.join(names[:most]) + more
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 from ftwt import data
 from ftwt.budget.executors import executor_named, run_all
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, listed
 from ftwt.io import specs
 from ftwt.io.files import write_json
 from ftwt.io.reading import read_json
@@ -168,10 +168,9 @@ def _run(
     }
     write_json(out / _RECORD, record)
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         raise FtwtError(
-            f"sweep: {failed[0]}{more}; the other runs are finished, call again to run what is "
-            "missing"
+            f"sweep: {listed(failed, most=1)}; the other runs are finished, call again to run what "
+            "is missing"
         )
     return record
 

@@ -23,7 +23,7 @@ from ftwt.data.decoding import decode
 from ftwt.data.files import Files
 from ftwt.data.images import Images
 from ftwt.data.splits import balanced_prefix
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, listed
 
 # The customary ones of ImageNet, which torchvision's weights were trained with.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -156,8 +156,7 @@ def _check_same_classes(classes: tuple[str, ...], train: Path, test: Path) -> No
         missing = sorted(set(names) - set(known))
         if missing:
             raise FtwtError(
-                f"load: the classes of {train} and {test} differ: {', '.join(missing[:5])} "
-                f"{f'and {len(missing) - 5} more ' if len(missing) > 5 else ''}"
+                f"load: the classes of {train} and {test} differ: {listed(missing)} "
                 f"in {there.name}/ but not in {absent.name}/; give both the same class folders"
             )
 

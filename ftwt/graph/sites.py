@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from torch import fx, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, listed
 from ftwt.graph import calls, operations
 from ftwt.graph.operations import Role
 from ftwt.graph.tracing import Traced
@@ -112,7 +112,7 @@ def choose(found: list[Candidate], where: SiteFilter | None, network: str) -> li
             chosen = [one for one in found if one.name in where]
         hint = "where= matched nothing; the candidates are"
     if not chosen:
-        raise FtwtError(f"attach: no site in {network}; {hint} {_listed(found)}")
+        raise FtwtError(f"attach: no site in {network}; {hint} {_candidates(found)}")
     return chosen
 
 
@@ -124,14 +124,12 @@ def _check_names(names: Collection[str], found: list[Candidate], network: str) -
         if name not in known:
             nearest = difflib.get_close_matches(name, known)
             hint = f"did you mean {', '.join(nearest)}?" if nearest else "the candidates are"
-            rest = "" if nearest else f" {_listed(found)}"
+            rest = "" if nearest else f" {_candidates(found)}"
             raise FtwtError(f"attach: {network} has no convolution {name!r}; {hint}{rest}")
 
 
-def _listed(found: list[Candidate], most: int = 40) -> str:
-    names = [one.name for one in found[:most]]
-    more = len(found) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+def _candidates(found: list[Candidate]) -> str:
+    return listed([one.name for one in found], most=40)
 
 
 def shape_of(site: Candidate, traced: Traced) -> SiteShape:

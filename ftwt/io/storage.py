@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError, in_one_line
+from ftwt.errors import FtwtError, in_one_line, listed
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import rebuilding, registry
@@ -267,12 +267,9 @@ def _number_kind(value: Tensor) -> tuple[bool, bool, bool]:
     return value.is_floating_point(), value.is_complex(), value.dtype == torch.bool
 
 
-def _some(label: str, names: Iterable[str], most: int = 3) -> list[str]:
-    listed = list(names)
-    if not listed:
-        return []
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return [f"{label} {', '.join(listed[:most])}{more}".strip()]
+def _some(label: str, names: Iterable[str]) -> list[str]:
+    found = list(names)
+    return [f"{label} {listed(found, most=3)}".strip()] if found else []
 
 
 def _tuples(value: Any) -> Any:

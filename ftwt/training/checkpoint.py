@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from ftwt.errors import FtwtError, in_one_line
+from ftwt.errors import FtwtError, in_one_line, listed
 from ftwt.io import specs
 from ftwt.io.files import write_atomically
 from ftwt.io.reading import Anything, misfit, parsed
@@ -251,10 +251,9 @@ def _load(path: Path) -> dict[str, Any]:
 def _check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
     found = differences(specs.renewed(was), json.loads(json.dumps(now)))
     if found:
-        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
         raise FtwtError(
-            f"train: {out} was started differently: {'; '.join(found[:4])}{more}; resume it as it "
-            "was started, or give a new folder"
+            f"train: {out} was started differently: {listed(found, 4, '; ')}; resume it as it was "
+            "started, or give a new folder"
         )
 
 

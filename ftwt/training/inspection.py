@@ -1,13 +1,13 @@
 """What all measurements share: batches of a loader, and checks of their input."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, listed
 from ftwt.gated.model import Gated
 from ftwt.training.tasks import LABELLED, Task
 
@@ -70,10 +70,10 @@ def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:
     told = [f"{run} knows other classes than {dataset.name} has"]
     if card.num_classes != len(here):
         told = [f"{run} knows {card.num_classes} classes, {dataset.name} has {len(here)}"]
-    told += [f"the run alone has {_listed(lacking)}"] if lacking else []
-    told += [f"{dataset.name} alone has {_listed(new)}"] if new else []
+    told += [f"the run alone has {listed(lacking)}"] if lacking else []
+    told += [f"{dataset.name} alone has {listed(new)}"] if new else []
     if known and not lacking and not new:
-        told += [f"in another order: {_listed(known)}, and {_listed(here)}"]
+        told += [f"in another order: {listed(known)}, and {listed(here)}"]
     raise FtwtError(f"{'; '.join(told)}; give the data that it was trained on")
 
 
@@ -86,11 +86,6 @@ def as_trained(run: str, card: "Card", dataset: "Dataset") -> "Dataset":
     check_classes(run, card, dataset)
     mean, std = card.mean or dataset.mean, card.std or dataset.std
     return replace(dataset, mean=mean, std=std)  # type: ignore[arg-type]
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def check_site(model: Gated, site: str, called: str) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from ftwt.data import Dataset, Loaders
 from ftwt.data.streams import random_stream
-from ftwt.errors import FtwtError, first_line
+from ftwt.errors import FtwtError, first_line, listed
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
 from ftwt.training import checkpoint, hints, records
@@ -155,7 +155,7 @@ def finished_or_trained(
     if found:
         raise FtwtError(
             f"train: {out} holds a finished run that was started differently: "
-            f"{'; '.join(found[:4])}; give a new folder"
+            f"{listed(found, 4, '; ')}; give a new folder"
         )
     return storage.load(out, recipe.own_network)[0], record
 

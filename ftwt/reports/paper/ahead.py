@@ -8,7 +8,7 @@ from typing import Any
 
 from ftwt import data
 from ftwt.budget.executors import run_all
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, listed
 from ftwt.reports.paper.item import Item
 from ftwt.reports.paper.scales import Scale
 from ftwt.reports.paper.study import Study, Training
@@ -53,8 +53,7 @@ def train_ahead(study: Study, wanted: Sequence[Item[Any]], executor: Executor) -
         }
         failed = run_all(executor, TrainingOrder.follow, orders, lambda order: None)
         if failed:
-            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
             raise FtwtError(
-                f"paper: {failed[0]}{more}; what else was trained is kept, call again to train the "
-                "rest"
+                f"paper: {listed(failed, most=1)}; what else was trained is kept, call again to "
+                "train the rest"
             )
