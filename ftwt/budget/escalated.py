@@ -13,7 +13,7 @@ from ftwt.budget.calibrate import calibrate
 from ftwt.budget.narrow_start import chosen_on, narrow_start
 from ftwt.budget.static import mean_scores, sensitive_masks
 from ftwt.data import Dataset
-from ftwt.errors import FtwtError, listed
+from ftwt.errors import FtwtError
 from ftwt.gated.escalation import Escalating, escalate
 from ftwt.gated.model import Gated
 from ftwt.gates import Fixed
@@ -128,12 +128,7 @@ def train_escalated_run(
             "specification": specs.renewed(was.get("specification")),
             "reduction": was.get("reduction"),
         }
-        found = checkpoint.differences(held, asked)
-        if found:
-            raise FtwtError(
-                f"train: {out} was started differently: {listed(found, 4, '; ')}; resume it as it "
-                "was started, or give a new folder"
-            )
+        checkpoint.check_same(out, held, asked)
     record = {
         "status": "running",
         "recipe": name,

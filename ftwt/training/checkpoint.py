@@ -121,7 +121,7 @@ def restore(
             processes.
     """
     kept = on_main(lambda: _read(out, note))
-    _check_same(out, kept["about"], about)
+    check_same(out, kept["about"], about)
     if kept["torch"] != str(torch.__version__):
         note(
             f"the state was saved with torch {kept['torch']}, this is {torch.__version__}: numbers "
@@ -248,7 +248,8 @@ def _load(path: Path) -> dict[str, Any]:
     return {**kept, "about": about}
 
 
-def _check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same(out: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise FtwtError, with what differs, unless a folder was started as is asked for now."""
     found = differences(specs.renewed(was), json.loads(json.dumps(now)))
     if found:
         raise FtwtError(

@@ -20,7 +20,7 @@ from torch import nn
 
 from ftwt.data import Dataset, Loaders
 from ftwt.data.streams import random_stream
-from ftwt.errors import FtwtError, first_line, listed
+from ftwt.errors import FtwtError, first_line
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
 from ftwt.training import checkpoint, hints, records
@@ -149,14 +149,8 @@ def finished_or_trained(
     if not file.is_file() or status(out) != "finished":
         return train_run(recipe, dataset, out, resume=file.is_file(), **options)
     record = records.read_record(out)
-    found = checkpoint.differences(
-        specs.renewed(record["specification"]), specs.recorded(recipe), "recipe"
-    )
-    if found:
-        raise FtwtError(
-            f"train: {out} holds a finished run that was started differently: "
-            f"{listed(found, 4, '; ')}; give a new folder"
-        )
+    was = {"recipe": specs.renewed(record["specification"])}
+    checkpoint.check_same(out, was, {"recipe": specs.recorded(recipe)})
     return storage.load(out, recipe.own_network)[0], record
 
 
