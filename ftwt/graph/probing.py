@@ -132,6 +132,8 @@ class _Counting(fx.Interpreter):
 
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, graph=graph)
+        # What is refused inside is told in one line.
+        self.extra_traceback = False
         self.macs: dict[str, int] = {}
         self._counter = Products()
 
