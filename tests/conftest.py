@@ -31,6 +31,8 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from hypothesis.errors import UnsatisfiedAssumption  # noqa: E402
 
+from tests.command_line import ftwt_command  # noqa: E402, F401 - a fixture
+
 torch.set_num_threads(1)
 # Shared machines pause at any time: what takes long is bounded by the number of examples.
 examples = int(os.environ.get("FTWT_EXAMPLES", "40"))
@@ -43,6 +45,21 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("ftwt")
+
+
+@pytest.fixture(scope="session")
+def gated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on shapes in which some filters never run; beside it `dense`, its start."""
+    from ftwt import data, training
+    from ftwt.training import runs
+
+    folder, shapes = tmp_path_factory.mktemp("shapes"), data.load("shapes", limit=400)
+    choices = training.Overrides(mass=0.6, epochs=1)
+    for dense in (True, False):
+        out = folder / ("dense" if dense else "gated")
+        recipe = training.recipe("shapes-resnet8", choices, dense=dense)
+        runs.train_run(recipe, shapes, out, init=None if dense else folder / "dense")
+    return folder / "gated"
 
 
 def pytest_configure(config: pytest.Config) -> None:

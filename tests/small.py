@@ -1,8 +1,10 @@
-"""A small network and a few images, for tests that need any."""
+"""A small network, a few images and what is refused, for tests that need any."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+import ftwt
 from ftwt import backbones
 
 
@@ -24,8 +26,20 @@ def labelled(images: int, batch: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(pixels.split(batch), labels.split(batch), strict=True))
 
 
+def images(batch: int = 4, side: int = 16) -> Tensor:
+    """Random images (batch, 3, side, side), the same each time."""
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
 def reversed_channels(features: Tensor) -> Tensor:
     """Of (B, C, H, W), the rows of each image first to last, the channels last to first."""
     rows = [features[:, :, row] for row in range(features.shape[2])]
     channels = [torch.stack(rows, 2)[:, -1 - place] for place in range(features.shape[1])]
     return torch.stack(channels, 1)
+
+
+def refused(match, call, *arguments, **keywords) -> None:
+    """The call is refused in one line that the pattern is found in."""
+    with pytest.raises(ftwt.FtwtError, match=match) as caught:
+        call(*arguments, **keywords)
+    assert "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from ftwt import FtwtError, analysis, gates, tables, targets
 from ftwt.reports import page
 from ftwt.reports.analysis.heatmaps import cosine, iou_at_half_maximum
 from tests import small
+from tests.small import refused
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 VOID = {"meta", "img", "br"}
@@ -124,27 +125,22 @@ def test_similarity_of_empty_heatmaps():
 def test_a_plain_network_is_refused(network, batches, measure):
     images, _ = batches[0]
     arguments = (batches,) if measure is analysis.activity else (images, "conv1")
-    with pytest.raises(FtwtError, match="ResNet has no gates; give a gated network"):
-        measure(network, *arguments)
+    refused("ResNet has no gates; give a gated network", measure, network, *arguments)
 
 
 def test_bad_input_is_told_in_one_line(network, model, batches):
-    with pytest.raises(FtwtError, match="activity: the loader gave no images"):
-        analysis.activity(model, [])
-    with pytest.raises(FtwtError, match="limit=0; give 1 image or more"):
-        analysis.activity(model, batches, limit=0)
+    refused("activity: the loader gave no images", analysis.activity, model, [])
+    refused("limit=0; give 1 image or more", analysis.activity, model, batches, limit=0)
     images, _ = batches[0]
     with pytest.raises(FtwtError, match=r"'layer2.0.con1'; did you mean layer2\.0\.conv"):
         analysis.heatmaps(model, images, "layer2.0.con1")
-    with pytest.raises(FtwtError, match="masses is empty"):
-        analysis.oracle_curve(network, batches, [], example=EXAMPLE)
+    refused("masses is empty", analysis.oracle_curve, network, batches, [], example=EXAMPLE)
     with pytest.raises(FtwtError, match="gives its batches once"):
         analysis.oracle_curve(network, iter(batches), [0.9], example=EXAMPLE)
     with pytest.raises(FtwtError, match=r"mass=1\.2 is outside"):
         analysis.oracle_curve(network, batches, [1.2], example=EXAMPLE)
     maps = analysis.heatmaps(model, images, "conv1")
-    with pytest.raises(FtwtError, match="2 images came with the heatmaps of 4"):
-        analysis.heatmap_grid(maps, images[:2])
+    refused("2 images came with the heatmaps of 4", analysis.heatmap_grid, maps, images[:2])
 
 
 class Outline(HTMLParser):
@@ -212,11 +208,8 @@ def test_page_escapes_everything():
     assert dict(outline(html).attributes)["alt"] == evil
 
 
-def test_page_refuses_ragged_tables_and_folders(tmp_path):
-    with pytest.raises(FtwtError, match="1 cells"):
-        tables.of_text(("a", "b"), (("1",),))
-    with pytest.raises(FtwtError, match="is a folder"):
-        page.write_html(tmp_path, page.Page("t", "i", ()))
+def test_page_refuses_folders(tmp_path):
+    refused("is a folder", page.write_html, tmp_path, page.Page("t", "i", ()))
 
 
 def test_cells_of_numbers_and_of_few_characters_stay_on_one_line():
@@ -261,8 +254,7 @@ def test_drawing_leaves_matplotlib_as_it_was(seen):
 
 def test_without_matplotlib_a_plot_names_the_extra(seen, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(FtwtError, match=r"pip install ftwt\[plots\]"):
-        analysis.macs_by_layer(seen)
+    refused(r"pip install ftwt\[plots\]", analysis.macs_by_layer, seen)
 
 
 def test_import_loads_no_matplotlib():

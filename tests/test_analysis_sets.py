@@ -9,6 +9,7 @@ import ftwt
 from ftwt import FtwtError, analysis, backbones, data, gates, targets
 from ftwt.reports.analysis.core import BINS
 from ftwt.training import evaluate
+from tests.small import refused
 from tests.test_analysis import EXAMPLE, attach, batches, model, network, seen  # noqa: F401
 
 
@@ -70,8 +71,7 @@ def test_shifts_change_images_more_and_more(images, shift):
     assert far == sorted(far)
     assert far[0] > 0
     assert torch.equal(torch.get_rng_state(), state)
-    with pytest.raises(FtwtError, match=f"{shift.name} has no strength 77"):
-        analysis.shifted(images, shift, 77)
+    refused(f"{shift.name} has no strength 77", analysis.shifted, images, shift, 77)
 
 
 def test_noise_comes_from_the_seed(images):
@@ -98,8 +98,7 @@ def test_confidence_parts_are_equally_large_and_in_order(model, batches):  # noq
     order = found.confidence.argsort()
     least = found.macs[order[:2]].mean().item()
     assert parts[0].reduction_exact == pytest.approx(1 - least / found.dense_macs)
-    with pytest.raises(FtwtError, match="10 images cannot make 11 parts"):
-        found.by_confidence(11)
+    refused("10 images cannot make 11 parts", found.by_confidence, 11)
 
 
 def test_correlation_is_none_where_cost_never_varies(network, batches, model):  # noqa: F811
@@ -110,8 +109,7 @@ def test_correlation_is_none_where_cost_never_varies(network, batches, model):  
 
 def test_plain_networks_are_refused(network, batches):  # noqa: F811
     for measure in (analysis.outcomes, analysis.core_filters, analysis.heatmap_similarity):
-        with pytest.raises(FtwtError, match="ResNet has no gates"):
-            measure(network, batches)
+        refused("ResNet has no gates", measure, network, batches)
 
 
 @settings(max_examples=12)

@@ -1,6 +1,7 @@
 """`attach`: the contract of the gated network, and bad input."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,12 +9,12 @@ from torch import nn
 
 import ftwt
 from ftwt import backbones, gates, losses, targets
+from tests import small
+from tests.small import refused
+from tests.test_attach_arguments import not_attached
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
-
-
-def images(batch: int = 4) -> torch.Tensor:
-    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+images = partial(small.images, side=32)
 
 
 @pytest.fixture
@@ -158,38 +159,28 @@ def test_an_optimizer_step_changes_both_parts_under_the_papers_loss():
     assert all(one.grad is not None for one in model.parameters())
 
 
-def refused(network, match: str, **options) -> None:
-    given = {"example": EXAMPLE} | options
-    with pytest.raises(ftwt.FtwtError, match=match):
-        ftwt.attach(network, given.pop("pruning", ftwt.Pruning()), **given)
-
-
 class Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
 
 
 def test_bad_input(model):
-    net = backbones.resnet8()
-    refused(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), "has no 2-d convolution")
-    refused(net, "does not run on example of shape", example=torch.zeros(1, 1, 32, 32))
-    refused(net, "example has 2 tensors, but ResNet takes 1", example=(EXAMPLE, EXAMPLE))
-    refused(net, "where= matched nothing; the candidates are conv1, layer1.0.conv1",
-            where=lambda name, _: name == "conv9")  # fmt: skip
-    refused(model, "has gates already")
-    refused("resnet", "network is a str; give a torch.nn.Module")
-    refused(Branching(), "does not trace with torch.fx")
-    fixed = gates.Fixed({"conv1": [True] * 8})
-    refused(net, "the mask for 'conv1' has 8 channels, but the site has 16 filters",
-            pruning=ftwt.Pruning(fixed))  # fmt: skip
+    not_attached("has no 2-d convolution", nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)))
+    not_attached("does not run on example of shape", example=torch.zeros(1, 1, 32, 32))
+    not_attached("example has 2 tensors, but ResNet takes 1", example=(EXAMPLE, EXAMPLE))
+    matched_nothing = "where= matched nothing; the candidates are conv1, layer1.0.conv1"
+    not_attached(matched_nothing, where=lambda name, _: name == "conv9")
+    not_attached("has gates already", model)
+    not_attached("network is a str; give a torch.nn.Module", "resnet")
+    not_attached("does not trace with torch.fx", Branching())
+    few = ftwt.Pruning(gates.Fixed({"conv1": [True] * 8}))
+    not_attached("mask for 'conv1' has 8 channels, but the site has 16 filters", pruning=few)
     stray = ftwt.Pruning(gates.Fixed({"conv9": [True] * 16}))
-    refused(net, "has a mask for 'conv9', which is no site; the sites are conv1", pruning=stray)
-    with pytest.raises(ftwt.FtwtError, match="2 inputs came, but the network was attached with 1"):
-        model(images(), images())
+    not_attached("has a mask for 'conv9', which is no site; the sites are conv1", pruning=stray)
+    refused("2 inputs came, but the network was attached with 1", model, images(), images())
     rows = gates.Fixed({"conv1": torch.ones(2, 16, dtype=torch.bool)})
-    static = ftwt.attach(net, ftwt.Pruning(rows), example=EXAMPLE)
-    with pytest.raises(ftwt.FtwtError, match="has 2 rows, but the batch has 4 samples"):
-        static(images())
+    static = ftwt.attach(backbones.resnet8(), ftwt.Pruning(rows), example=EXAMPLE)
+    refused("has 2 rows, but the batch has 4 samples", static, images())
 
 
 class Named(nn.Module):
@@ -217,18 +208,14 @@ def test_plain_tensors_and_constants_of_a_network_come_along():
 
 @pytest.mark.parametrize("name", ["trace", "sites", "gates", "keys", "anatomy"])
 def test_names_that_the_gated_network_needs(name):
-    refused(Named(name), f"has an attribute named '{name}'", where=lambda *_: True)
+    not_attached(f"has an attribute named '{name}'", Named(name), where=lambda *_: True)
 
 
 def test_losses_say_what_they_need(model):
     trace = model.trace(images(), targets=False)
-    with pytest.raises(ftwt.FtwtError, match="the trace holds no targets"):
-        losses.GateBCE()(trace)
-    with pytest.raises(ftwt.FtwtError, match="called without labels"):
-        losses.CrossEntropy()(trace)
-    with pytest.raises(ftwt.FtwtError, match="no gradient reaches the gates"):
-        losses.MacBudget(0.5)(trace)
+    refused("the trace holds no targets", losses.GateBCE(), trace)
+    refused("called without labels", losses.CrossEntropy(), trace)
+    refused("no gradient reaches the gates", losses.MacBudget(0.5), trace)
     pruning = ftwt.Pruning(gates.Oracle())
     oracle = ftwt.attach(backbones.resnet8(), pruning, example=EXAMPLE)
-    with pytest.raises(ftwt.FtwtError, match="oracles, which have no logits"):
-        losses.GateBCE()(oracle.trace(images()))
+    refused("oracles, which have no logits", losses.GateBCE(), oracle.trace(images()))

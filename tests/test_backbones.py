@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ftwt import backbones
-from ftwt.errors import FtwtError
+from tests.small import refused
 
 # MACs (convolutions and linear layers, one 3x32x32 image) and parameters.
 PUBLISHED = [
@@ -118,12 +118,10 @@ def test_initial_scale_survives_the_depth(make):
 @pytest.mark.parametrize("make", ALL, ids=name_of)
 @pytest.mark.parametrize("num_classes", [0, -1, 2.5, "10", True])
 def test_bad_number_of_classes(make, num_classes):
-    with pytest.raises(FtwtError, match=rf"^{make.__name__}: num_classes=.*positive integer.*$"):
-        make(num_classes=num_classes)
+    refused(rf"^{make.__name__}: num_classes=.*positive integer.*$", make, num_classes=num_classes)
 
 
 @pytest.mark.parametrize("make", [backbones.mobilenet_v1, backbones.mobilenet_v2], ids=name_of)
 @pytest.mark.parametrize("width", [0, -1.0, float("nan"), float("inf"), "half", True])
 def test_bad_width(make, width):
-    with pytest.raises(FtwtError, match=rf"^{make.__name__}: width=.*above 0.*width=0.5.*$"):
-        make(width=width)
+    refused(rf"^{make.__name__}: width=.*above 0.*width=0.5.*$", make, width=width)

@@ -12,7 +12,7 @@ import ftwt
 from ftwt.gated.escalation import Escalating
 from ftwt.io import storage
 from ftwt.training import Escalation
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.command_line import make_folder, make_weights
 from tests.test_cli import refused
 
 BEST = "cifar10-resnet8-best"
@@ -31,7 +31,7 @@ def answers(folder):
     return model(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
 
 
-def test_training_for_a_budget(given, tmp_path, ftwt_command):  # noqa: F811
+def test_training_for_a_budget(given, tmp_path, ftwt_command):
     out = tmp_path / "run"
     train = ("train", BEST, *given, "--reduction", 0.4)
     record = ftwt_command(*train, "--out", out, "--json").json()
@@ -63,7 +63,7 @@ def test_training_for_a_budget(given, tmp_path, ftwt_command):  # noqa: F811
     refused(ftwt_command(*train, "--out", out, "--resume"), "the run in", "is finished")
 
 
-def test_a_budget_that_leaves_no_room_for_the_whole_network(given, tmp_path, ftwt_command):  # noqa: F811
+def test_a_budget_that_leaves_no_room_for_the_whole_network(given, tmp_path, ftwt_command):
     out = tmp_path / "run"
     train = ("train", BEST, *given, "--reduction", 0.6)
     assert ftwt_command(*train, "--out", out).status == 0
@@ -105,7 +105,7 @@ def test_stages_that_are_none_are_refused(wrong, told):
         Escalation(**wrong)
 
 
-def test_what_it_needs_and_what_it_has_no_use_for(given, tmp_path, ftwt_command):  # noqa: F811
+def test_what_it_needs_and_what_it_has_no_use_for(given, tmp_path, ftwt_command):
     out = ("--out", tmp_path / "run")
     refused(ftwt_command("train", BEST, *given, *out), "it needs one; give --reduction")
     for option in ("--distill", "--per-layer"):

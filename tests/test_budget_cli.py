@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import ftwt
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.command_line import make_folder, make_weights
 from tests.test_cli import refused
 
 SHORT = "cifar10-resnet8-short"
@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def estimate(ftwt_command, folder, weights):  # noqa: F811
+def estimate(ftwt_command, folder, weights):
     def call(*more, network=NETWORK):
         data = f"imagefolder:{folder}"
         return ftwt_command("estimate", network, "--data", data, "--init", weights, *more)
@@ -54,7 +54,7 @@ def test_estimate(estimate, tmp_path):
     assert estimate("--mass", "0.5", "--json").json()["rows"][0]["accuracy"] is None
 
 
-def test_estimate_of_what_will_not_do(estimate, ftwt_command, folder, tmp_path):  # noqa: F811
+def test_estimate_of_what_will_not_do(estimate, ftwt_command, folder, tmp_path):
     refused(estimate("--mass", "0.9,0.8"), "mass 0.8 comes after 0.9", "rising order")
     refused(estimate("--mass", "0.8,0.8"), "mass 0.8 is given twice")
     refused(estimate("--mass", "0.8,much"), "'much' in '0.8,much' is no number")
@@ -74,14 +74,14 @@ def tuned(folder, weights, tmp_path_factory):
     return tmp_path_factory.mktemp("tuned") / "run"
 
 
-def train(ftwt_command, folder, weights, out, *more):  # noqa: F811
+def train(ftwt_command, folder, weights, out, *more):
     return ftwt_command(
         "train", SHORT, "--data", f"imagefolder:{folder}", "--init", weights, "--epochs", 2,
         "--out", out, *more,
     )  # fmt: skip
 
 
-def test_train_for_a_budget(ftwt_command, folder, weights, tuned):  # noqa: F811
+def test_train_for_a_budget(ftwt_command, folder, weights, tuned):
     record = train(ftwt_command, folder, weights, tuned, "--reduction", 0.4, "--json").json()
     assert record == json.loads((tuned / "run.json").read_text())
     budget = record["budget"]
@@ -101,7 +101,7 @@ class Killed(Exception):
 
 
 def test_a_training_that_lost_its_calibration_gets_it(
-    ftwt_command, folder, weights, tuned, tmp_path, monkeypatch, capsys  # noqa: F811
+    ftwt_command, folder, weights, tuned, tmp_path, monkeypatch, capsys
 ):  # fmt: skip
     if not tuned.exists():
         assert train(ftwt_command, folder, weights, tuned, "--reduction", 0.4).status == 0
@@ -129,7 +129,7 @@ def test_a_training_that_lost_its_calibration_gets_it(
     refused(finished, "is finished, there is nothing to resume")
 
 
-def test_budgets_that_will_not_do(ftwt_command, folder, weights, tmp_path):  # noqa: F811
+def test_budgets_that_will_not_do(ftwt_command, folder, weights, tmp_path):
     def call(*more, start=("--init", weights)):
         return ftwt_command(
             "train", SHORT, "--data", f"imagefolder:{folder}", "--out", tmp_path / "new",
@@ -144,7 +144,7 @@ def test_budgets_that_will_not_do(ftwt_command, folder, weights, tmp_path):  # n
     assert not (tmp_path / "new").exists()
 
 
-def test_the_curve_of_one_run(ftwt_command, folder, weights, tuned):  # noqa: F811
+def test_the_curve_of_one_run(ftwt_command, folder, weights, tuned):
     if not tuned.exists():
         assert train(ftwt_command, folder, weights, tuned, "--reduction", 0.4).status == 0
     data = ("--data", f"imagefolder:{folder}")
@@ -162,7 +162,7 @@ def test_the_curve_of_one_run(ftwt_command, folder, weights, tuned):  # noqa: F8
 
 
 @pytest.fixture
-def sweep(ftwt_command, folder, weights, tmp_path):  # noqa: F811
+def sweep(ftwt_command, folder, weights, tmp_path):
     def call(*more, mass="0.6,0.9", out=tmp_path / "sweep", recipe=SHORT):
         return ftwt_command(
             "sweep", recipe, "--data", f"imagefolder:{folder}", "--init", weights, "--out", out,

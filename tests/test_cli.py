@@ -13,7 +13,7 @@ import torch
 import ftwt
 from ftwt.io import storage
 from ftwt.reports.demo import times as demo_times
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.command_line import make_folder, make_weights
 
 SHORT = "cifar10-resnet8-short"
 
@@ -29,7 +29,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture
-def run(ftwt_command, folder, weights, tmp_path):  # noqa: F811
+def run(ftwt_command, folder, weights, tmp_path):
     out = tmp_path / "run"
     answer = ftwt_command(
         "train", SHORT, "--data", f"imagefolder:{folder}", "--out", out, "--init", weights,
@@ -48,21 +48,21 @@ def run(ftwt_command, folder, weights, tmp_path):  # noqa: F811
         ("cifar10-mobilenet_v2", 91_154_944, 2_296_922),
     ],
 )
-def test_macs(ftwt_command, network, macs, parameters):  # noqa: F811
+def test_macs(ftwt_command, network, macs, parameters):
     value = ftwt_command("macs", network, "--json").json()
     assert value["dense_macs"] == macs == sum(layer["dense_macs"] for layer in value["layers"])
     assert value["parameters"] == parameters
     assert value["gate_macs"] == sum(layer["gate_macs"] for layer in value["layers"])
 
 
-def test_tables_for_people(ftwt_command):  # noqa: F811
+def test_tables_for_people(ftwt_command):
     assert "12,239,488" in ftwt_command("macs", "cifar10-resnet8").out
     assert "shapes-resnet8" in ftwt_command("recipes").out
     sites = ftwt_command("sites", "torchvision:resnet18").out
     assert "shortcut of a residual block" in sites
 
 
-def test_sites_and_macs_of_any_network(ftwt_command):  # noqa: F811
+def test_sites_and_macs_of_any_network(ftwt_command):
     name = "torchvision:googlenet"
     value = ftwt_command("sites", name, "--size", 64, "--json").json()
     assert value["input"] == [3, 64, 64]
@@ -119,7 +119,7 @@ def test_a_run_folder_holds_what_it_should(run):
     }  # fmt: skip
 
 
-def test_eval(ftwt_command, run, folder):  # noqa: F811
+def test_eval(ftwt_command, run, folder):
     value = ftwt_command("eval", run, "--data", f"imagefolder:{folder}", "--json").json()
     assert 0 < value["reduction_exact"] < value["reduction_paper"] < 1
     assert value["images"] == 40
@@ -165,7 +165,7 @@ def refused(answer, *texts: str) -> None:
 
 
 @pytest.fixture
-def train(ftwt_command, folder, tmp_path):  # noqa: F811
+def train(ftwt_command, folder, tmp_path):
     def call(*more, recipe=SHORT, data=None, out=tmp_path / "new"):
         data = data or f"imagefolder:{folder}"
         return ftwt_command("train", recipe, "--data", data, "--out", out, "--epochs", 1, *more)
@@ -205,7 +205,7 @@ def test_messages_name_options_and_not_arguments(train):
     refused(train("--limit", 1), "load(--limit 1)")
 
 
-def test_what_to_paste_next_is_quoted(ftwt_command, folder, tmp_path):  # noqa: F811
+def test_what_to_paste_next_is_quoted(ftwt_command, folder, tmp_path):
     odd = folder.rename(folder.parent / "odd names; $(touch x)")
     out = tmp_path / "a run"
     answer = ftwt_command(
@@ -253,7 +253,7 @@ def test_bad_weights(train, weights, tmp_path):
     refused(train("--init", tmp_path / "absent"), "absent does not exist")
 
 
-def test_eval_diagnoses(ftwt_command, run, folder):  # noqa: F811
+def test_eval_diagnoses(ftwt_command, run, folder):
     options = ("eval", run, "--data", f"imagefolder:{folder}", "--diagnose")
     found = ftwt_command(*options, "--json").json()["dynamism"]
     assert found["images"] >= 10
@@ -263,7 +263,7 @@ def test_eval_diagnoses(ftwt_command, run, folder):  # noqa: F811
     assert found["verdict"] in shown
 
 
-def test_eval_of_what_is_no_run(ftwt_command, weights, folder, tmp_path):  # noqa: F811
+def test_eval_of_what_is_no_run(ftwt_command, weights, folder, tmp_path):
     data = f"imagefolder:{folder}"
     refused(ftwt_command("eval", tmp_path, "--data", data), "holds no model.safetensors")
     refused(ftwt_command("eval", weights, "--data", data), "weights alone, not a model")
@@ -282,7 +282,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(train, weights, t
     assert json.loads((tmp_path / "new" / "run.json").read_text())["status"] == "failed"
 
 
-def test_demo_in_small(ftwt_command, monkeypatch, tmp_path):  # noqa: F811
+def test_demo_in_small(ftwt_command, monkeypatch, tmp_path):
     monkeypatch.setattr(demo_times, "deployed", lambda network, image: ({}, {}))
     out = tmp_path / "demo"
     answer = ftwt_command("demo", "--out", out, "--epochs", 1, "--limit", 300, "--json")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ftwt.data import Images, holdout
@@ -33,8 +33,7 @@ def numbers(images: Images) -> list[int]:
 def test_holdout_is_a_stratified_partition(sizes, fraction, seed):
     images = images_of(sizes)
     count = round(fraction * len(images))
-    if not 0 < count < len(images):
-        return
+    assume(0 < count < len(images))
     train, validation = holdout(images, fraction, seed)
     assert len(validation) == count
     assert sorted(numbers(train) + numbers(validation)) == list(range(len(images)))

@@ -15,7 +15,7 @@ from ftwt import data
 from ftwt.errors import FtwtError
 from ftwt.io import storage
 from ftwt.training import evaluate
-from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
+from tests.command_line import make_folder
 from tests.test_states import dataset, load, same
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -53,10 +53,7 @@ def test_both_processes_end_with_one_model_and_the_metrics_of_all_images(tmp_pat
     assert rows[0]["losses"]["GateBCE"] > 0
 
 
-def test_a_rank_that_dies_ends_the_job_with_a_word_and_a_state_to_resume(
-    ftwt_command,  # noqa: F811
-    tmp_path,
-):
+def test_a_rank_that_dies_ends_the_job_with_a_word_and_a_state_to_resume(ftwt_command, tmp_path):
     folder = make_folder(tmp_path / "images", images=80)
     out = tmp_path / "run"
     train = [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 import ftwt
 from ftwt import analysis, gates
 from ftwt.reports.analysis import controls
-from tests.small import labelled, resnet8
+from tests.small import labelled, refused, resnet8
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 PIXELS = torch.cat([pixels for pixels, _ in labelled(150, 150)])
@@ -193,14 +193,10 @@ def test_a_signal_that_knows_makes_an_escalation_dynamic_and_noise_does_not():
 
 def test_what_cannot_be_diagnosed_is_refused(looking):
     images = taught(looking)
-    with pytest.raises(ftwt.FtwtError, match="has no gates"):
-        analysis.dynamism(resnet8(), images)
-    with pytest.raises(ftwt.FtwtError, match="gives its batches once"):
-        analysis.dynamism(looking, iter(images))
-    with pytest.raises(ftwt.FtwtError, match="9 images say too little"):
-        analysis.dynamism(looking, images, limit=9)
-    with pytest.raises(ftwt.FtwtError, match="or in another order"):
-        analysis.dynamism(looking, Reversing(images))
+    refused("has no gates", analysis.dynamism, resnet8(), images)
+    refused("gives its batches once", analysis.dynamism, looking, iter(images))
+    refused("9 images say too little", analysis.dynamism, looking, images, limit=9)
+    refused("or in another order", analysis.dynamism, looking, Reversing(images))
 
 
 class Reversing:

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 import ftwt
 from ftwt import runtime, slicing
 from tests import small
-from tests.test_faithful import EXAMPLE, Two, attached, images
+from tests.small import images, refused
+from tests.test_faithful import EXAMPLE, Two, attached
 
 
 def by_size(self, x):
@@ -24,10 +25,8 @@ def test_another_way_through_than_the_examples_is_refused_when_it_comes():
     assert model(images(2, 12)).shape == (2, 4, 12, 12)
     line = r"test_faithful_refusals.py:\d+ `return self.two\(y if "
     match = f"{line}.*came out as True for the example"
-    with pytest.raises(ftwt.FtwtError, match=match):
-        model(images(2, 24))
-    with pytest.raises(ftwt.FtwtError, match="came out as True for the example"):
-        runtime.skip(model.eval())(images(2, 24))
+    refused(match, model, images(2, 24))
+    refused("came out as True for the example", runtime.skip(model.eval()), images(2, 24))
 
 
 def ranged_elsewhere(self, x):
@@ -38,8 +37,7 @@ def test_a_helper_that_counts_rows_is_kept_for_the_examples_size_alone():
     network, model = attached(ranged_elsewhere)
     assert torch.allclose(model.eval()(images(3, 16)), network.eval()(images(3, 16)), atol=1e-5)
     match = r"small.py:\d+ `rows = .*` came out as 16 for the example of attach, and is 12 for"
-    with pytest.raises(ftwt.FtwtError, match=match):
-        model(images(3, 12))
+    refused(match, model, images(3, 12))
     assert "range" not in vars(small)
 
 
@@ -52,8 +50,7 @@ def test_a_way_through_that_a_count_decides_is_refused_when_it_changes():
     _, model = attached(on_a_count)
     model(images())
     model(images())
-    with pytest.raises(ftwt.FtwtError, match="came out as True for the example"):
-        model(images())
+    refused("came out as True for the example", model, images())
 
 
 def over_samples(self, x):
@@ -192,8 +189,7 @@ def to_be_quantized() -> nn.Module:
     ],
 )
 def test_a_network_inside_of_another_is_asked_for(made, match):
-    with pytest.raises(ftwt.FtwtError, match=match):
-        ftwt.attach(made(), ftwt.Pruning(), example=EXAMPLE)
+    refused(match, ftwt.attach, made(), ftwt.Pruning(), example=EXAMPLE)
 
 
 def test_a_cut_network_asks_for_the_sizes_that_it_was_traced_for():
@@ -201,8 +197,7 @@ def test_a_cut_network_asks_for_the_sizes_that_it_was_traced_for():
     masks = {"one": torch.arange(8) < 5}
     small = slicing.cut(model.eval(), masks)
     assert small(images(2, 12)).shape == (2, 4, 12, 12)
-    with pytest.raises(ftwt.FtwtError, match="came out as True for the example"):
-        small(images(2, 24))
+    refused("came out as True for the example", small, images(2, 24))
 
 
 def test_without_the_check():

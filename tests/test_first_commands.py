@@ -22,11 +22,11 @@ from ftwt.reports.timing.machine import Others
 from ftwt.training.epoch import StepEvent
 from ftwt.training.inspection import check_classes
 from ftwt.training.metrics import Metrics
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.command_line import make_folder, make_weights
 from tests.small import labelled, resnet8
 
 
-def test_ftwt_alone_says_what_to_do_first(ftwt_command):  # noqa: F811
+def test_ftwt_alone_says_what_to_do_first(ftwt_command):
     answer = ftwt_command()
     assert answer.status == 0
     commands = re.findall(r"^  ftwt (\w+)", answer.out, re.MULTILINE)
@@ -60,7 +60,7 @@ def idle(monkeypatch):
 
 
 @pytest.mark.usefixtures("idle")
-def test_the_doctor_says_what_a_report_needs(ftwt_command):  # noqa: F811
+def test_the_doctor_says_what_a_report_needs(ftwt_command):
     value = ftwt_command("doctor", "--json").json()
     assert value["facts"]["torch"] == torch.__version__
     assert {"CPU", "threads", "instruction set in use"} <= value["facts"].keys()
@@ -70,7 +70,7 @@ def test_the_doctor_says_what_a_report_needs(ftwt_command):  # noqa: F811
 
 
 @pytest.mark.usefixtures("idle")
-def test_the_doctor_fails_where_skipping_is_wrong(ftwt_command, monkeypatch):  # noqa: F811
+def test_the_doctor_fails_where_skipping_is_wrong(ftwt_command, monkeypatch):
     right = runtime.Skipping.forward
     monkeypatch.setattr(runtime.Skipping, "forward", lambda *given: 1.01 * right(*given))
     answer = ftwt_command("doctor")
@@ -80,7 +80,7 @@ def test_the_doctor_fails_where_skipping_is_wrong(ftwt_command, monkeypatch):  #
 
 @pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_doctor_judges_no_speed_that_other_programs_disturb(ftwt_command, monkeypatch, share):  # noqa: F811
+def test_the_doctor_judges_no_speed_that_other_programs_disturb(ftwt_command, monkeypatch, share):
     monkeypatch.setattr(Others, "share", lambda self: share)
     monkeypatch.setattr(doctor, "paired_speedup", lambda slow, fast: 0.5)
     answer = ftwt_command("doctor")
@@ -152,7 +152,7 @@ def test_notes_follow_from_the_figures(other, says):
     assert any(says in note for note in found(**other).notes)
 
 
-def test_advice_ends_with_the_command_to_run_next(ftwt_command, tmp_path):  # noqa: F811
+def test_advice_ends_with_the_command_to_run_next(ftwt_command, tmp_path):
     folder = make_folder(tmp_path / "my images", images=80)
     weights = make_weights(tmp_path)
     given = ("advise", "cifar10-resnet8", "--data", f"imagefolder:{folder}")
@@ -184,7 +184,7 @@ def test_advice_on_a_handful_of_images_is_refused():
         ("eval none --data shapes --reductions 0.2-0.8", "did you mean 0.2:0.8:0.1"),
     ],
 )
-def test_what_was_meant_is_told(ftwt_command, monkeypatch, tmp_path, arguments, told):  # noqa: F811
+def test_what_was_meant_is_told(ftwt_command, monkeypatch, tmp_path, arguments, told):
     monkeypatch.chdir(tmp_path)
     answer = ftwt_command(*arguments.split())
     assert answer.status == 2

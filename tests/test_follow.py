@@ -8,6 +8,7 @@ import torch
 import ftwt
 from ftwt import FtwtError, backbones, gates, losses, runtime, targets
 from ftwt.slicing import narrow
+from tests.small import refused
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 GATE = gates.Follow(gates.PooledLinear(normalize="layer"))
@@ -94,8 +95,7 @@ def test_gates_before_them_learn(model, images):
 
 def test_other_sites_need_a_gate():
     for gate in (gates.Oracle(), gates.PooledLinear):
-        with pytest.raises(FtwtError, match="is no gate that predicts"):
-            gates.Follow(gate)
+        refused("is no gate that predicts", gates.Follow, gate)
     network = backbones.mobilenet_v1(width=0.25)
     with pytest.raises(FtwtError, match="is not depthwise, so its filters have to be decided"):
         ftwt.attach(network, ftwt.Pruning(gates.Follow()), example=EXAMPLE)
@@ -107,5 +107,4 @@ def test_other_sites_need_a_gate():
     images = torch.randn(2, 3, 32, 32)
     assert all(mask.all() for mask in model.trace(images).masks.values())
     torch.testing.assert_close(model(images), network(images))
-    with pytest.raises(FtwtError, match="tells none from features"):
-        next(iter(model.gates.values())).gate(images)
+    refused("tells none from features", next(iter(model.gates.values())).gate, images)

@@ -11,13 +11,12 @@ from PIL import Image
 
 from ftwt import data
 from ftwt.data import ResizedCrop
-from ftwt.errors import FtwtError
 from ftwt.io import storage
 from ftwt.training import Interrupted, Overrides, StepEvent, recipe
 from ftwt.training.metrics import Metrics
 from ftwt.training.runs import Callbacks, train_run
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.image_files import ODD, make_imagenet
+from tests.small import refused
 
 STATISTICS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
@@ -101,10 +100,8 @@ def test_batches_in_memory_are_cropped_too():
 
 
 def test_bad_ranges_and_workers_are_told(small):
-    with pytest.raises(FtwtError, match=r"ResizedCrop\(scale=\(0, 1\), .*areas within \(0, 1\]"):
-        ResizedCrop(scale=(0, 1))
-    with pytest.raises(FtwtError, match="workers=-1; give 0 or more"):
-        data.load(f"imagenet:{small}", workers=-1)
+    refused(r"ResizedCrop\(scale=\(0, 1\), .*areas within \(0, 1\]", ResizedCrop, scale=(0, 1))
+    refused("workers=-1; give 0 or more", data.load, f"imagenet:{small}", workers=-1)
 
 
 def train(command, folder, out, *more):
@@ -114,7 +111,7 @@ def train(command, folder, out, *more):
     )  # fmt: skip
 
 
-def test_a_thousand_classes_train_and_are_evaluated(ftwt_command, thousand, tmp_path):  # noqa: F811
+def test_a_thousand_classes_train_and_are_evaluated(ftwt_command, thousand, tmp_path):
     out, options = tmp_path / "run", ("--epochs", 2, "--limit", 1000, "--workers", 2)
     answer = train(ftwt_command, thousand, out, *options, "--json")
     assert answer.json()["data"]["train_images"] == 900
@@ -126,10 +123,7 @@ def test_a_thousand_classes_train_and_are_evaluated(ftwt_command, thousand, tmp_
     assert rows[1]["losses"]["loss"] < rows[0]["losses"]["loss"]
 
 
-def test_an_image_that_cannot_be_read_midway_is_named_and_may_be_replaced(
-    ftwt_command,  # noqa: F811
-    tmp_path,
-):
+def test_an_image_that_cannot_be_read_midway_is_named_and_may_be_replaced(ftwt_command, tmp_path):
     folder = make_imagenet(tmp_path / "images", classes=2, images=60)
     victim = folder / "train" / "n00000001" / "train_7.JPEG"
     whole = victim.read_bytes()
@@ -175,7 +169,7 @@ def test_a_run_on_disk_with_dropout_goes_on_to_the_same_weights(small, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_recipe_for_imagenet_end_to_end(ftwt_command, thousand, tmp_path):  # noqa: F811
+def test_the_recipe_for_imagenet_end_to_end(ftwt_command, thousand, tmp_path):
     """Dense, stopped midway and resumed; gated from it; evaluated. In small images."""
     dense, out = tmp_path / "dense", tmp_path / "gated"
     images = ("--data", f"imagenet:{thousand}", "--image-size", 64, "--workers", 1)

@@ -7,6 +7,7 @@ import torch
 
 from ftwt import macs, networks
 from ftwt.errors import FtwtError
+from tests.small import refused
 
 CIFAR = [
     "resnet8",
@@ -103,8 +104,7 @@ def test_unknown_name_lists_the_known_and_the_nearest(call):
 
 
 def test_nothing_near():
-    with pytest.raises(FtwtError, match=r"no network is named 'zzz'; known: cifar10-resnet8, "):
-        networks.build("zzz")
+    refused(r"no network is named 'zzz'; known: cifar10-resnet8, ", networks.build, "zzz")
 
 
 def test_unknown_torchvision_name():
@@ -124,8 +124,7 @@ def test_bad_number_of_classes_names_the_call():
 
 def test_absent_timm_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)  # makes its import fail
-    with pytest.raises(FtwtError, match=r"pip install ftwt\[timm\]"):
-        networks.build("timm:resnet50")
+    refused(r"pip install ftwt\[timm\]", networks.build, "timm:resnet50")
 
 
 def test_timm():
@@ -133,8 +132,7 @@ def test_timm():
     assert networks.build("timm:resnet18", num_classes=5).fc.out_features == 5
     assert networks.build("timm:resnet18").fc.out_features == 1000
     assert networks.image_size("timm:inception_v3") == 299
-    with pytest.raises(FtwtError, match=r"'timm:resnt18'.*timm:resnet18"):
-        networks.build("timm:resnt18")
+    refused(r"'timm:resnt18'.*timm:resnet18", networks.build, "timm:resnt18")
 
 
 def test_import_loads_neither_torchvision_nor_timm():

@@ -12,7 +12,6 @@ import ftwt
 from ftwt import data, tables, training
 from ftwt.io import registry
 from ftwt.training import tasks
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 FILE = """
 import torch
@@ -63,7 +62,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
-    ftwt_command, file, tmp_path, monkeypatch  # noqa: F811
+    ftwt_command, file, tmp_path, monkeypatch
 ):  # fmt: skip
     pytest.importorskip("torchmetrics")
     run = tmp_path / "run"
@@ -100,7 +99,7 @@ def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
 
 
 def test_what_a_files_own_data_cannot_do_is_one_line(
-    ftwt_command, file, tmp_path, monkeypatch  # noqa: F811
+    ftwt_command, file, tmp_path, monkeypatch
 ):  # fmt: skip
     def refused(*arguments):
         answer = ftwt_command(*arguments, "--out", tmp_path / "run")

@@ -15,7 +15,8 @@ from ftwt.io import registry, specs
 from ftwt.training import Overrides, Phase, Recipe, hints, recipe, runs
 from ftwt.training.recipes import source
 from ftwt.training.recipes.files import _shortened
-from tests.command_line import ftwt_command, make_folder  # noqa: F401 - a fixture
+from tests.command_line import make_folder
+from tests.small import refused
 
 FILE = """
 from torch import nn
@@ -76,7 +77,7 @@ def written(folder, network="tiny"):
 
 @pytest.mark.parametrize("network", ["tiny", "tiny(2)"])
 def test_a_recipe_file_trains_and_its_run_loads_by_importing_it(
-    ftwt_command, images, tmp_path, forgotten, network  # noqa: F811
+    ftwt_command, images, tmp_path, forgotten, network
 ):  # fmt: skip
     file, out = written(tmp_path, network), tmp_path / "run"
     answer = ftwt_command("train", file, "--data", images, "--out", out, "--json")
@@ -87,10 +88,10 @@ def test_a_recipe_file_trains_and_its_run_loads_by_importing_it(
     assert record["specification"]["pruning"]["target"]["mass"] == 0.7
     assert "few for schedules" in record["warnings"][0]
     forgotten()
-    refused = ftwt_command("eval", out, "--data", images)
-    assert refused.status == 2
-    assert "is not registered in this process" in refused.err
-    assert "--network my_recipe:" in refused.err
+    answer = ftwt_command("eval", out, "--data", images)
+    assert answer.status == 2
+    assert "is not registered in this process" in answer.err
+    assert "--network my_recipe:" in answer.err
     for named in (file, "my_recipe:tiny"):
         if network == "tiny" or named == file:
             forgotten()
@@ -102,7 +103,7 @@ def test_a_recipe_file_trains_and_its_run_loads_by_importing_it(
 
 
 def test_networks_of_ones_own_wherever_one_is_named(
-    ftwt_command, images, tmp_path, forgotten, monkeypatch  # noqa: F811
+    ftwt_command, images, tmp_path, forgotten, monkeypatch
 ):  # fmt: skip
     written(tmp_path).rename(tmp_path / "my_nets.py")
     monkeypatch.chdir(tmp_path)
@@ -143,8 +144,7 @@ def test_what_is_wrong_with_a_file_is_one_line(text, tmp_path, forgotten):
     clash = tmp_path / "json.py"
     clash.write_text(text)
     for path, match in ((clash, "has the name of another module"), (tmp_path / "n.py", "does not")):
-        with pytest.raises(ftwt.FtwtError, match=match):
-            recipe(str(path), Overrides())
+        refused(match, recipe, str(path), Overrides())
 
 
 def test_what_may_be_chosen_of_a_file(tmp_path, forgotten):
@@ -162,10 +162,8 @@ def test_what_may_be_chosen_of_a_file(tmp_path, forgotten):
         (Overrides(coupling="joint"), "are what .* says"),
         (Overrides(epochs=1), "fewer than the 2 phases"),
     ):
-        with pytest.raises(ftwt.FtwtError, match=match):
-            recipe(file, bad)
-    with pytest.raises(ftwt.FtwtError, match="no target with a mass"):
-        recipe(file, Overrides(mass=0.5), dense=True)
+        refused(match, recipe, file, bad)
+    refused("no target with a mass", recipe, file, Overrides(mass=0.5), dense=True)
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(4, 60))
@@ -199,8 +197,7 @@ def test_the_two_front_doors_train_the_same(tmp_path):
     assert record["status"] == "finished"
     kept = ftwt.io.storage.read_tensors(tmp_path / "run" / "dense.safetensors")[0]
     assert torch.equal(kept["0.weight"], network[0].weight)
-    with pytest.raises(ftwt.FtwtError, match="holds a network of your own"):
-        ftwt.load(tmp_path / "run")
+    refused("holds a network of your own", ftwt.load, tmp_path / "run")
     again, _ = ftwt.load(tmp_path / "run", network)
     assert torch.equal(again(torch.ones(1, 3, 32, 32)), model(torch.ones(1, 3, 32, 32)))
     named = ready.recipe(backbones.resnet8)
@@ -220,18 +217,15 @@ def test_a_general_recipe_for_networks_of_others():
     text = source("torchvision:mobilenet_v3_small")
     assert "imagefolder:" in text
     assert 'Path("runs/my-torchvision-mobilenet_v3_small")' in text
-    with pytest.raises(ftwt.FtwtError, match="is a script already"):
-        source("my_recipe.py")
+    refused("is a script already", source, "my_recipe.py")
     for name in ("torchvision:mobilenet_v9", "timm:nothing_at_all"):
-        with pytest.raises(ftwt.FtwtError, match="is none of the"):
-            recipe(name, Overrides())
+        refused("is none of the", recipe, name, Overrides())
 
 
 def test_any_optimizer_of_torch_by_its_name_or_class():
     for name, options in (("Adagrad", {"lr": 0.1}), ("RAdam", {}), ("Lion", None)):
         if options is None:
-            with pytest.raises(ftwt.FtwtError, match=f"Torch: torch.optim has no '{name}'"):
-                training.Torch(name)
+            refused(f"Torch: torch.optim has no '{name}'", training.Torch, name)
             continue
         spec = training.Torch(getattr(torch.optim, name), options)
         assert spec == training.Torch(name, options)
@@ -246,8 +240,7 @@ def test_any_optimizer_of_torch_by_its_name_or_class():
         (lambda: training.Torch("Adam", {"lr": -1.0}), "Torch: Adam: Invalid learning rate"),
         (lambda: training.Torch("LBFGS"), "asks for the loss again"),
     ):
-        with pytest.raises(ftwt.FtwtError, match=match):
-            bad()
+        refused(match, bad)
 
 
 def test_warnings_of_a_trainings_own_numbers():
@@ -279,5 +272,4 @@ def test_torchvisions_weights_get_a_new_classifier_for_other_classes(monkeypatch
     assert all(torch.equal(state[name], trained[name]) for name in state if "fc." not in name)
     gated = recipe("cifar10-resnet8-short", Overrides())
     for made, init in ((plain, "weights.pt"), (gated, "torchvision")):
-        with pytest.raises(ftwt.FtwtError, match="knows 1000 classes"):
-            preparation.prepare(made, shapes, init=init)
+        refused("knows 1000 classes", preparation.prepare, made, shapes, init=init)

@@ -15,11 +15,11 @@ from benchmarks.pareto import page, record, timing
 from benchmarks.pareto.arms import ARMS
 from benchmarks.pareto.peers import by_torch_pruning
 from benchmarks.pareto.study import Study
-from ftwt import FtwtError, data, gates
+from ftwt import data, gates
 from ftwt.gated.model import Gated
 from ftwt.io import storage
 from ftwt.training import Escalation, evaluate
-from tests.small import resnet8
+from tests.small import refused, resnet8
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,7 @@ def test_a_static_arm_is_narrow_and_costs_what_was_asked(study, arm):
     torch.testing.assert_close(again.model(images), made.model(images))
     assert again.run == made.run
     masked = study.recipe(ftwt.Pruning(gates.Fixed({})))
-    with pytest.raises(FtwtError, match="started differently"):
-        study.train(f"{arm}-50", masked, study.start)
+    refused("started differently", study.train, f"{arm}-50", masked, study.start)
 
 
 def test_escalation_answers_with_a_narrow_network_and_the_dense_control(study):
@@ -84,8 +83,7 @@ def test_torch_pruning_keeps_the_filters_that_its_network_has(study):
         model = gated(by_torch_pruning(study, whole, study.macs(reduction)))
         left = evaluate(model, [(torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.long))])
         assert reduction <= left.reduction_exact < reduction + 0.04
-    with pytest.raises(FtwtError, match="Torch-Pruning does not reach 1 MACs"):
-        by_torch_pruning(study, whole, 1)
+    refused("Torch-Pruning does not reach 1 MACs", by_torch_pruning, study, whole, 1)
 
 
 def rows_of(*accuracies, **kept):
@@ -177,5 +175,4 @@ def test_arms_are_timed_on_real_images_side_by_side(study, tmp_path):
         storage.save(made.model, folder / f"{arm}.safetensors", card)
     found = timing.timed(["dense", "static-l2", "escalated"], folder, "shapes", 10)
     assert all(one["ms"] > 0 and one["images"] == 10 for one in found.values())
-    with pytest.raises(FtwtError, match="no records to time"):
-        timing.timed([], folder, "shapes", 10)
+    refused("no records to time", timing.timed, [], folder, "shapes", 10)

@@ -21,7 +21,7 @@ from ftwt.training import (
     runs,
 )
 from ftwt.training import recipes as package
-from tests.command_line import ftwt_command, make_folder  # noqa: F401
+from tests.command_line import make_folder
 
 FUNCTIONS = sorted(
     {make for entry in CATALOGUE.values() for make in (entry.dense, entry.dynamic)},
@@ -134,7 +134,7 @@ def test_a_pasted_source_makes_the_same_recipe(name, dense, monkeypatch, tmp_pat
     assert imported <= used
 
 
-def test_the_command_lists_shows_and_prints(ftwt_command):  # noqa: F811
+def test_the_command_lists_shows_and_prints(ftwt_command):
     listed = ftwt_command("recipes")
     assert "imagenet-NETWORK" in listed.out
     assert "cifar100-NETWORK-finetune " in listed.out, "names are to be typed"
@@ -175,7 +175,7 @@ def test_distillation_and_a_teacher_through_the_pipeline():
     assert not any("teacher" in name for name in result.model.state_dict())
 
 
-def test_distillation_and_a_teacher_through_the_command_line(ftwt_command, tmp_path):  # noqa: F811
+def test_distillation_and_a_teacher_through_the_command_line(ftwt_command, tmp_path):
     folder = make_folder(tmp_path / "images", images=40)
     common = ("--data", f"imagefolder:{folder}", "--threads", 1, "--epochs", 1)
     dense, gated = tmp_path / "dense", tmp_path / "gated"

@@ -13,6 +13,7 @@ from torch import nn
 import ftwt
 from ftwt import gates, losses, targets, training
 from ftwt.io import registry, specs
+from tests.small import refused
 
 PARTS = '''
 from dataclasses import dataclass
@@ -177,10 +178,8 @@ def test_two_classes_of_one_name_stay_themselves():
     assert [type(mixed.for_site(name)) for name in "ab"] == [TopK, targets.TopK]
     namesake = type("TopK", (), {"__module__": TopK.__module__, "__annotations__": {}})
     namesake = dataclass(frozen=True)(namesake)
-    with pytest.raises(ftwt.FtwtError, match="TopK is another class already"):
-        ftwt.register(namesake)
-    with pytest.raises(ftwt.FtwtError, match="TopK is not registered, so load could not build it"):
-        specs.to_json(namesake())
+    refused("TopK is another class already", ftwt.register, namesake)
+    refused("TopK is not registered, so load could not build it", specs.to_json, namesake())
     assert type(there_and_back(own)) is TopK
 
 
@@ -190,12 +189,10 @@ def test_functions_and_networks_by_name():
     for name in (Net, f"{__name__}:Net"):
         assert ftwt.networks.build(name, num_classes=5).last.out_features == 5
     assert isinstance(ftwt.networks.build(lambda: Net(3), num_classes=5), Net)
-    with pytest.raises(ftwt.FtwtError, match="networks: 'nowhere:net' is not registered in this"):
-        ftwt.networks.build("nowhere:net")
+    refused("networks: 'nowhere:net' is not registered in this", ftwt.networks.build, "nowhere:net")
     with pytest.raises(ftwt.FtwtError, match=r"makes a list; let it return a torch\.nn\.Module"):
         ftwt.networks.build(lambda num_classes: [num_classes], num_classes=2)
-    with pytest.raises(ftwt.FtwtError, match="cannot be called with"):
-        ftwt.networks.build(lambda width: Net(width))
+    refused("cannot be called with", ftwt.networks.build, lambda width: Net(width))
 
 
 def test_mappings_of_any_names_come_back():
@@ -258,8 +255,7 @@ def test_save_refuses_what_load_could_not_rebuild(target, match, tmp_path):
 def test_save_refuses_a_network_that_load_could_not_build(tmp_path):
     with pytest.raises(ftwt.FtwtError, match="save: 'nowhere:net' is not registered"):
         ftwt.save(Net(), tmp_path / "model.safetensors", ftwt.Card("nowhere:net", 2))
-    with pytest.raises(ftwt.FtwtError, match="is a lambda, which no other"):
-        ftwt.Card(lambda: Net(), 2)
+    refused("is a lambda, which no other", ftwt.Card, lambda: Net(), 2)
 
 
 def test_register_refuses_what_no_name_leads_to():
@@ -270,16 +266,14 @@ def test_register_refuses_what_no_name_leads_to():
         (TopK(), r"register: TopK\(fraction=0.5\) cannot be built"),
         (type(local()), "is defined in a function"),
     ):
-        with pytest.raises(ftwt.FtwtError, match=match):
-            ftwt.register(component)
+        refused(match, ftwt.register, component)
 
 
 def test_a_file_cannot_make_anything_be_imported(monkeypatch):
     before = set(sys.modules)
     for name in ("this:s", "antigravity:geohash", "subprocess:Popen", "os:system"):
         for value in ({"type": name}, {"function": name}):
-            with pytest.raises(ftwt.FtwtError, match="is not registered in this process; "):
-                specs.from_json(value)
+            refused("is not registered in this process; ", specs.from_json, value)
     assert set(sys.modules) == before
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ftwt.io import storage
-from tests.command_line import ftwt_command, make_folder, make_weights  # noqa: F401 - a fixture
+from tests.command_line import make_folder, make_weights
 
 RECIPE = "shapes-resnet8"
 

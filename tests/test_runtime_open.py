@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from torch import nn
 
-import ftwt
 from ftwt import runtime
 from ftwt.runtime import backends, measure
 from ftwt.runtime.backends import dense
 from tests.runtime_cases import IMAGES, gated, noisy, small
+from tests.small import refused
 
 
 @pytest.fixture
@@ -48,8 +48,7 @@ def mine():
 
 def test_a_back_end_of_ones_own_runs_is_measured_and_audited(mine):
     model = gated(small())
-    with pytest.raises(ftwt.FtwtError, match="backend='mine' is unknown"):
-        runtime.skip(model, backend="mine")
+    refused("backend='mine' is unknown", runtime.skip, model, backend="mine")
     runtime.register(mine())
     fast = runtime.skip(model, backend="mine")
     assert torch.allclose(fast(IMAGES), model(IMAGES), atol=1e-5)
@@ -61,8 +60,7 @@ def test_a_back_end_of_ones_own_runs_is_measured_and_audited(mine):
 
 
 def test_what_is_no_back_end_is_refused_by_what_it_lacks():
-    with pytest.raises(ftwt.FtwtError, match=r"no back end \(\['name', 'fuses'"):
-        runtime.register(nn.ReLU())
+    refused(r"no back end \(\['name', 'fuses'", runtime.register, nn.ReLU())
 
 
 def test_one_wrong_measurement_chooses_nothing(mine, monkeypatch):
@@ -115,8 +113,7 @@ def test_a_skipping_network_is_a_module_in_a_larger_one():
     assert torch.allclose(double(IMAGES.double()).float(), wanted, atol=1e-5)
     assert torch.allclose(whole(IMAGES), wanted, atol=1e-5)
     whole.train()
-    with pytest.raises(ftwt.FtwtError, match="training mode"):
-        whole(IMAGES)
+    refused("training mode", whole, IMAGES)
 
 
 def test_new_weights_are_prepared_anew():

@@ -17,6 +17,7 @@ from ftwt.io import storage
 from ftwt.training import Interrupted, Phase, Recipe, Settings, Sgd, Steps, Warmup, checkpoint
 from ftwt.training.folders import claimed
 from ftwt.training.runs import Callbacks, train_run
+from tests.small import refused
 
 RECIPE = Recipe(
     "cifar10-resnet8",
@@ -132,8 +133,7 @@ def test_a_state_of_another_format_is_told(other, stopped):
     kept = load(stopped / "resume.pt")
     torch.save(kept | {"format": other}, stopped / "resume.pt")
     told = rf"another version of ftwt \(format {other}, this one reads 4\)"
-    with pytest.raises(FtwtError, match=told):
-        train_run(RECIPE, dataset(), stopped, resume=True)
+    refused(told, train_run, RECIPE, dataset(), stopped, resume=True)
 
 
 def changed_about(out, **changes: object) -> None:
@@ -225,15 +225,13 @@ def test_a_killed_run_whose_last_epoch_was_saved_only_finishes(tmp_path, whole):
 
 def test_float16_needs_a_gpu(tmp_path):
     fp16 = replace(RECIPE, settings=replace(RECIPE.settings, amp="fp16"))
-    with pytest.raises(FtwtError, match=r"--amp fp16\) needs a GPU"):
-        train_run(fp16, dataset(), tmp_path / "run")
+    refused(r"--amp fp16\) needs a GPU", train_run, fp16, dataset(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_one_class_is_refused(tmp_path):
     one = Dataset("mine", ("a",), images(40, 0), images(4, 0), (0.5,) * 3, (0.25,) * 3)
-    with pytest.raises(FtwtError, match=r"mine has one class \(a\)"):
-        train_run(RECIPE, one, tmp_path / "run")
+    refused(r"mine has one class \(a\)", train_run, RECIPE, one, tmp_path / "run")
 
 
 def test_batches_have_to_divide(tmp_path):

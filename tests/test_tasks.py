@@ -13,6 +13,7 @@ import ftwt
 from ftwt import budget, gates, losses, targets, training
 from ftwt.io import specs
 from ftwt.training import tasks
+from tests.small import refused
 
 DEVICE = torch.device("cpu")
 
@@ -154,8 +155,7 @@ def test_a_wrapped_network_trains_as_the_bare_one(output):
 def test_without_a_task_the_message_says_where_to_put_it(measure):
     model = attached(lambda v, m: (v, m))
     for task in (tasks.LABELLED, tasks.Classification()):
-        with pytest.raises(ftwt.FtwtError, match=r"output is tuple, expected logits .*logits=lamb"):
-            MEASURES[measure](model, task)
+        refused(r"output is tuple, expected logits .*logits=lamb", MEASURES[measure], model, task)
     with pytest.raises(ftwt.FtwtError, match=r"logits='out' finds nothing in .*a tuple"):
         MEASURES[measure](model, tasks.Classification(logits="out"))
 
@@ -250,8 +250,7 @@ def test_what_a_task_does_not_fit_is_refused_in_one_line(number):
     with pytest.raises(ftwt.FtwtError, match=match) as told:
         training.evaluate(model, [(IMAGES, labels)], task=task)
     assert "\n" not in str(told.value)
-    with pytest.raises(ftwt.FtwtError, match=match):
-        fitted(model, [(IMAGES, labels)], task)
+    refused(match, fitted, model, [(IMAGES, labels)], task)
 
 
 def test_tasks_are_values():
@@ -266,13 +265,11 @@ def test_tasks_are_values():
         (lambda: tasks.Segmentation(1), "classes=1; give 2 or more"),
         (lambda: tasks.Classification(logits=1.5), "logits=1.5 says nothing about an output"),
     ):
-        with pytest.raises(ftwt.FtwtError, match=match):
-            bad()
+        refused(match, bad)
 
 
 def test_without_torchmetrics_what_to_install_is_said(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "torchmetrics.classification", None)
-    with pytest.raises(ftwt.FtwtError, match=r"Segmentation: .*pip install ftwt\[tasks\]"):
-        tasks.Segmentation(2).meter(DEVICE)
+    refused(r"Segmentation: .*pip install ftwt\[tasks\]", tasks.Segmentation(2).meter, DEVICE)

@@ -24,7 +24,7 @@ from ftwt.reports.timing import (
 from ftwt.reports.timing.calibration import measured_reduction
 from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
+from tests.small import refused
 
 
 def images(count: int) -> torch.Tensor:
@@ -72,10 +72,8 @@ def test_a_reduction_is_met_gates_counted(reduction):
 
 def test_what_cannot_be_calibrated_is_refused():
     _, model = untrained()
-    with pytest.raises(FtwtError, match=r"fraction=0 is outside \(0, 1\]"):
-        randomize_gates(model, images(2), 0)
-    with pytest.raises(FtwtError, match=r"reduction=1\.5 is outside"):
-        randomize_to_reduction(model, images(2), 1.5)
+    refused(r"fraction=0 is outside \(0, 1\]", randomize_gates, model, images(2), 0)
+    refused(r"reduction=1\.5 is outside", randomize_to_reduction, model, images(2), 1.5)
     with pytest.raises(FtwtError, match="reduction of 0% is out of reach"):
         randomize_to_reduction(untrained("cifar10-mobilenet_v1-x0.25")[1], images(8), 0.0)
     with pytest.raises(FtwtError, match="Random has no linear layer with a bias"):
@@ -269,12 +267,11 @@ def test_forms_of_one_network_agree():
         for run in bounds.runs.values():
             assert torch.allclose(run(batch), cut(batch), atol=1e-4)
     assert "no C++ compiler" in dense.missing[subjects.COMPILED]
-    with pytest.raises(FtwtError, match="batch=5 with 4 images"):
-        bench(network, model, batch, batch=5)
+    refused("batch=5 with 4 images", bench, network, model, batch, batch=5)
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_the_command(ftwt_command):  # noqa: F811
+def test_the_command(ftwt_command):
     command = ["bench", "cifar10-resnet8", "--reduction", 0.4, "--repeats", 2, "--batch", 2]
     value = ftwt_command(*command, "--json").json()
     rows = {row["name"]: row for row in value["rows"]}

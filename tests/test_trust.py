@@ -9,12 +9,9 @@ import ftwt
 from ftwt import gates
 from ftwt.graph.live import Evaluator
 from tests.laws.soundness import check
+from tests.small import images
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
-
-
-def images(batch: int = 4) -> torch.Tensor:
-    return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 class Chain(nn.Module):

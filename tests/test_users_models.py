@@ -14,12 +14,9 @@ from torch.nn import functional as F
 
 import ftwt
 from ftwt import backbones, gates, losses, runtime
+from tests.small import images
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
-
-
-def images(batch: int = 4) -> torch.Tensor:
-    return torch.randn(batch, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 class Odd(nn.Module):
@@ -219,21 +216,6 @@ def test_distributed_data_parallel(process_group):
         optimizer.step()
     assert all(one.grad is not None for one in model.parameters())
     assert (trace.macs > 0).all()
-
-
-def refused(match: str, network: nn.Module | None = None, **options) -> None:
-    with pytest.raises(ftwt.FtwtError, match=match) as caught:
-        ftwt.attach(network or Odd(), ftwt.Pruning(), **({"example": EXAMPLE} | options))
-    assert "\n" not in str(caught.value)
-
-
-def test_bad_input():
-    refused(r"Odd has no convolution 'shred'; did you mean shared", where=["shred"])
-    refused(r"has no convolution 'zzz'; the candidates are stem, shared", where=["zzz"])
-    refused(r"where='stem' is one string; give a list of names", where="stem")
-    refused(r"where= matched nothing; the candidates are stem, shared", where=[])
-    refused(r"the example is on meta, but Odd is on cpu; move one", example=EXAMPLE.to("meta"))
-    refused(r"example has 2 tensors, but Odd takes 1 \(x\)", example=(EXAMPLE, EXAMPLE))
 
 
 def test_sites_by_name():

@@ -15,6 +15,7 @@ from ftwt import data, gates, losses, targets, training
 from ftwt.io import registry, specs
 from ftwt.training import runs
 from tests import my_parts
+from tests.small import refused
 
 OWN = losses.CrossEntropy() + losses.GateBCE()
 SGD = training.Sgd(0.05)
@@ -177,15 +178,12 @@ def test_contexts_that_nobody_asked_for_are_refused():
     ):
         pass
     plain = ftwt.attach(my_parts.network(3), ftwt.Pruning(), example=images(1))
-    with pytest.raises(ftwt.FtwtError, match="read their site's input alone"):
-        plain.context(task=1).__enter__()
-    with pytest.raises(ftwt.FtwtError, match="cannot be chosen by cost"):
-        gates.ByCost(my_parts.ByImage(), gates.PooledLinear())
+    refused("read their site's input alone", plain.context(task=1).__enter__)
+    refused("cannot be chosen by cost", gates.ByCost, my_parts.ByImage(), gates.PooledLinear())
     model = gated()
     kept = {name: torch.ones(site.site.out_channels, dtype=torch.bool)
             for name, site in zip(model.sites, model.gates.values(), strict=True)}  # fmt: skip
-    with pytest.raises(ftwt.FtwtError, match="gates of ByImage share a module"):
-        ftwt.slicing.narrow(model, kept)
+    refused("gates of ByImage share a module", ftwt.slicing.narrow, model, kept)
 
 
 @dataclass(frozen=True)
@@ -234,16 +232,14 @@ def test_where_gradients_are_not_known_targets_are_refused():
     model = ftwt.attach(
         my_parts.network(3), ftwt.Pruning(target=my_parts.Taylor()), example=images(1)
     )
-    with pytest.raises(ftwt.FtwtError, match="need the gradient of the task's loss; give it, as"):
-        model.trace(images())
+    refused("need the gradient of the task's loss; give it, as", model.trace, images())
     assert model.trace(images(), targets=False).sites["3"].target is None
     with pytest.raises(ftwt.FtwtError, match="Oracle answers with the target, but Taylor needs"):
         ftwt.Pruning(gates.Oracle(), my_parts.Taylor())
     with pytest.raises(ftwt.FtwtError, match="Taylor needs the gradient of the task's loss"):
         ftwt.solve(model.eval(), batches() * 2, reduction=0.1)
     settings = training.Settings(PHASES, SGD, SGD, compile=True)
-    with pytest.raises(ftwt.FtwtError, match=r"which torch\.compile cannot hold"):
-        training.start(model, settings, 1)
+    refused(r"which torch\.compile cannot hold", training.start, model, settings, 1)
 
 
 @pytest.mark.parametrize(
@@ -258,14 +254,12 @@ def test_where_gradients_are_not_known_targets_are_refused():
     ],
 )
 def test_what_is_no_optimizer(optimizer, match):
-    with pytest.raises(ftwt.FtwtError, match=match):
-        training.Settings(PHASES, optimizer)
+    refused(match, training.Settings, PHASES, optimizer)
 
 
 def test_bad_rates():
     for bad in ({"lr": 0}, {"lr": 1e-3, "weight_decay": -1}, {"lr": 1e-3, "betas": (0.9, 1)}):
-        with pytest.raises(ftwt.FtwtError, match=r"^AdamW: .*; give "):
-            training.AdamW(**bad)
+        refused(r"^AdamW: .*; give ", training.AdamW, **bad)
 
 
 def test_ones_own_optimizer_without_a_schedule_keeps_its_rate():

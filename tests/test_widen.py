@@ -12,7 +12,6 @@ from ftwt import FtwtError, budget, data, training
 from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.io import storage
 from ftwt.training import runs
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.test_cli import refused
 
 GRID = (0.2, 0.35, 0.5)
@@ -23,30 +22,16 @@ def shapes():
     return data.load("shapes", limit=400)
 
 
-@pytest.fixture(scope="module")
-def run(shapes, tmp_path_factory):
-    """A short gated run on shapes, with the plain network that it started from."""
-    folder = tmp_path_factory.mktemp("widen")
-    choices = training.Overrides(epochs=1)
-    for dense in (True, False):
-        runs.train_run(
-            training.recipe("shapes-resnet8", choices, dense=dense), shapes,
-            folder / ("dense" if dense else "gated"),
-            init=None if dense else folder / "dense",
-        )  # fmt: skip
-    return folder / "gated"
-
-
-def widened(run, shapes, out, **options):
+def widened(gated_run, shapes, out, **options):
     def train(recipe):
-        return runs.train_run(recipe, shapes, out, init=run, resume=out.exists())
+        return runs.train_run(recipe, shapes, out, init=gated_run, resume=out.exists())
 
-    return budget.widen(run, shapes, out, reductions=GRID, train=train, epochs=2, **options)
+    return budget.widen(gated_run, shapes, out, reductions=GRID, train=train, epochs=2, **options)
 
 
-def test_gates_stay_and_thresholds_are_found_again(run, shapes, tmp_path):
-    before = storage.load(run)[0]
-    model, record = widened(run, shapes, tmp_path / "out")
+def test_gates_stay_and_thresholds_are_found_again(gated_run, shapes, tmp_path):
+    before = storage.load(gated_run)[0]
+    model, record = widened(gated_run, shapes, tmp_path / "out")
     for name, value in before.state_dict().items():
         same = torch.equal(value, model.state_dict()[name])
         assert same == name.startswith("gates.") or "num_batches" in name, name
@@ -59,23 +44,23 @@ def test_gates_stay_and_thresholds_are_found_again(run, shapes, tmp_path):
     written = json.loads((tmp_path / "out" / "run.json").read_text())
     assert written["budgets"] == record["budgets"]
     # Its dense start is told from the run's.
-    kept = [(one / "dense.safetensors").read_bytes() for one in (run, tmp_path / "out")]
+    kept = [(one / "dense.safetensors").read_bytes() for one in (gated_run, tmp_path / "out")]
     assert kept[0] == kept[1]
 
 
-def test_a_run_that_was_not_calibrated_is_finished(run, shapes, tmp_path):
+def test_a_run_that_was_not_calibrated_is_finished(gated_run, shapes, tmp_path):
     out = tmp_path / "out"
-    whole, record = widened(run, shapes, out)
+    whole, record = widened(gated_run, shapes, out)
     written = json.loads((out / "run.json").read_text())
     del written["budgets"]
     (out / "run.json").write_text(json.dumps(written))
-    model, again = widened(run, shapes, out)
+    model, again = widened(gated_run, shapes, out)
     assert model.operating_points == whole.operating_points
     assert again["budgets"] == record["budgets"]
     del written["seed"]
     (out / "run.json").write_text(json.dumps(written))
     with pytest.raises(FtwtError, match="finished training with other options"):
-        widened(run, shapes, out, lr=0.5)
+        widened(gated_run, shapes, out, lr=0.5)
 
 
 def points(model):
@@ -120,16 +105,16 @@ def test_compiling_is_refused():
         training.Settings((phase,), training.Sgd(0.1), compile=True)
 
 
-def test_on_the_command_line(run, tmp_path, ftwt_command):  # noqa: F811
+def test_on_the_command_line(gated_run, tmp_path, ftwt_command):
     out = tmp_path / "out"
-    given = ("widen", run, "--data", "shapes", "--limit", 400, "--epochs", 1)
+    given = ("widen", gated_run, "--data", "shapes", "--limit", 400, "--epochs", 1)
     answer = ftwt_command(*given, "--reductions", "0.2,0.4", "--out", out, "--json")
     assert [row["reduction"] for row in json.loads(answer.out)["budgets"]] == [0.2, 0.4]
     answer = ftwt_command(*given, "--out", out)
     refused(answer, "is not empty", "nothing was changed")
     answer = ftwt_command(*given, "--reductions", "0.4", "--out", tmp_path / "two")
     refused(answer, "one reduction is no range", "0.3:0.6:0.1")
-    dense = Path(run).with_name("dense")
+    dense = Path(gated_run).with_name("dense")
     answer = ftwt_command("widen", dense, *given[2:], "--out", tmp_path / "three")
     refused(answer, "holds no network with gates", "without --dense")
     assert not (tmp_path / "three").exists()

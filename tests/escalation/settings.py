@@ -1,6 +1,5 @@
-"""Settings of small networks, and what is refused of them."""
+"""Settings of small networks."""
 
-import pytest
 import torch
 
 import ftwt
@@ -21,9 +20,3 @@ def static(network, share):
 
 def looking(network):
     return ftwt.attach(network, ftwt.Pruning(), example=EXAMPLE).eval()
-
-
-def refused(match, call, *arguments, **keywords):
-    with pytest.raises(ftwt.FtwtError, match=match) as caught:
-        call(*arguments, **keywords)
-    assert "\n" not in str(caught.value)

@@ -5,8 +5,8 @@ import torch
 
 import ftwt
 from ftwt import escalation, training
-from tests.escalation.settings import looking, refused, static
-from tests.small import labelled
+from tests.escalation.settings import looking, static
+from tests.small import labelled, refused
 
 
 @pytest.mark.parametrize("reduction", [0.1, 0.25, 0.4, 0.55, 0.7])

@@ -5,7 +5,8 @@ import torch
 
 import ftwt
 from ftwt import escalation, gates
-from tests.escalation.settings import EXAMPLE, looking, refused, static
+from tests.escalation.settings import EXAMPLE, looking, static
+from tests.small import refused
 
 
 def test_settings_that_cannot_answer_for_each_other_are_refused(network):

@@ -10,7 +10,6 @@ import ftwt
 from ftwt import FtwtError, gates, slicing
 from ftwt.export import engines, exporting, onnx
 from ftwt.io import Card
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 
@@ -136,7 +135,7 @@ def test_an_engine_that_answers_otherwise_stops_the_export(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_a_saved_model_is_exported_by_the_command_line(tmp_path, ftwt_command):  # noqa: F811
+def test_a_saved_model_is_exported_by_the_command_line(tmp_path, ftwt_command):
     network = ftwt.backbones.resnet8()
     model = ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 8, 8)).eval()
     ftwt.save(model, tmp_path / "model.safetensors", Card("cifar10-resnet8", 10))

@@ -12,8 +12,8 @@ import ftwt
 from ftwt import FtwtError
 from ftwt.export.native.opened import Opened
 from ftwt.runtime import native, skip
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.export.networks import escalating, gated, images, plain
+from tests.small import refused
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
 NETWORKS = {"gated": gated, "escalating": escalating}
@@ -73,8 +73,7 @@ def test_at_a_reduction(written):
     assert costs == sorted(costs, reverse=True)
     assert costs[0] > costs[2]
     for wrong in (low - 0.1, high + 0.1, float("nan")):
-        with pytest.raises(FtwtError, match=f"calibrated for reductions from {low:g} to {high:g}"):
-            opened.at(wrong)
+        refused(f"calibrated for reductions from {low:g} to {high:g}", opened.at, wrong)
 
 
 @pytest.mark.parametrize("weight", [0.6, 1.0])
@@ -125,8 +124,7 @@ def test_valgrind_finds_nothing(written, example, tmp_path):
 def test_wrong_shapes_are_refused(written):
     opened = Opened(written[1])
     for shape in ((2, 3, 8, 9), (2, 1, 8, 8), (1, 3, 4, 16)):
-        with pytest.raises(FtwtError, match=r"but the network takes \(1 to \d+, 3, 8, 8\)"):
-            opened.run(torch.zeros(shape))
+        refused(r"but the network takes \(1 to \d+, 3, 8, 8\)", opened.run, torch.zeros(shape))
 
 
 def attached(*layers):
@@ -179,22 +177,18 @@ def test_what_cannot_be_written_is_named(tmp_path):
         "training mode": lambda: gated().train(),
     }
     for text, make in cases.items():
-        with pytest.raises(FtwtError, match=text):
-            ftwt.export(make(), path, format="native")
+        refused(text, ftwt.export, make(), path, format="native")
     own = escalating().with_policy(ftwt.escalation.Policy((torch.sum, torch.sum), (0.5, 0.5)))
-    with pytest.raises(FtwtError, match="does not have the signal"):
-        ftwt.export(own, path, format="native")
+    refused("does not have the signal", ftwt.export, own, path, format="native")
     with pytest.raises(FtwtError, match="format='tflite' is unknown; use one of native"):
         ftwt.export(gated(), path, format="tflite")
     assert not list(tmp_path.iterdir())
     path.mkdir()
-    with pytest.raises(FtwtError, match="exists; give a new path"):
-        ftwt.export(gated(), path, format="native")
-    with pytest.raises(FtwtError, match="no path; give one"):
-        ftwt.export(gated(), format="native")
+    refused("exists; give a new path", ftwt.export, gated(), path, format="native")
+    refused("no path; give one", ftwt.export, gated(), format="native")
 
 
-def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):  # noqa: F811
+def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):
     model = ftwt.attach(ftwt.networks.build("cifar10-resnet8"), ftwt.Pruning(),
                         example=torch.zeros(1, 3, 32, 32)).eval()  # fmt: skip
     card = ftwt.Card("cifar10-resnet8", 10, tuple("abcdefghij"), (0.5,) * 3, (0.25,) * 3)

@@ -9,6 +9,7 @@ import ftwt
 from ftwt import gates
 from tests.laws.components import OPEN_GATES
 from tests.laws.networks import examples, images, networks
+from tests.small import refused
 
 every_open_gate = pytest.mark.parametrize("gate", OPEN_GATES, ids=repr)
 sites = st.builds(
@@ -62,19 +63,16 @@ def test_by_cost_pays_on_depthwise_networks():
 
 
 def test_messages():
-    with pytest.raises(ftwt.FtwtError, match="ByCost: share=0;"):
-        gates.ByCost(gates.PooledLinear(), gates.Bottleneck(8), share=0)
+    refused("ByCost: share=0;", gates.ByCost, gates.PooledLinear(), gates.Bottleneck(8), share=0)
     with pytest.raises(ftwt.FtwtError, match=r"otherwise=Oracle\(\) cannot be chosen by cost"):
         gates.ByCost(gates.PooledLinear(), gates.Oracle())
     with pytest.raises(ftwt.FtwtError, match=r"gate=.*Bottleneck'> cannot be chosen"):
         gates.ByCost(gates.Bottleneck, gates.Bottleneck(8))
     for kind in (gates.PooledLinear, lambda open: gates.Bottleneck(2, open=open)):
-        with pytest.raises(ftwt.FtwtError, match=r"open=-1; give the positive logit"):
-            kind(open=-1)
+        refused(r"open=-1; give the positive logit", kind, open=-1)
     with pytest.raises(ftwt.FtwtError, match="gate is the class PooledLinear; give an instance"):
         ftwt.Pruning(gate=gates.PooledLinear)
-    with pytest.raises(ftwt.FtwtError, match="target is the class Active"):
-        ftwt.Pruning(target=ftwt.targets.Active)
+    refused("target is the class Active", ftwt.Pruning, target=ftwt.targets.Active)
 
 
 def test_a_gate_that_answers_nan_is_no_saving():
@@ -85,5 +83,4 @@ def test_a_gate_that_answers_nan_is_no_saving():
     assert model(batch).isnan().all()
     trace = model.trace(batch)
     for cost in ("macs", "paper_macs", "masks"):
-        with pytest.raises(ftwt.FtwtError, match=r"the gate of 'layer2.0.conv1' answers NaN"):
-            getattr(trace, cost)
+        refused(r"the gate of 'layer2.0.conv1' answers NaN", getattr, trace, cost)

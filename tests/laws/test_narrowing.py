@@ -19,6 +19,7 @@ from tests.laws.test_slicing_forms import (
     WeightRead,
     Written,
 )
+from tests.small import refused
 
 REFUSED = (
     "does not stay one convolution",
@@ -187,10 +188,8 @@ def test_refusals():
     oracle = ftwt.attach(
         ftwt.backbones.resnet8(), ftwt.Pruning(gates.Oracle()), example=torch.zeros(1, 3, 32, 32)
     )
-    with pytest.raises(FtwtError, match="an oracle has no gates to keep"):
-        narrow(oracle, kept)
-    with pytest.raises(FtwtError, match="gave no images"):
-        ftwt.slim(model, [])
+    refused("an oracle has no gates to keep", narrow, oracle, kept)
+    refused("gave no images", ftwt.slim, model, [])
 
 
 def odd(kind):
@@ -209,8 +208,7 @@ def test_what_is_written_in_other_ways(kind):
 @pytest.mark.parametrize("kind", REFUSED_KINDS)
 def test_what_cannot_be_narrowed_is_named(kind):
     (model, _, kept), _ = odd(kind)
-    with pytest.raises(FtwtError, match=f"narrow: '{model.sites[0]}' .*{REFUSED_KINDS[kind]}"):
-        narrow(model, kept)
+    refused(f"narrow: '{model.sites[0]}' .*{REFUSED_KINDS[kind]}", narrow, model, kept)
 
 
 class Gain(nn.Module):

@@ -12,6 +12,7 @@ from ftwt import FtwtError, gates
 from ftwt.slicing import cut
 from tests.laws.networks import backbone, examples, images, networks, torch_macs
 from tests.laws.slicing import cut_and_masked
+from tests.small import refused
 
 shares = st.sampled_from([-1.0, 0.1, 0.5, 0.9, 2.0])
 
@@ -170,8 +171,7 @@ def test_masks_that_are_fixed_need_not_be_given():
     assert small.get_submodule("0").out_channels == 2
     assert torch.allclose(small(batch), model(batch), atol=1e-5)
     asking = ftwt.attach(network, ftwt.Pruning(), example=batch[:1]).eval()
-    with pytest.raises(FtwtError, match="masks of 1 of 1 sites go by the input, that of '0'"):
-        cut(asking)
+    refused("masks of 1 of 1 sites go by the input, that of '0'", cut, asking)
 
 
 def test_bad_masks_are_refused():
@@ -185,7 +185,6 @@ def test_bad_masks_are_refused():
         cut(model, {name: mask for name, mask in masks.items() if name != "conv1"})
     with pytest.raises(FtwtError, match=r"mask for 'conv1' is torch.bool of shape \(3,\)"):
         cut(model, masks | {"conv1": torch.ones(3).bool()})
-    with pytest.raises(FtwtError, match="cut: round_to is 0; give the whole number whose"):
-        cut(model, masks, round_to=0)
+    refused("cut: round_to is 0; give the whole number whose", cut, model, masks, round_to=0)
     with pytest.raises(FtwtError, match="'conv9' is no site; the sites are conv1, "):
         cut(model, masks | {"conv9": torch.ones(16).bool()})

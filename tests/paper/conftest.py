@@ -14,7 +14,6 @@ from ftwt.reports.paper import (
     read_runs,
     scale,
 )
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import MAIN, arguments
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.test_cli import refused
 
 MAIN = "resnet8-mass0.85-decoupled-seed0"

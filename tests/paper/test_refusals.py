@@ -13,17 +13,16 @@ from ftwt.reports.paper import (
     items,
     scale,
 )
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import MAIN, arguments, refused_after_progress, replace_runs
 from tests.test_cli import refused
 
 
-def test_unknown_layer_offers_names(report, ftwt_command):  # noqa: F811
+def test_unknown_layer_offers_names(report, ftwt_command):
     answer = ftwt_command(*arguments("fig3", report, "--layer", "layer2.0.con1"))
     refused_after_progress(answer, "no site is named 'layer2.0.con1'", "layer2.0.conv1")
 
 
-def test_a_run_without_gates(report, study, tmp_path, ftwt_command):  # noqa: F811
+def test_a_run_without_gates(report, study, tmp_path, ftwt_command):
     dense = report / "runs" / "resnet8-dense"
     answer = ftwt_command(*arguments("fig2", tmp_path / "new", "--runs", dense))
     refused_after_progress(answer, "no run has gates", "resnet8-dense", "without --dense")
@@ -33,7 +32,7 @@ def test_a_run_without_gates(report, study, tmp_path, ftwt_command):  # noqa: F8
             items(name)[0].measure(plain)
 
 
-def test_too_few_images_for_the_grid(study, report, ftwt_command):  # noqa: F811
+def test_too_few_images_for_the_grid(study, report, ftwt_command):
     answer = ftwt_command(*arguments("fig3", report, "--image", 2000))
     refused_after_progress(answer, "no test image 2000; the 2000 images are 0 to 1999")
     small = replace(study.dataset, test=study.dataset.test.select(torch.tensor([0])))
@@ -55,7 +54,7 @@ def test_layer_and_images_can_be_chosen(study):
     assert first == again != other
 
 
-def test_records_of_mixed_data_are_refused(report, tmp_path, ftwt_command):  # noqa: F811
+def test_records_of_mixed_data_are_refused(report, tmp_path, ftwt_command):
     other = tmp_path / "other"
     shutil.copytree(report / "runs" / MAIN, other)
     record = json.loads((other / "run.json").read_text())
@@ -73,7 +72,7 @@ def test_runs_of_other_classes_are_refused(study, dataset):
         Study(study.folder, replace(dataset, classes=classes), study.scale, study.given[:1])
 
 
-def test_another_report_is_kept(report, tmp_path, ftwt_command):  # noqa: F811
+def test_another_report_is_kept(report, tmp_path, ftwt_command):
     before = {file: file.read_bytes() for file in report.iterdir() if file.is_file()}
     answer = ftwt_command(*arguments("all", report, "--seed", 1))
     refused(answer, "holds a report of another study, it differs in seed; nothing was changed")
@@ -94,7 +93,7 @@ def test_a_run_of_another_recipe_is_kept(report, dataset, tmp_path):
         Study(tmp_path, dataset, longer).dense("cifar10-resnet8")
 
 
-def test_other_bad_input(report, tmp_path, ftwt_command):  # noqa: F811
+def test_other_bad_input(report, tmp_path, ftwt_command):
     new = tmp_path / "new"
     refused(ftwt_command(*arguments("fig4", new)), "no item 'fig4'; did you mean fig", "all")
     refused(ftwt_command(*arguments("fig2", new, "--scale", "smok")), "did you mean smoke")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ftwt import FtwtError, analysis, training
+from ftwt import analysis, training
 from ftwt.reports.paper import (
     ITEMS,
     Study,
@@ -25,7 +25,6 @@ from ftwt.reports.paper import (
 from ftwt.reports.paper.runs import read_run
 from ftwt.reports.paper.table2 import OverSeeds
 from ftwt.training.runs import Callbacks
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 from tests.paper.reports import (
     MAIN,
     SHARES,
@@ -33,6 +32,7 @@ from tests.paper.reports import (
     refused_after_progress,
     replace_runs,
 )
+from tests.small import refused
 from tests.test_analysis import outline
 
 
@@ -189,11 +189,10 @@ def test_joint_is_compared_with_what_was_trained_alike(study):
     assert [one.coupling for one in found.runs] == ["decoupled", "joint"]
     assert found.runs[1].accuracy == study.tested(joint).accuracy
     longer = replace(joint, record=joint.record | {"epochs": 9})
-    with pytest.raises(FtwtError, match="no network has both"):
-        table3.ITEM.measure(replace_runs(study, study.given[0], longer))
+    refused("no network has both", table3.ITEM.measure, replace_runs(study, study.given[0], longer))
 
 
-def test_trainings_are_never_repeated(report, ftwt_command):  # noqa: F811
+def test_trainings_are_never_repeated(report, ftwt_command):
     files = {file: file.stat().st_mtime_ns for file in (report / "runs").rglob("*.safetensors")}
     before = (report / "fig1.json").read_bytes()
     answer = ftwt_command(*arguments("table3", report, "--json"))
@@ -240,12 +239,11 @@ def test_the_page_is_made_from_the_files_alone(report, tmp_path):
     shutil.copytree(report, copy, ignore=shutil.ignore_patterns("runs", "index.html"))
     page = write_page(copy)
     assert page.read_bytes() == (report / "index.html").read_bytes()
-    with pytest.raises(FtwtError, match="holds no item"):
-        write_page(tmp_path)
+    refused("holds no item", write_page, tmp_path)
 
 
 def test_given_runs_are_not_trained_and_missing_items_say_why(
-    report, tmp_path, ftwt_command  # noqa: F811
+    report, tmp_path, ftwt_command
 ):  # fmt: skip
     out = tmp_path / "given"
     found = ftwt_command(*arguments("table2", out, "--runs", report / "runs" / MAIN))
