@@ -173,15 +173,13 @@ class Translation:
         inside = [i for i, row in enumerate(self._rows) if row.place == structs.PLACES["arena"]]
         offsets, total = place(
             [
-                Lifetime(
-                    self.batch * math.prod((one.channels, one.height, one.width)),
-                    *self._lives[i],
-                )
+                Lifetime(math.prod((one.channels, one.height, one.width)), *self._lives[i])
                 for i, one in ((i, self._rows[i]) for i in inside)
             ]
         )
         for i, offset in zip(inside, offsets, strict=True):
-            self._rows[i].offset = offset
+            # As for one sample, so that threads can have samples of their own.
+            self._rows[i].offset = offset * self.batch
         sets = self._sets.rows
         return structs.CProgram(
             batch=self.batch,
@@ -195,7 +193,7 @@ class Translation:
             value=self._keep((structs.CValue * len(self._rows))(*self._rows)),
             set=self._keep((structs.CSet * len(sets))(*sets)),
             step=self._keep((structs.CStep * len(rows))(*rows)),
-            arena=total,
+            arena=total * self.batch,
         )
 
     def _address(self, tensor: Tensor) -> int:

@@ -132,6 +132,12 @@ struct ftwt_plan {
     int64_t packed_sample; /* floats of one sample */
     int64_t weights; /* bytes of all convolutions' */
     int32_t threads;
+    /* Its program has the samples from `first` on of `whole` that a call has. */
+    int32_t first, whole;
+    /* Null, or plans of one thread, each for a part of the samples: of its own this one has the arena
+     * alone. */
+    struct ftwt_plan **view;
+    int32_t views;
     void *memory; /* what was allocated last; each piece begins with the address of the one before */
 };
 

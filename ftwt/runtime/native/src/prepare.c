@@ -212,7 +212,6 @@ static int place_sets(ftwt_plan *plan) {
 
 static int place_all(ftwt_plan *plan, const sizes *need) {
     const ftwt_program *p = &plan->program;
-    plan->arena = allocate_floats(plan, p->arena + SLACK);
     plan->start = allocate(plan, p->values, sizeof *plan->start);
     plan->scratch = allocate(plan, plan->threads, sizeof *plan->scratch);
     plan->share = allocate(plan, plan->threads, sizeof *plan->share);
@@ -234,7 +233,7 @@ static int place_all(ftwt_plan *plan, const sizes *need) {
     plan->scratch_vector = (need->channels + SLACK) / 16 * 16;
     int64_t one = plan->scratch_plane + need->results + 4 * plan->scratch_vector + SLACK;
     float *scratch = allocate_floats(plan, one * plan->threads);
-    if (!plan->arena || !plan->start || !plan->scratch || !plan->share || !plan->packed || !plan->pooled ||
+    if (!plan->start || !plan->scratch || !plan->share || !plan->packed || !plan->pooled ||
         !plan->part || !plan->less || !plan->block || !plan->run || !plan->counting || !scratch ||
         !plan->few || !list || !plan->shared || !shared)
         return FTWT_MEMORY;
@@ -260,22 +259,79 @@ static void gather_weights(const ftwt_plan *plan) {
     ftwt_gather_pages(plan->arena, p->arena * (int64_t)sizeof(float));
 }
 
+static ftwt_plan *begin(
+    const ftwt_program *program, const ftwt_kernels *kernels, int first, int threads
+) {
+    ftwt_plan *new = calloc(1, sizeof *new);
+    if (!new) return 0;
+    new->program = *program;
+    new->first = first, new->whole = program->batch;
+    new->kernels = kernels;
+    new->threads = threads;
+    return new;
+}
+
+/* Leaves a plan `count` samples, laid out as all were. */
+static int narrow(ftwt_plan *plan, int count) {
+    ftwt_program *p = &plan->program;
+    ftwt_value *value = allocate(plan, p->values, sizeof *value);
+    if (!value) return FTWT_MEMORY;
+    memcpy(value, p->value, (size_t)p->values * sizeof *value);
+    for (int i = 0; i < p->values; i++) value[i].offset = value[i].offset / p->batch * count;
+    p->value = value;
+    p->arena = p->arena / p->batch * count;
+    p->batch = count;
+    return FTWT_OK;
+}
+
+static int complete(ftwt_plan *plan, float *arena) {
+    sizes need = {0};
+    plan->arena = arena;
+    plan->layout = allocate(plan, plan->program.steps, sizeof *plan->layout);
+    plan->link = allocate(plan, plan->program.steps, sizeof *plan->link);
+    int failed = plan->layout && plan->link ? arrange_steps(plan, &need) : FTWT_MEMORY;
+    if (failed) return failed;
+    link_steps(plan, &need);
+    return place_all(plan, &need);
+}
+
+/* Whether each thread takes samples of its own through all steps: where none of them has much less to
+ * do than others. Then no thread waits for another's planes, nor reads what another core made. What
+ * is laid out must be so for each sample alike. */
+static int splits(const ftwt_program *program, int threads) {
+    const int64_t batch = program->batch, each = (batch + threads - 1) / threads;
+    int even = program->arena % batch == 0;
+    for (int i = 0; i < program->values; i++) even &= program->value[i].offset % batch == 0;
+    return even && threads > 1 && batch >= threads && each * threads * 5 <= batch * 6;
+}
+
+static int split(ftwt_plan *plan) {
+    const int threads = plan->threads, batch = plan->program.batch;
+    plan->view = allocate(plan, threads, sizeof *plan->view);
+    if (!plan->view) return FTWT_MEMORY;
+    for (int t = 0; t < threads; t++) {
+        const int first = (int)((int64_t)batch * t / threads);
+        const int count = (int)((int64_t)batch * (t + 1) / threads) - first;
+        ftwt_plan *view = begin(&plan->program, plan->kernels, first, 1);
+        if (!view) return FTWT_MEMORY;
+        plan->view[plan->views++] = view;
+        int failed = narrow(view, count);
+        if (!failed) failed = complete(view, plan->arena + plan->program.arena / batch * first);
+        if (failed) return failed;
+    }
+    return FTWT_OK;
+}
+
 int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt_plan **plan) {
     *plan = 0;
     if (threads < 1 || !ftwt_holds(program)) return FTWT_PROGRAM;
     const ftwt_kernels *kernels = ftwt_kernels_of(set);
     if (!kernels) return FTWT_PROGRAM;
-    ftwt_plan *new = calloc(1, sizeof *new);
+    ftwt_plan *new = begin(program, kernels, 0, threads);
     if (!new) return FTWT_MEMORY;
-    new->program = *program;
-    new->kernels = kernels;
-    new->threads = threads;
-    sizes need = {0};
-    new->layout = allocate(new, program->steps, sizeof *new->layout);
-    new->link = allocate(new, program->steps, sizeof *new->link);
-    int failed = new->layout && new->link ? arrange_steps(new, &need) : FTWT_MEMORY;
-    if (!failed) link_steps(new, &need);
-    if (!failed) failed = place_all(new, &need);
+    new->arena = allocate_floats(new, program->arena + SLACK);
+    int failed = FTWT_MEMORY;
+    if (new->arena) failed = splits(program, threads) ? split(new) : complete(new, new->arena);
     if (!failed) gather_weights(new);
     if (failed)
         ftwt_release(new);
@@ -286,6 +342,7 @@ int ftwt_prepare(const ftwt_program *program, const char *set, int threads, ftwt
 
 void ftwt_release(ftwt_plan *plan) {
     if (!plan) return;
+    for (int i = 0; i < plan->views; i++) ftwt_release(plan->view[i]);
     for (int i = 0; plan->layout && i < plan->program.steps; i++) {
         free(plan->layout[i].valid);
         free(plan->layout[i].place);

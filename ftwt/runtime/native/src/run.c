@@ -329,7 +329,8 @@ static void fill_table(running *run) {
     const ftwt_step *s = run->work.step;
     const int width = p->set[s->made].width;
     for (int sample = 0; sample < p->batch; sample++) {
-        const float *row = s->weight + (int64_t)(sample % s->rank) * width;
+        const float *row =
+            s->weight + (int64_t)((run->plan->first + sample) % s->rank) * width;
         uint8_t *flag = ftwt_live_of(run->plan, s->made, sample)->flag;
         for (int c = 0; c < width; c++) flag[c] = runs(row[c], run->work.threshold);
     }
@@ -503,7 +504,8 @@ static void note_time(running *run) {
 
 static int64_t *counts_of(const running *run, const ftwt_step *step) {
     const ftwt_program *p = &run->plan->program;
-    return run->executed ? run->executed + (step - p->step) * p->batch : 0;
+    if (!run->executed) return 0;
+    return run->executed + (step - p->step) * run->plan->whole + run->plan->first;
 }
 
 /* Moves to the next phase with anything to do; alone. A phase of -1 ends its step. */
@@ -599,32 +601,34 @@ static int place_border(
         const ftwt_value *v = &p->value[i];
         if (v->place == PLACE_ARENA) continue;
         const ftwt_tensor *t = (v->place == PLACE_INPUT ? inputs : outputs) + v->number;
-        int64_t size = (int64_t)p->batch * v->channels * v->height * v->width;
-        if (!t->data || t->count != size) return FTWT_TENSOR;
-        plan->start[i] = t->data;
+        const int64_t size = (int64_t)v->channels * v->height * v->width;
+        if (!t->data || t->count != plan->whole * size) return FTWT_TENSOR;
+        plan->start[i] = (float *)t->data + plan->first * size;
     }
     for (int i = 0; i < p->sets; i++) {
         const ftwt_set *set = &p->set[i];
         if (set->kind != SET_GIVEN && set->kind != SET_MADE) continue;
         const ftwt_tensor *t = (set->kind == SET_GIVEN ? given : made) + set->number;
-        if (!t->data || t->count != (int64_t)p->batch * set->width) return FTWT_TENSOR;
+        if (!t->data || t->count != (int64_t)plan->whole * set->width) return FTWT_TENSOR;
         for (int sample = 0; sample < p->batch; sample++)
             plan->live[(int64_t)i * p->batch + sample].flag =
-                (uint8_t *)t->data + (int64_t)sample * set->width;
+                (uint8_t *)t->data + (int64_t)(plan->first + sample) * set->width;
     }
     return FTWT_OK;
 }
 
-int ftwt_execute(
-    ftwt_plan *plan, const ftwt_tensor *inputs, const ftwt_tensor *outputs,
-    const ftwt_tensor *given, const ftwt_tensor *made, const float *thresholds, int64_t *executed, int64_t *nanoseconds, int threads
-) {
-    int failed = place_border(plan, inputs, outputs, given, made);
-    if (failed) return failed;
+/* What a run is given: see ftwt_execute. */
+typedef struct {
+    ftwt_plan *plan;
+    const float *thresholds;
+    int64_t *executed, *nanoseconds;
+} call;
+
+static void run_plan(ftwt_plan *plan, const call *given, int64_t *nanoseconds, int threads) {
     running run = {
         .plan = plan,
-        .thresholds = thresholds,
-        .executed = executed,
+        .thresholds = given->thresholds,
+        .executed = given->executed,
         .nanoseconds = nanoseconds,
         .step = -1,
         .phase = -1,
@@ -633,5 +637,27 @@ int ftwt_execute(
                  .few = plan->few, .shared = plan->shared, .own = plan->few},
     };
     ftwt_together(take_part, &run, threads < plan->threads ? threads : plan->threads);
+}
+
+/* The first thread's times are as good as any other's. */
+static void take_views(void *data, int thread, int threads) {
+    const call *given = data;
+    for (int i = thread; i < given->plan->views; i += threads)
+        run_plan(given->plan->view[i], given, thread == 0 ? given->nanoseconds : 0, 1);
+}
+
+int ftwt_execute(
+    ftwt_plan *plan, const ftwt_tensor *inputs, const ftwt_tensor *outputs,
+    const ftwt_tensor *given, const ftwt_tensor *made, const float *thresholds, int64_t *executed, int64_t *nanoseconds, int threads
+) {
+    int failed = plan->views ? FTWT_OK : place_border(plan, inputs, outputs, given, made);
+    for (int i = 0; !failed && i < plan->views; i++)
+        failed = place_border(plan->view[i], inputs, outputs, given, made);
+    if (failed) return failed;
+    call all = {plan, thresholds, executed, nanoseconds};
+    if (plan->views)
+        ftwt_together(take_views, &all, threads < plan->views ? threads : plan->views);
+    else
+        run_plan(plan, &all, nanoseconds, threads);
     return FTWT_OK;
 }
