@@ -1,6 +1,6 @@
 """The one exception that ftwt raises for bad input, and what messages have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class FtwtError(Exception):
@@ -11,6 +11,15 @@ class FtwtError(Exception):
     """
 
     exit_status = 2
+
+
+def check_choice(called: str, name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise FtwtError unless a parameter's value is one of those that it takes."""
+    known = tuple(choices)
+    if value not in known:
+        *others, last = map(repr, known)
+        use = f"{', '.join(others)} or {last}"
+        raise FtwtError(f"{called}: {name}={value!r} is unknown; use {use}")
 
 
 def listed(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:

@@ -79,5 +79,5 @@ def test_refuses_plans_that_do_not_fit():
     refused("no plan of this version", runtime.skip, other, plan={"format": 99})
     with pytest.raises(FtwtError, match="give one of calibrate=, plan= and backend= only"):
         runtime.skip(other, plan=fast.plan, backend="torch")
-    with pytest.raises(FtwtError, match="backend='cuda' is unknown; use one of dense, torch"):
+    with pytest.raises(FtwtError, match="backend='cuda' is unknown; use 'dense', 'torch'"):
         runtime.skip(other, backend="cuda")

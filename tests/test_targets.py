@@ -63,7 +63,7 @@ def test_mass_outside_its_range(mass):
 
 
 def test_other_bad_values():
-    refused("score='sum' is unknown; use one of max, mean, l2", targets.TopK, 0.5, score="sum")
+    refused("score='sum' is unknown; use 'max', 'mean' or 'l2'", targets.TopK, 0.5, score="sum")
     with pytest.raises(FtwtError, match="boundary='above' is unknown; use 'below' or 'reach'"):
         targets.HeatmapMass(0.5, boundary="above")
     refused("min_channels=0; give 1 or more", targets.HeatmapMass, 0.5, min_channels=0)

@@ -17,7 +17,7 @@ from ftwt.budget.profile import (
     dearest,
 )
 from ftwt.budget.sensitivity import Greedy
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import specs
@@ -100,8 +100,7 @@ def solve(
     check_gated(model, "solve")
     check_reduction(reduction, "solve")
     check_loader(loader, "solve")
-    if convention not in ("exact", "paper"):
-        raise FtwtError(f"solve: convention={convention!r} is unknown; use 'exact' or 'paper'")
+    check_choice("solve", "convention", convention, ("exact", "paper"))
     profile = Profile(model, loader, _base(model.pruning, model.sites), convention, task)
     check_images(profile.images, "solve")
     if reduction > float(profile.curve.max()):

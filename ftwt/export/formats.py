@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.export import native, onnx, program
 from ftwt.export.exported import Exported
 from ftwt.export.subject import subject_of
@@ -93,8 +93,7 @@ def export(
         >>> ftwt.export(model.eval(), "model.pt2", format="torch").format
         'torch'
     """
-    if format not in FORMATS:
-        raise FtwtError(f"export: format={format!r} is unknown; use one of {', '.join(FORMATS)}")
+    check_choice("export", "format", format, FORMATS)
     check_round_to("export", round_to)
     if not isinstance(model, nn.Module):
         run = Path(model)

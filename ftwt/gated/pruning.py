@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.gates.estimators import Hard
 from ftwt.gates.interface import Estimator, Gate, is_oracle
 from ftwt.gates.pooled_linear import PooledLinear
@@ -55,15 +55,9 @@ class Pruning:
                     f"Pruning: {name}={came} is no {name}, which has {methods}; give an instance, "
                     f"such as {name}={getattr(Pruning(), name)!r}"
                 )
-        if self.coupling not in ("decoupled", "joint"):
-            raise FtwtError(
-                f"Pruning: coupling={self.coupling!r} is unknown; use 'decoupled' or 'joint'"
-            )
-        if self.target_source not in ("masked", "dense", "teacher"):
-            raise FtwtError(
-                f"Pruning: target_source={self.target_source!r} is unknown; "
-                "use 'masked', 'dense' or 'teacher'"
-            )
+        check_choice("Pruning", "coupling", self.coupling, ("decoupled", "joint"))
+        sources = ("masked", "dense", "teacher")
+        check_choice("Pruning", "target_source", self.target_source, sources)
         if is_oracle(self.gate) and not isinstance(self.target, Target):
             raise FtwtError(
                 f"Pruning: {type(self.gate).__name__} answers with the target, but "

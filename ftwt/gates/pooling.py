@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_choice
 
 PoolKind = Literal["max", "mean", "mean_std"]
 Normalize = Literal["softmax", "layer", "batch", "none"]
@@ -39,12 +39,8 @@ NORMALIZERS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 def check_pooling(gate: str, pool: str, normalize: str) -> None:
     """Raise FtwtError unless both names are known."""
-    if pool not in POOLS:
-        raise FtwtError(f"{gate}: pool={pool!r} is unknown; use one of {', '.join(POOLS)}")
-    if normalize not in NORMALIZERS:
-        raise FtwtError(
-            f"{gate}: normalize={normalize!r} is unknown; use one of {', '.join(NORMALIZERS)}"
-        )
+    check_choice(gate, "pool", pool, POOLS)
+    check_choice(gate, "normalize", normalize, NORMALIZERS)
 
 
 def values_of(pool: str) -> int:

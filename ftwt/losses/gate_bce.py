@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.losses.interface import TracedPass, add, add_to, scaled
 
 Balance = Literal["site", "filter"]
@@ -36,10 +36,7 @@ class GateBCE:
     __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
-        if self.balance not in (None, "site", "filter"):
-            raise FtwtError(
-                f"GateBCE: balance={self.balance!r} is unknown; use None, 'site' or 'filter'"
-            )
+        check_choice("GateBCE", "balance", self.balance, (None, "site", "filter"))
 
     def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats; labels are not used."""

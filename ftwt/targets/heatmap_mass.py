@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 # Cumulative sums of float32 scores miss a boundary that they should meet by a few float32 steps
@@ -46,10 +46,7 @@ class HeatmapMass:
                 f"HeatmapMass: mass={self.mass!r} is outside (0, 1]; "
                 "give the share of heatmap mass to keep, for example 0.9"
             )
-        if self.boundary not in ("below", "reach"):
-            raise FtwtError(
-                f"HeatmapMass: boundary={self.boundary!r} is unknown; use 'below' or 'reach'"
-            )
+        check_choice("HeatmapMass", "boundary", self.boundary, ("below", "reach"))
         if self.min_channels < 1:
             raise FtwtError(
                 f"HeatmapMass: min_channels={self.min_channels!r}; give 1 or more, "

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 
 Score = Literal["max", "mean", "l2"]
 
@@ -153,8 +153,7 @@ SCORES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 def check_score(rule: str, score: str) -> None:
     """Raise FtwtError unless `score` names a channel score."""
-    if score not in SCORES:
-        raise FtwtError(f"{rule}: score={score!r} is unknown; use one of {', '.join(SCORES)}")
+    check_choice(rule, "score", score, SCORES)
 
 
 def channel_scores(

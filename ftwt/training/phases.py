@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.gated.model import Gated
 from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.gated.within import gated_in
@@ -44,11 +44,7 @@ class Phase:
             raise FtwtError(
                 f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more, a whole number"
             )
-        if self.train not in ("all", "gates", "backbone"):
-            raise FtwtError(
-                f"Phase {self.name!r}: train={self.train!r} is unknown; "
-                "use 'all', 'gates' or 'backbone'"
-            )
+        check_choice(f"Phase {self.name!r}", "train", self.train, ("all", "gates", "backbone"))
 
     def sampled(self, model: nn.Module) -> nn.Module:
         """The model as one batch trains it: at a random reduction, if there are several."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.io.registry import register
 from ftwt.training.optimizers import Optimizer, check_optimizer
 from ftwt.training.phases import Phase
@@ -55,10 +55,7 @@ class Settings:
                 "Settings: compile=True would compile again for each reduction of a phase with "
                 "operating points; leave out compile"
             )
-        if self.amp not in (None, "auto", "bf16", "fp16"):
-            raise FtwtError(
-                f"Settings: amp={self.amp!r} is unknown; use 'auto', 'bf16', 'fp16' or None"
-            )
+        check_choice("Settings", "amp", self.amp, ("auto", "bf16", "fp16", None))
         if self.accumulate < 1:
             raise FtwtError(f"Settings: accumulate={self.accumulate!r}; give 1 batch or more")
         if self.clip_norm is not None and not self.clip_norm > 0:

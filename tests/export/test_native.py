@@ -180,7 +180,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
         refused(text, ftwt.export, make(), path, format="native")
     own = escalating().with_policy(ftwt.escalation.Policy((torch.sum, torch.sum), (0.5, 0.5)))
     refused("does not have the signal", ftwt.export, own, path, format="native")
-    with pytest.raises(FtwtError, match="format='tflite' is unknown; use one of native"):
+    with pytest.raises(FtwtError, match="format='tflite' is unknown; use 'native'"):
         ftwt.export(gated(), path, format="tflite")
     assert not list(tmp_path.iterdir())
     path.mkdir()

@@ -1,6 +1,6 @@
 """Back ends: what runs the steps of a program."""
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_choice
 from ftwt.runtime.backends import dense, gathered
 from ftwt.runtime.backends.channels_last import ChannelsLast
 from ftwt.runtime.backends.interface import Backend, Runnable
@@ -57,8 +57,7 @@ def backend_named(name: str) -> Backend:
     Raises:
         FtwtError: no back end has this name.
     """
-    if name not in _KNOWN:
-        raise FtwtError(f"skip: backend={name!r} is unknown; use one of {', '.join(_KNOWN)}")
+    check_choice("skip", "backend", name, _KNOWN)
     return _KNOWN[name]
 
 
