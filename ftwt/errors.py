@@ -1,6 +1,9 @@
 """The one exception that ftwt raises for bad input, and what messages have in common."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
+
+Interval = Literal["(0, 1)", "(0, 1]", "[0, 1)"]
 
 
 class FtwtError(Exception):
@@ -18,8 +21,16 @@ def check_choice(called: str, name: str, value: object, choices: Iterable[object
     known = tuple(choices)
     if value not in known:
         *others, last = map(repr, known)
-        use = f"{', '.join(others)} or {last}"
+        use = f"{', '.join(others)} or {last}" if others else last
         raise FtwtError(f"{called}: {name}={value!r} is unknown; use {use}")
+
+
+def check_within(called: str, name: str, value: float, interval: Interval, mend: str) -> None:
+    """Raise FtwtError unless a parameter's value lies in an interval; "not a number" is in none."""
+    above = value >= 0 if interval.startswith("[") else value > 0
+    below = value <= 1 if interval.endswith("]") else value < 1
+    if not (above and below):
+        raise FtwtError(f"{called}: {name}={value!r} is outside {interval}; {mend}")
 
 
 def listed(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ftwt.budget.profile import check_images
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.escalation.cascade import put
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.policy import check_numbers
@@ -89,12 +89,8 @@ def to_drop(model: Escalating, loader: Loader, drop: float) -> Escalating:
         FtwtError: `drop` is no share; there are no classes; or even asking every setting for every
             image loses more.
     """
-    # NaN is refused too.
-    if not 0 <= drop < 1:
-        raise FtwtError(
-            f"calibrate: drop={drop!r} is outside [0, 1); give the largest loss of accuracy as a "
-            "fraction, such as 0.005 for half a point"
-        )
+    mend = "give the largest loss of accuracy as a fraction, such as 0.005 for half a point"
+    check_within("calibrate", "drop", drop, "[0, 1)", mend)
     _check_kinds(model)
     seen = answers(model, loader)
     if bool(seen.alone.isnan().any()):

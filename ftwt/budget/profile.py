@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ftwt.budget.estimate import Strengths
 from ftwt.budget.families import NestedRules, with_amount
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.model import Gated
 from ftwt.macs import count_grid
 from ftwt.targets import Target
@@ -119,12 +119,8 @@ def dearest(shares: Mapping[str, float]) -> str:
 
 def check_reduction(reduction: float, called: str) -> None:
     """Raise FtwtError unless it is a share that could be saved."""
-    # NaN is refused too.
-    if not 0 <= reduction < 1:
-        raise FtwtError(
-            f"{called}: reduction={reduction!r} is outside [0, 1); give the share of MACs to save, "
-            "for example 0.5"
-        )
+    mend = "give the share of MACs to save, for example 0.5"
+    check_within(called, "reduction", reduction, "[0, 1)", mend)
 
 
 def check_loader(loader: Loader, called: str) -> None:

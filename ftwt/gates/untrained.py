@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gates.forms import TableForm
 from ftwt.graph.sites import SiteShape
 
@@ -90,11 +90,8 @@ class Random:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise FtwtError(
-                f"Random: fraction={self.fraction!r} is outside (0, 1]; "
-                "give the share of filters to keep, for example 0.5"
-            )
+        mend = "give the share of filters to keep, for example 0.5"
+        check_within("Random", "fraction", self.fraction, "(0, 1]", mend)
 
     def build(self, site: SiteShape) -> nn.Module:
         """Return a module that holds a table of masks; samples beyond its rows start over."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_within
 from ftwt.losses.classification import need_classes, need_logits
 from ftwt.losses.interface import TracedPass, add, add_to, need_labels, scaled
 
@@ -22,10 +22,8 @@ class CrossEntropy:
     __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise FtwtError(
-                f"CrossEntropy: label_smoothing={self.label_smoothing!r} is outside [0, 1)"
-            )
+        mend = "give the share of each label that all classes get, for example 0.1"
+        check_within("CrossEntropy", "label_smoothing", self.label_smoothing, "[0, 1)", mend)
 
     def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss in nats."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.losses.interface import TracedPass, add, add_to, scaled
 
 
@@ -26,11 +26,8 @@ class MacBudget:
     __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise FtwtError(
-                f"MacBudget: fraction={self.fraction!r} is outside (0, 1]; "
-                "give the share of the dense MACs to spend, for example 0.5"
-            )
+        mend = "give the share of the dense MACs to spend, for example 0.5"
+        check_within("MacBudget", "fraction", self.fraction, "(0, 1]", mend)
 
     def __call__(self, trace: TracedPass, labels: Any = None) -> Float[Tensor, ""]:
         """Return the loss, a square of fractions; labels are not used."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError, check_choice
+from ftwt.errors import FtwtError, check_choice, check_within
 from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 # Cumulative sums of float32 scores miss a boundary that they should meet by a few float32 steps
@@ -41,11 +41,8 @@ class HeatmapMass:
     amount_name: ClassVar[str] = "mass"
 
     def __post_init__(self) -> None:
-        if not 0 < self.mass <= 1:
-            raise FtwtError(
-                f"HeatmapMass: mass={self.mass!r} is outside (0, 1]; "
-                "give the share of heatmap mass to keep, for example 0.9"
-            )
+        mend = "give the share of heatmap mass to keep, for example 0.9"
+        check_within("HeatmapMass", "mass", self.mass, "(0, 1]", mend)
         check_choice("HeatmapMass", "boundary", self.boundary, ("below", "reach"))
         if self.min_channels < 1:
             raise FtwtError(

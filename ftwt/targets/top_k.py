@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_within
 from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 
@@ -29,11 +29,8 @@ class TopK:
     amount_name: ClassVar[str] = "fraction"
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction <= 1:
-            raise FtwtError(
-                f"TopK: fraction={self.fraction!r} is outside (0, 1]; "
-                "give the share of filters to keep, for example 0.5"
-            )
+        mend = "give the share of filters to keep, for example 0.5"
+        check_within("TopK", "fraction", self.fraction, "(0, 1]", mend)
         check_score("TopK", self.score)
 
     @property

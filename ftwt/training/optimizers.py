@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.io.registry import register
 
 
@@ -102,11 +102,8 @@ class Warmup:
     share: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise FtwtError(
-                f"Warmup: share={self.share!r} is outside (0, 1); give a share of training such as "
-                "0.05"
-            )
+        mend = "give a share of training such as 0.05"
+        check_within("Warmup", "share", self.share, "(0, 1)", mend)
 
     def build(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
         """Return torch's scheduler over `steps` steps."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ftwt.errors import FtwtError, check_choice
+from ftwt.errors import FtwtError, check_choice, check_within
 from ftwt.io.registry import register
 from ftwt.training.optimizers import Optimizer, check_optimizer
 from ftwt.training.phases import Phase
@@ -60,7 +60,6 @@ class Settings:
             raise FtwtError(f"Settings: accumulate={self.accumulate!r}; give 1 batch or more")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise FtwtError(f"Settings: clip_norm={self.clip_norm!r}; give a norm above 0, or None")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise FtwtError(
-                f"Settings: ema={self.ema!r} is outside (0, 1); give a decay such as 0.999, or None"
-            )
+        if self.ema is not None:
+            mend = "give a decay such as 0.999, or None"
+            check_within("Settings", "ema", self.ema, "(0, 1)", mend)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
 
 
@@ -32,11 +32,8 @@ class Policy:
                     f"escalate: by={signal!r} is no signal; give an instance such as "
                     "ftwt.escalation.Margin(), or a function of the output"
                 )
-        if not 0 < self.weight <= 1:
-            raise FtwtError(
-                f"escalate: weight={self.weight!r} is outside (0, 1]; give the later answer's "
-                "share, 1 for that answer alone"
-            )
+        mend = "give the later answer's share, 1 for that answer alone"
+        check_within("escalate", "weight", self.weight, "(0, 1]", mend)
         if isinstance(self.thresholds, dict):
             raise FtwtError(
                 f"escalate: thresholds are named {', '.join(list(self.thresholds)[:3])}: those of "

@@ -6,7 +6,7 @@ import torch
 
 from ftwt import targets
 from ftwt.budget import EstimateRow, estimate
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.model import Gated
 from ftwt.reports.advice import forms
 from ftwt.reports.advice.found import Advice, OracleSetting, Way
@@ -42,11 +42,8 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
     Raises:
         FtwtError: the reduction is outside (0, 1), or the loader gives fewer than 16 images.
     """
-    if not 0 < reduction < 1:
-        raise FtwtError(
-            f"advise: reduction={reduction!r} is outside (0, 1); give the share of MACs to save, "
-            "for example 0.5"
-        )
+    mend = "give the share of MACs to save, for example 0.5"
+    check_within("advise", "reduction", reduction, "(0, 1)", mend)
     found = estimate(model, loader, [targets.HeatmapMass(mass) for mass in _MASSES])
     if found.images < _LEAST:
         raise FtwtError(

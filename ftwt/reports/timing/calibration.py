@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.model import Gated
 from ftwt.gated.site_gate import SiteGate
 from ftwt.gates.forms import AffineForm, form_of
@@ -30,11 +30,8 @@ def randomize_gates(model: Gated, images: Float[Tensor, "B C H W"], fraction: fl
         images: a few dozen; masks of other images like these keep about the same share.
         fraction: share of the filters to keep, in (0, 1].
     """
-    if not 0 < fraction <= 1:
-        raise FtwtError(
-            f"calibrate: fraction={fraction!r} is outside (0, 1]; give the share of filters that "
-            "run for an image, for example 0.5"
-        )
+    mend = "give the share of filters that run for an image, for example 0.5"
+    check_within("calibrate", "fraction", fraction, "(0, 1]", mend)
     norms = [one for one in model.modules() if isinstance(one, operations.BATCH_NORMS)]
     hooks = [one.register_forward_pre_hook(_take_statistics) for one in norms]
     gates = [one for one in model.site_gates if not one.follows]
@@ -57,11 +54,8 @@ def randomize_to_reduction(
     Raises:
         FtwtError: no fraction does: the gates alone may cost more than that.
     """
-    if not 0 <= reduction < 1:
-        raise FtwtError(
-            f"bench: reduction={reduction!r} is outside [0, 1); give the share of MACs to save, "
-            "gates counted, for example 0.5"
-        )
+    mend = "give the share of MACs to save, gates counted, for example 0.5"
+    check_within("bench", "reduction", reduction, "[0, 1)", mend)
     half = len(images) // 2
     # MACs go with the square of the fraction, so their root goes about straight.
     wanted = (1 - reduction) ** 0.5

@@ -8,7 +8,7 @@ from torch import nn
 
 from ftwt.backbones import networks
 from ftwt.data import Augment, ResizedCrop
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gated.escalation import Margin, Signal
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
@@ -43,21 +43,15 @@ class Escalation:
     weight: float = 0.8
 
     def __post_init__(self) -> None:
-        if not 0 < self.first < 1:
-            raise FtwtError(
-                f"Escalation: first={self.first!r} is outside (0, 1); give the share of the MACs "
-                "that the first pass takes, for example 0.7"
-            )
+        mend = "give the share of the MACs that the first pass takes, for example 0.7"
+        check_within("Escalation", "first", self.first, "(0, 1)", mend)
         if not self.last > 1:
             raise FtwtError(
                 f"Escalation: last={self.last!r} is not above 1; give the last pass more MACs "
                 "than are wanted on average, for example 1.4 times as many"
             )
-        if not 0 < self.whole_from <= 1:
-            raise FtwtError(
-                f"Escalation: whole_from={self.whole_from!r} is outside (0, 1]; give the share of "
-                "the network from which on the last pass takes all of it, for example 0.7"
-            )
+        mend = "give the share from which on the last pass takes the whole network, such as 0.7"
+        check_within("Escalation", "whole_from", self.whole_from, "(0, 1]", mend)
 
     def shares(self, reduction: float) -> tuple[float, float]:
         """What the first and the last pass take of the whole network's MACs; 1 is all of it.
