@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-Interval = Literal["(0, 1)", "(0, 1]", "[0, 1)"]
+Interval = Literal["(0, 1)", "(0, 1]", "[0, 1)", "(0, inf)"]
 
 
 class FtwtError(Exception):
@@ -27,8 +27,9 @@ def check_choice(called: str, name: str, value: object, choices: Iterable[object
 
 def check_within(called: str, name: str, value: float, interval: Interval, mend: str) -> None:
     """Raise FtwtError unless a parameter's value lies in an interval; "not a number" is in none."""
-    above = value >= 0 if interval.startswith("[") else value > 0
-    below = value <= 1 if interval.endswith("]") else value < 1
+    least, most = (float(end) for end in interval[1:-1].split(","))
+    above = value >= least if interval.startswith("[") else value > least
+    below = value <= most if interval.endswith("]") else value < most
     if not (above and below):
         raise FtwtError(f"{called}: {name}={value!r} is outside {interval}; {mend}")
 

@@ -1,13 +1,12 @@
 """A gate for each site by what it costs there."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.gates.interface import Gate, SharesModule, is_oracle
 from ftwt.graph.sites import SiteShape
 
@@ -32,11 +31,8 @@ class ByCost:
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < math.inf:
-            raise FtwtError(
-                f"ByCost: share={self.share!r}; give the share of a convolution's MACs that a gate "
-                "may cost, for example 0.1"
-            )
+        mend = "give the share of a convolution's MACs that a gate may cost, for example 0.1"
+        check_within("ByCost", "share", self.share, "(0, inf)", mend)
         for name, spec in (("gate", self.gate), ("otherwise", self.otherwise)):
             if isinstance(spec, type) or not isinstance(spec, Gate) or not _alone(spec):
                 raise FtwtError(

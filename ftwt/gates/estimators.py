@@ -1,6 +1,5 @@
 """Estimators: how a gate's logits become a mask, and what gradient flows back."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_within
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,8 @@ class Gumbel:
     compares: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise FtwtError(
-                f"Gumbel: temperature={self.temperature!r}; give a positive number, for example 1.0"
-            )
+        mend = "give a positive number, for example 1.0"
+        check_within("Gumbel", "temperature", self.temperature, "(0, inf)", mend)
 
     def weights(
         self, logits: Float[Tensor, "B C"], *, training: bool = False

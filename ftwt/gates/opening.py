@@ -1,19 +1,15 @@
 """Gates that start open: before training every filter runs."""
 
-import math
-
 from torch import nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_within
 
 
 def check_open(gate: str, logit: float | None) -> None:
     """Raise FtwtError unless a gate's first logit is positive and finite, or None."""
-    if logit is not None and not 0 < logit < math.inf:
-        raise FtwtError(
-            f"{gate}: open={logit!r}; give the positive logit that every filter starts with, "
-            "for example 2.0, or None to start at random"
-        )
+    if logit is not None:
+        mend = "give the logit that every filter starts with, such as 2.0, or None for a random one"
+        check_within(gate, "open", logit, "(0, inf)", mend)
 
 
 def start_open(last: nn.Linear, logit: float | None) -> None:

@@ -1,7 +1,6 @@
 """Learning from what a dense network answers."""
 
 import copy
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 from ftwt.losses.classification import need_logits
 from ftwt.losses.interface import Loss, Named, Objective, TracedPass, add, add_to, scaled
 
@@ -52,15 +51,9 @@ class Distillation:
     __mul__ = __rmul__ = scaled
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise FtwtError(
-                f"Distillation: temperature={self.temperature!r}; give a positive number, "
-                "for example 4.0"
-            )
-        if not 0 < self.weight < math.inf:
-            raise FtwtError(
-                f"Distillation: weight={self.weight!r}; give a positive number, for example 0.5"
-            )
+        for name, usual in (("temperature", 4.0), ("weight", 0.5)):
+            mend = f"give a positive number, for example {usual}"
+            check_within("Distillation", name, getattr(self, name), "(0, inf)", mend)
         if self.teacher is not None:
             if not isinstance(self.teacher, nn.Module):
                 raise FtwtError(

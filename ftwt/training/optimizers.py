@@ -247,8 +247,7 @@ def _builds(value: object, arguments: int) -> bool:
 
 
 def _check_rates(name: str, lr: float, **others: float) -> None:
-    if not 0 < lr < math.inf:
-        raise FtwtError(f"{name}: lr={lr!r}; give a positive, finite learning rate")
+    check_within(name, "lr", lr, "(0, inf)", "give a learning rate, for example 0.1")
     for field_name, value in others.items():
         if not 0 <= value < math.inf:
             raise FtwtError(f"{name}: {field_name}={value!r}; give 0 or more, finite")

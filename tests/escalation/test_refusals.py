@@ -62,7 +62,7 @@ def test_answers_without_a_confidence_are_refused(model):
     lone = escalation.Margin()
     refused("no two classes", lone, torch.zeros(3, 1))
     refused("answers with a torch.int64 tensor", lone, torch.zeros(3, 4, dtype=torch.int64))
-    refused("Temperature: value=0 is not above 0", escalation.Temperature, lone, 0)
+    refused(r"Temperature: value=0 is outside \(0, inf\)", escalation.Temperature, lone, 0)
     refused("only logits can be scaled", escalation.Temperature(lone, 2.0), {"out": images})
 
 

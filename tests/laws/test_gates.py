@@ -69,7 +69,7 @@ def test_messages():
     with pytest.raises(ftwt.FtwtError, match=r"gate=.*Bottleneck'> cannot be chosen"):
         gates.ByCost(gates.Bottleneck, gates.Bottleneck(8))
     for kind in (gates.PooledLinear, lambda open: gates.Bottleneck(2, open=open)):
-        refused(r"open=-1; give the positive logit", kind, open=-1)
+        refused(r"open=-1 is outside .0, inf.; give the logit", kind, open=-1)
     with pytest.raises(ftwt.FtwtError, match="gate is the class PooledLinear; give an instance"):
         ftwt.Pruning(gate=gates.PooledLinear)
     refused("target is the class Active", ftwt.Pruning, target=ftwt.targets.Active)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_within
 
 # Below 1, so that at a threshold of 1 every image goes on, however sure the answer.
 _SUREST = math.nextafter(1.0, 0.0)
@@ -78,11 +78,8 @@ class Temperature:
     value: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.value < math.inf:
-            raise FtwtError(
-                f"Temperature: value={self.value!r} is not above 0; give a positive number, or let "
-                "ftwt.budget.with_temperatures find it"
-            )
+        mend = "give a positive number, or let ftwt.budget.with_temperatures find it"
+        check_within("Temperature", "value", self.value, "(0, inf)", mend)
 
     def __call__(self, output: Any) -> Float[Tensor, "B"]:
         """Return the signal of the scaled logits."""
