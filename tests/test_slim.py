@@ -10,25 +10,22 @@ from tests.test_cli import refused
 
 
 def test_the_smaller_run_answers_as_the_whole_one(gated_run, tmp_path, ftwt_command):
-    out = tmp_path / "slim"
-    answer = ftwt_command(
-        "slim", gated_run, "--data", "shapes", "--limit", 300, "--out", out, "--json"
-    )
-    value = answer.json()
+    out, images = tmp_path / "slim", ("--data", "shapes", "--limit", 300)
+    value = ftwt_command("slim", gated_run, *images, "--out", out, "--json").json()
     assert value == json.loads((out / "slim.json").read_text())
     assert value["images"] == value["same_class"] == 300
     assert value["filters_left"] < value["filters"]
     assert value["parameters_left"] < value["parameters"]
     whole, small = storage.load(gated_run)[0], storage.load(out)[0]
     assert sum(p.numel() for p in small.backbone_parameters()) == value["parameters_left"]
-    images = torch.randn(2, 3, *whole.anatomy.expected[0][1:])
-    assert ftwt.runtime.skip(small)(images).shape == small(images).shape
-    before = ftwt_command("eval", gated_run, "--data", "shapes", "--json").json()
-    after = ftwt_command("eval", out, "--data", "shapes", "--json").json()
+    batch = torch.randn(2, 3, *whole.anatomy.expected[0][1:])
+    assert ftwt.runtime.skip(small)(batch).shape == small(batch).shape
+    before = ftwt_command("eval", gated_run, *images, "--json").json()
+    after = ftwt_command("eval", out, *images, "--json").json()
     assert after["dense_macs_before_slim"] == before["dense_macs"] > after["dense_macs"]
     assert after["dense_accuracy"] == before["dense_accuracy"]
     assert after["macs"] <= before["macs"]
-    text = ftwt_command("eval", out, "--data", "shapes").out
+    text = ftwt_command("eval", out, *images).out
     assert text.count("the same before ftwt slim") == 2
 
 
