@@ -10,6 +10,7 @@ from benchmarks.pareto.study import Study, Trained
 from ftwt import budget, gates, targets
 from ftwt.budget.narrow_start import chosen_on, narrow_start
 from ftwt.budget.static import (
+    group_scores,
     mean_scores,
     ranked_masks,
     sensitive_masks,
@@ -74,8 +75,8 @@ def by_sensitivity(study: Study, whole: Gated, macs: float) -> Fixed:
 
 
 def by_ranking(study: Study, whole: Gated, macs: float) -> Fixed:
-    """One ranking over all layers, by the squared L2 norm of a filter's weights."""
-    return ranked_masks(whole, weight_scores(whole, power=2), macs)
+    """One ranking over all layers, by the squared L2 norm of the weights that go with a filter."""
+    return ranked_masks(whole, group_scores(whole), macs)
 
 
 def at_random(study: Study, whole: Gated, macs: float) -> Fixed:
@@ -122,7 +123,7 @@ def escalated(study: Study, reduction: float) -> Trained:
 
 def _run_of(share: float) -> str:
     """The run that trains a stage of some share of the MACs."""
-    return "dense" if share == 1 else f"static-sensitivity-{100 * (1 - share):g}"
+    return "dense" if share == 1 else f"static-ranked-{100 * (1 - share):g}"
 
 
 PAPER = Pruning(gates.PooledLinear(), targets.HeatmapMass(0.9))

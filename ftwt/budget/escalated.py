@@ -10,8 +10,8 @@ from torch import nn
 
 from ftwt.budget import named
 from ftwt.budget.calibrate import calibrate
-from ftwt.budget.narrow_start import chosen_on, narrow_start
-from ftwt.budget.static import mean_scores, sensitive_masks
+from ftwt.budget.narrow_start import narrow_start
+from ftwt.budget.static import group_scores, ranked_masks
 from ftwt.data import Dataset
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation import Escalating, escalate
@@ -74,8 +74,7 @@ def train_escalated(
             return train(called, stage, init)
 
         def choose(whole: Gated) -> Fixed:
-            scores = mean_scores(whole, chosen_on(dataset), score=how.score)
-            return sensitive_masks(whole, scores, share * dense, chosen_on(dataset))
+            return ranked_masks(whole, group_scores(whole), share * dense)
 
         card = card_of(recipe, dataset, {})
         begun = narrow_start(start / called, plain, choose, example=example, card=card)
@@ -84,7 +83,11 @@ def train_escalated(
     shares = how.shares(reduction)
     first, first_record = trained("first", shares[0])
     last, last_record = trained("last", shares[1])
-    model = escalate([first, last], by=how.by, weight=how.weight, example=example, dense_macs=dense)
+    mirror = how.mirror and recipe.augment.flip
+    model = escalate(
+        [first, last],
+        by=how.by, weight=how.weight, mirror=mirror, example=example, dense_macs=dense,
+    )  # fmt: skip
     model = calibrate(model, named.validation(dataset), reduction=reduction)
     point = model.operating_points[0]
     return model, {

@@ -128,8 +128,8 @@ def with_temperatures(model: Escalating, loader: Loader) -> Escalating:
     labels = []
     with evaluating(model):
         for images, classes in first(loader, None, "with_temperatures"):
-            for kept, setting in zip(logits, model.gated, strict=False):
-                output = setting(images.to(device))
+            for step, (kept, setting) in enumerate(zip(logits, model.gated, strict=False)):
+                output = setting(*model.policy.shown(step, (images.to(device),)))
                 if bool(_right(output, classes).isnan().any()):
                     raise FtwtError(
                         "with_temperatures: the network is no classifier of these images; "
@@ -190,11 +190,8 @@ def _asked(model: Escalating, images: Tensor, labels: Tensor) -> tuple[Tensor, .
     sureness, right, alone, macs = [], [], [], []
     output = None
     for step, setting in enumerate(model.gated):
-        trace = setting.trace(images, targets=False)
-        mixed = (
-            trace.output if step == 0 else put(output, places, trace.output, model.policy.weight)[0]
-        )
-        output = mixed
+        trace = setting.trace(*model.policy.shown(step, (images,)), targets=False)
+        output = trace.output if step == 0 else put(output, places, trace.output, model.policy)[0]
         if step < len(model.policy.signals):
             sureness.append(model.policy.sureness(step, output, len(images)).double())
             check_numbers(step, sureness[-1])

@@ -10,6 +10,8 @@ suffers. A depthwise site keeps the
 filters of the channels that it is given.
 """
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -24,7 +26,7 @@ from ftwt.gated.pruning import Pruning
 from ftwt.gates.untrained import Fixed
 from ftwt.graph import calls
 from ftwt.graph.live import Evaluator, Live
-from ftwt.graph.operations import Kind, kind_of
+from ftwt.graph.operations import BATCH_NORMS, Kind, kind_of
 from ftwt.targets import Score, channel_scores
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
@@ -75,6 +77,65 @@ def weight_scores(model: Gated, *, power: int = 1) -> dict[str, Float[Tensor, " 
             )
         scores[site.name] = weight.detach().flatten(1).abs().pow(power).sum(1)
     return scores
+
+
+def group_scores(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
+    """The squared L2 norm of the weights that go with each filter, by site.
+
+    These are the filter itself, its scale in batch norm, and what reads its channel: the next
+    layers' weights, through depthwise convolutions, sums, concatenations and shuffles; the mean of
+    their norms (group magnitude: Fang et al., arXiv 2301.12900, section 3.3).
+
+    Raises:
+        FtwtError: a site is no module with a weight.
+    """
+    own = weight_scores(model, power=2)
+    followed, scales = dict(_followed(model)), _norm_scales(model)
+    modules = dict(model.named_modules())
+    scores = {}
+    for name, weights in own.items():
+        # Row c: what is left without filter c.
+        rows = {
+            site: torch.ones(len(weights), len(one), dtype=torch.bool) for site, one in own.items()
+        }
+        rows[name] = ~torch.eye(len(weights), dtype=torch.bool)
+        live = Evaluator(rows, rows[name])
+        for site, given in followed.items():
+            if site != name:
+                rows[site] = live(given)
+        parts = [weights]
+        parts += [_gone(rows[site], scale.square()) for site, scale in scales.items()]
+        for layer in model.anatomy.plan.layers:
+            weight = getattr(modules.get(layer.name), "weight", None)
+            if layer.inputs is not None and isinstance(weight, Tensor):
+                by_group = (
+                    weight.detach()
+                    .square()
+                    .reshape(
+                        layer.groups, layer.out_channels // layer.groups, -1, weight[0, 0].numel()
+                    )
+                )
+                parts.append(_gone(live(layer.inputs), by_group.sum((1, 3)).flatten()))
+        scores[name] = torch.stack([one for one in parts if bool(one.any())] or [weights]).mean(0)
+    return scores
+
+
+def _gone(left: Bool[Tensor, "C_out C"], norms: Float[Tensor, " C"]) -> Float[Tensor, " C_out"]:
+    """The norms that go with each filter."""
+    return (~left).to(norms) @ norms
+
+
+def _norm_scales(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
+    """Of each site that has a batch norm with scales, these."""
+    traced, found = model.anatomy.traced, {}
+    for site in model.anatomy.sites:
+        node = site.convolution
+        while node is not site.output:
+            (node,) = node.users
+            weight = getattr(traced.module(node), "weight", None)
+            if isinstance(traced.module(node), BATCH_NORMS) and isinstance(weight, Tensor):
+                found[site.name] = weight.detach()
+    return found
 
 
 def mean_scores(
@@ -130,9 +191,9 @@ def uniform_masks(model: Gated, scores: Scores, macs: float) -> Fixed:
 def ranked_masks(model: Gated, scores: Scores, macs: float, *, least: float = 0.05) -> Fixed:
     """The filters of the best scores over all sites, at most `macs` MACs a sample.
 
-    Scores count relative to the largest of their site, so that sites whose filters are alike keep
-    most of them, and sites with few outstanding ones keep these: what one threshold for the whole
-    network leaves (global pruning; Fang et al., arXiv 2301.12900, rank so too).
+    Filters go one by one, each time that of the smallest score relative to the mean of those that
+    its site still has: what one threshold for the whole network leaves (global pruning; Fang et
+    al., arXiv 2301.12900, rank so too).
 
     Args:
         model: a gated network; its gates are not asked.
@@ -144,28 +205,34 @@ def ranked_masks(model: Gated, scores: Scores, macs: float, *, least: float = 0.
         FtwtError: even the least that is kept costs more than `macs`.
     """
     counts = _Counts(model, scores, macs)
-    relative = {name: scores[name].cpu() / scores[name].max().cpu() for name in counts.widths}
+    least_kept = {name: max(1, round(least * width)) for name, width in counts.widths.items()}
+    going = sorted(
+        (share, place, name)
+        for place, (name, kept) in enumerate(least_kept.items())
+        for share in _going(scores[name].double().cpu())[: counts.widths[name] - kept].tolist()
+    )
 
-    def above(threshold: float) -> dict[str, int]:
-        return {
-            name: max(1, round(least * len(one)), int((one > threshold).sum()))
-            for name, one in relative.items()
-        }
+    def without(first: int) -> dict[str, int]:
+        gone = Counter(name for _, _, name in going[:first])
+        return {name: width - gone[name] for name, width in counts.widths.items()}
 
-    if not counts.fit(above(1.0)):
+    if not counts.fit(least_kept):
         raise FtwtError(
             f"ranked_masks: {macs:,.0f} MACs are fewer than {least:.0%} of each layer's filters "
-            f"cost, {counts.cost(above(1.0)):,.0f}; ask for more MACs, or give a smaller least="
+            f"cost, {counts.cost(least_kept):,.0f}; ask for more MACs, or give a smaller least="
         )
-    levels = torch.unique(torch.cat(list(relative.values()))).tolist()
-    # The lowest level that fits; from a level on, all higher ones do.
-    low, high = -1, len(levels) - 1
-    if counts.fit(above(-1.0)):
-        return counts.filled(above(-1.0))
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if counts.fit(above(levels[middle])) else (middle, high)
-    return counts.filled(above(levels[high]))
+    fewest = bisect_left(range(len(going)), True, key=lambda first: counts.fit(without(first)))
+    return counts.fixed(without(fewest))
+
+
+def _going(scores: Float[Tensor, " C_out"]) -> Float[Tensor, " C_out"]:
+    """Each filter's score relative to the mean of what is left when it goes, the worst first.
+
+    A filter goes after those with lower scores, so it counts no less than they did.
+    """
+    rising = scores.sort().values
+    left = rising.flip(0).cumsum(0).flip(0) / torch.arange(len(rising), 0, -1)
+    return (rising / left.clamp_min(torch.finfo(left.dtype).tiny)).cummax(0).values
 
 
 def sensitive_masks(model: Gated, scores: Scores, macs: float, loader: Loader) -> Fixed:
@@ -253,7 +320,11 @@ class _Counts:
                     more = kept | {name: kept[name] + 1}
                     if kept[name] < self.widths[name] and self.fit(more):
                         kept, growing = more, True
-        return Fixed({name: mask[0] for name, mask in self.masks(kept).items()})
+        return self.fixed(kept)
+
+    def fixed(self, counts: Mapping[str, int]) -> Fixed:
+        """The masks as a gate."""
+        return Fixed({name: mask[0] for name, mask in self.masks(counts).items()})
 
 
 def _followed(model: Gated) -> Iterator[tuple[str, Live]]:

@@ -124,7 +124,9 @@ class _Escalation(nn.Module):
                 mixed = new if weight == 1 else weight * new + (1 - weight) * old
                 return torch.where(goes.view(-1, *[1] * (old.dim() - 1)), mixed, old)
 
-            output = tree_map(taken, output, setting(*inputs))
+            answer = setting(*self.policy.shown(step + 1, inputs))
+            self.policy.check_answer(answer)
+            output = tree_map(taken, output, answer)
         return output
 
 

@@ -87,8 +87,8 @@ class SkippingEscalation:
         )
         audits = []
         for place, (one, skipping) in enumerate(zip(asked, self.settings, strict=False)):
-            own = [each[one.images.to(each.device)] for each in inputs]
-            audit = skipping.audit(*own)
+            own = tuple(each[one.images.to(each.device)] for each in inputs)
+            audit = skipping.audit(*self.model.policy.shown(place, own))
             images = one.images.cpu()
             executed[images] += audit.macs
             counted[images] += audit.counted_macs

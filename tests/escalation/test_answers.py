@@ -1,6 +1,7 @@
 """Escalation: what makes a setting, what is answered, saved and skipped."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -120,6 +121,26 @@ def test_a_function_is_a_signal_and_saved_if_it_has_a_name(model, tmp_path):
     refused("is a lambda", ftwt.save, lost, path, card)
 
 
+@pytest.mark.parametrize("weight", [0.6, 1.0])
+def test_every_second_setting_sees_the_image_from_the_other_side(network, weight, tmp_path):
+    torch.manual_seed(0)
+    settings = [static(network, share) for share in (0.25, 0.5, 1)]
+    model = ftwt.escalate(settings, weight=weight, mirror=True, thresholds=1.0).eval()
+    images = torch.randn(3, 3, 32, 32)
+    answer = settings[0].eval()(images)
+    for setting, shown in (settings[1], images.flip(3)), (settings[2], images):
+        answer = weight * setting.eval()(shown) + (1 - weight) * answer
+    path = tmp_path / "model.safetensors"
+    ftwt.save(model, path, ftwt.Card("cifar10-resnet8", 10))
+    fast = runtime.skip(model)
+    for one in (model, ftwt.load(path)[0], fast):
+        torch.testing.assert_close(one(images), answer, rtol=1e-4, atol=1e-4)
+    assert torch.equal(fast.audit(images).macs, model.trace(images).macs)
+    seen = ftwt.calibrate(model, labelled(20, 10), reductions=[0.2])
+    found = training.evaluate(seen, labelled(20, 10))
+    assert seen.operating_points[0].accuracy == pytest.approx(found.accuracy)
+
+
 class Heads(nn.Module):
     """Answers with a dictionary."""
 
@@ -153,6 +174,9 @@ def test_outputs_of_several_tensors_are_put_together():
         assert torch.allclose(trace.output[key], expected, atol=1e-6)
     with pytest.raises(ftwt.FtwtError, match="Margin: the network answers with a dict, not with"):
         ftwt.escalate([small, whole])(images)
+    # A map would have to be mirrored back.
+    with pytest.raises(ftwt.FtwtError, match=r"mirror=True, and the network answers with \(6, 8,"):
+        ftwt.escalate([small, whole], by=by, thresholds=math.inf, mirror=True)(images)
 
 
 def test_gradients_reach_the_setting_that_answered(network):

@@ -59,8 +59,8 @@ def changed(content, **fields):
 
 @pytest.mark.parametrize(("fields", "text"), [
     ({"magic": b"PK"}, "no network of ftwt"),
-    ({"version": 2}, "has version 2."),
-    ({"program": 99}, f"has version 1.99, this libftwt reads 1.{structs.FORMAT}"),
+    ({"version": 3}, "has version 3."),
+    ({"program": 99}, f"has version 2.99, this libftwt reads 2.{structs.FORMAT}"),
     ({"lanes": 32}, "weights are laid out by 32"),
     ({"order": 0x04030201}, "another order of bytes"),
     ({"size": 1 << 40}, "bytes, but should have"),
@@ -71,6 +71,7 @@ def changed(content, **fields):
     ({"points": 1 << 16}, "a place lies outside"),
     ({"limits": 1}, "head contradicts itself"),
     ({"weight": 0.0}, "head contradicts itself"),
+    ({"mirror": 2}, "head contradicts itself"),
     ({"input": (3, 8, 9)}, "steps contradict"),
     ({"input": (1 << 24, 1 << 24, 1 << 24)}, "head contradicts itself"),
     ({"output": (0, 1, 1)}, "head contradicts itself"),

@@ -36,7 +36,7 @@ def fixed():
 
 
 def escalating():
-    return ftwt.escalate([fixed(), gated()], thresholds=(0.1,)).eval()
+    return ftwt.escalate([fixed(), gated()], thresholds=(0.1,), mirror=True).eval()
 
 
 def slimmed():

@@ -76,9 +76,9 @@ def test_at_a_reduction(written):
         refused(f"calibrated for reductions from {low:g} to {high:g}", opened.at, wrong)
 
 
-@pytest.mark.parametrize("weight", [0.6, 1.0])
-def test_earlier_answers_count_with_their_weight(tmp_path, weight):
-    model = escalating(weight=weight)
+@pytest.mark.parametrize(("weight", "mirror"), [(0.6, True), (1.0, False), (1.0, True)])
+def test_earlier_answers_count_with_their_weight(tmp_path, weight, mirror):
+    model = escalating(weight=weight, mirror=mirror)
     ftwt.export(model, tmp_path / "out", format="native")
     same(Opened(tmp_path / "out" / "model.ftwt"), model, images(20))
 

@@ -53,7 +53,7 @@ def packed(
     head.setting = blocks.add(*(_setting(blocks, one) for one in settings))
     names = _deciding(settings[0].translation)
     if isinstance(model, Escalating):
-        head.weight = model.policy.weight
+        head.weight, head.mirror = model.policy.weight, model.policy.mirror
         head.signal = blocks.add(*map(_signal, model.policy.signals))
         head.sure = blocks.add(_doubles(model.policy.thresholds))
         names = [str(place) for place in range(len(model.thresholds))]

@@ -61,12 +61,12 @@ def cascade(
     asked: list[Asked[Ran]] = []
     output: Any = None
     for step, run in enumerate(runs):
-        ran = run(*inputs)
+        ran = run(*policy.shown(step, inputs))
         answer = output_of(ran)
         if step == 0:
             output = own = answer
         else:
-            output, own = put(output, images, answer, policy.weight)
+            output, own = put(output, images, answer, policy)
         if step == len(runs) - 1:
             asked.append(Asked(images, ran, None))
             break
@@ -89,10 +89,11 @@ def by_inputs(run: Callable[..., Ran], arguments: Arguments) -> Callable[..., Ra
     return lambda *inputs: run(**dict(zip(arguments.inputs, inputs, strict=True)))
 
 
-def put(old: Any, images: Int[Tensor, "n"], new: Any, weight: float) -> tuple[Any, Any]:
+def put(old: Any, images: Int[Tensor, "n"], new: Any, policy: Policy) -> tuple[Any, Any]:
     """The whole answer with some samples' answers renewed, and these samples' answers."""
+    policy.check_answer(new)
     if isinstance(old, Tensor) and isinstance(new, Tensor):
-        return _renewed(old, new, images, weight)
+        return _renewed(old, new, images, policy.weight)
     held, form = tree_flatten(old)
     came, other = tree_flatten(new)
     if form != other:
@@ -100,7 +101,7 @@ def put(old: Any, images: Int[Tensor, "n"], new: Any, weight: float) -> tuple[An
             f"escalate: one setting answers with a {type(old).__name__}, a later one with a "
             f"{type(new).__name__} that is built otherwise; give settings of one kind of network"
         )
-    both = [_renewed(*pair, images, weight) for pair in zip(held, came, strict=True)]
+    both = [_renewed(*pair, images, policy.weight) for pair in zip(held, came, strict=True)]
     wholes, owns = [whole for whole, _ in both], [own for _, own in both]
     return tree_unflatten(wholes, form), tree_unflatten(owns, form)
 

@@ -25,6 +25,7 @@ def escalate(
     by: Signal | Sequence[Signal] = Margin(),  # noqa: B008
     thresholds: float | Sequence[float] = 0.5,
     weight: float = 1.0,
+    mirror: bool = False,
     example: Tensor | tuple[Tensor, ...] | None = None,
     dense_macs: int | None = None,
 ) -> Escalating:
@@ -43,6 +44,8 @@ def escalate(
             last.
         thresholds: below which an image goes on; one, or one for each setting but the last.
         weight: share of the later answer in the answer of images that went on.
+        mirror: show every second setting the image left for right. Answers that are put together
+            from both sides are better ones, where a mirrored image is as good an image.
         example: an input, if no network has gates.
         dense_macs: MACs of the network that reductions are shares of, for one sample, where no
             setting is as large; those of the largest setting, unless given.
@@ -74,7 +77,7 @@ def escalate(
             "setting but the last"
         )
     given = (thresholds,) * steps if isinstance(thresholds, (int, float)) else thresholds
-    policy = Policy(signals, given, weight)  # type: ignore[arg-type]
+    policy = Policy(signals, given, weight, mirror)  # type: ignore[arg-type]
     attached = _attached(networks, example)
     largest = max(one.dense_macs for one in attached)
     if dense_macs is not None and dense_macs < largest:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ftwt.errors import FtwtError, check_within
 from ftwt.gated.escalation.signals import Confidence, Entropy, Margin, Signal, Temperature
@@ -17,12 +18,16 @@ class Policy:
     """After each setting but the last: the signal that is asked, and what it has to reach.
 
     An image goes on where the signal is below the threshold. `weight` is the share of the later
-    answer in what images that went on are answered with; the rest is the answer from before.
+    answer in what images that went on are answered with; the rest is the answer from before. With
+    `mirror` every second setting sees images from the other side, left for right, so that what is
+    put together errs less alike; it is for images of things that look as well from there, and for
+    answers about whole images.
     """
 
     signals: tuple[Signal, ...]
     thresholds: tuple[float, ...]
     weight: float = 1.0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         for signal in self.signals:
@@ -53,6 +58,34 @@ class Policy:
                     f"escalate: the threshold {threshold!r} is none for {signal!r}, which lies in "
                     "[0, 1]; let ftwt.calibrate find it"
                 )
+
+    def shown(self, step: int, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What a setting sees of the inputs: images (B, C, H, W), or these left for right.
+
+        Raises:
+            FtwtError: none of the inputs is of images, which could be mirrored.
+        """
+        if not self.mirror or step % 2 == 0:
+            return inputs
+        if not any(one.dim() == 4 for one in inputs):
+            raise FtwtError(
+                f"escalate: mirror=True with inputs {', '.join(map(_shape, inputs))}; it is for "
+                "images (B, C, H, W)"
+            )
+        return tuple(one.flip(3) if one.dim() == 4 else one for one in inputs)
+
+    def check_answer(self, answer: Any) -> None:
+        """Refuse answers about places of an image where some see it mirrored.
+
+        Raises:
+            FtwtError: a tensor of the answer has more than two dimensions.
+        """
+        wrong = [one for one in tree_leaves(answer) if isinstance(one, Tensor) and one.dim() > 2]
+        if self.mirror and wrong:
+            raise FtwtError(
+                f"escalate: mirror=True, and the network answers with {_shape(wrong[0])}; it is "
+                "for answers about whole images, (B,) or (B, K): leave mirror out"
+            )
 
     def unsure(
         self, step: int, output: Any, images: int
@@ -105,6 +138,10 @@ def check_numbers(step: int, sureness: Float[Tensor, "B"]) -> None:
             f"{int(sureness.isnan().sum())} of {len(sureness)} samples; look for weights or "
             "inputs that are not finite"
         )
+
+
+def _shape(one: Tensor) -> str:
+    return str(tuple(one.shape))
 
 
 def _is_share(signal: Signal) -> bool:

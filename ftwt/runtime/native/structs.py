@@ -173,7 +173,7 @@ class CFile(Structure):
         ("settings", c_int32),
         ("points", c_int32),
         ("limits", c_int32),
-        ("unused", c_int32),
+        ("mirror", c_int32),
         ("weight", c_double),
         ("setting", c_void_p),
         ("signal", c_void_p),
@@ -202,7 +202,7 @@ class CSizes(Structure):
 
 # As FTWT_FORMAT in src/program.h, FILE_VERSION and FILE_CHECKED in src/file.h.
 FORMAT = 5
-FILE_VERSION = 1
+FILE_VERSION = 2
 FILE_CHECKED = 32
 
 

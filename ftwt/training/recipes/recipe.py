@@ -14,7 +14,6 @@ from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
 from ftwt.io.registry import name_of, register
 from ftwt.losses import Objective
-from ftwt.targets import Score
 from ftwt.training.settings import Settings
 from ftwt.training.tasks import LABELLED, Task
 
@@ -27,8 +26,9 @@ class Escalation:
     Both are trained by the same recipe from the same start. `first` and `last` are what their
     passes take, as multiples of the MACs that are wanted on average; where the last would take
     `whole_from` of the network or more, it is the whole network. The filters of each are the same
-    for all images, those with the largest mean score, fewest where the answer suffers least. `by`
-    and `weight` are as for `ftwt.escalate`.
+    for all images, those that come first in one ranking of weights over all layers
+    (`budget.static.group_scores`). `by`, `weight` and `mirror` are as for `ftwt.escalate`; images
+    are mirrored only where the recipe trains on mirrored ones, too.
 
     Raises:
         FtwtError: `first` is not between 0 and 1, `last` not above 1, or `whole_from` not in
@@ -38,9 +38,9 @@ class Escalation:
     first: float = 0.7
     last: float = 10 / 7
     whole_from: float = 0.7
-    score: Score = "l2"
     by: Signal = field(default_factory=Margin)
     weight: float = 0.8
+    mirror: bool = True
 
     def __post_init__(self) -> None:
         mend = "give the share of the MACs that the first pass takes, for example 0.7"

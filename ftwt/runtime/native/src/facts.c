@@ -74,7 +74,7 @@ static const struct {
     FIELD(ftwt_file, lanes) FIELD(ftwt_file, tile) FIELD(ftwt_file, order)
     FIELD(ftwt_file, checksum) FIELD(ftwt_file, size) FIELD(ftwt_file, input)
     FIELD(ftwt_file, output) FIELD(ftwt_file, dense_macs) FIELD(ftwt_file, settings)
-    FIELD(ftwt_file, points) FIELD(ftwt_file, limits) FIELD(ftwt_file, unused)
+    FIELD(ftwt_file, points) FIELD(ftwt_file, limits) FIELD(ftwt_file, mirror)
     FIELD(ftwt_file, weight) FIELD(ftwt_file, setting) FIELD(ftwt_file, signal)
     FIELD(ftwt_file, sure) FIELD(ftwt_file, point) FIELD(ftwt_file, scale)
     FIELD(ftwt_file, classes) FIELD(ftwt_file, classes_bytes)

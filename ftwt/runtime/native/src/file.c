@@ -194,6 +194,7 @@ static const char *resolve_all(ftwt_contents *all) {
     NEED(shape_holds(head->input) && shape_holds(head->output), wrong);
     NEED(head->settings > 0 && head->settings <= MOST_SETTINGS, wrong);
     NEED(head->weight > 0 && head->weight <= 1, wrong);
+    NEED(!head->mirror || (head->mirror == 1 && head->output[1] * head->output[2] == 1), wrong);
     COPY(head->setting, head->settings);
     for (int i = 0; i < head->settings; i++)
         TRY(resolve_setting(all, (ftwt_setting *)&head->setting[i]));

@@ -8,7 +8,7 @@
 
 #include "program.h"
 
-enum { FILE_VERSION = 1, FILE_CHECKED = 32 };
+enum { FILE_VERSION = 2, FILE_CHECKED = 32 };
 enum { SIGNAL_MARGIN, SIGNAL_CONFIDENCE, SIGNAL_ENTROPY };
 
 /* How sure an answer is: of logits that are divided by a temperature before. */
@@ -39,7 +39,7 @@ typedef struct {
     int32_t settings;
     int32_t points;  /* reductions that were calibrated, rising */
     int32_t limits; /* thresholds of each: by deciding step of the one setting, or by setting but the last */
-    int32_t unused;
+    int32_t mirror; /* 1 where every second setting sees images left for right, else 0 */
     double weight; /* share of the later answer where an image went on */
     const ftwt_setting *setting;
     const ftwt_signal *signal; /* of each setting but the last */

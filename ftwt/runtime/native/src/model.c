@@ -29,6 +29,7 @@ struct ftwt_model {
     float *thresholds; /* of all settings, one after the other */
     double *sure;      /* of each setting but the last */
     float *own;        /* one image's answer */
+    float *mirrored;   /* one image, left for right */
 };
 
 static int64_t floats_of(const int32_t shape[3]) {
@@ -109,6 +110,16 @@ static const char *run_setting(
     return 0;
 }
 
+/* Every second setting's view of an image. */
+static const float *mirror(ftwt_model *model, const float *image) {
+    const int32_t *shape = model->contents.head.input, width = shape[2];
+    const int64_t rows = (int64_t)shape[0] * shape[1];
+    for (int64_t r = 0; r < rows; r++)
+        for (int32_t x = 0; x < width; x++)
+            model->mirrored[r * width + x] = image[r * width + width - 1 - x];
+    return model->mirrored;
+}
+
 /* Asks the next settings, as long as the answer to one image is not sure. */
 static const char *
 escalate(ftwt_model *model, const float *image, float *answer, int64_t *macs) {
@@ -122,7 +133,8 @@ escalate(ftwt_model *model, const float *image, float *answer, int64_t *macs) {
         if (sure != sure)
             return ftwt_line("the answer of setting %d is not sure nor unsure but NaN; look for "
                              "inputs that are not finite", number);
-        const char *wrong = run_setting(model, number + 1, image, 1, model->own, macs);
+        const float *shown = head->mirror && number % 2 == 0 ? mirror(model, image) : image;
+        const char *wrong = run_setting(model, number + 1, shown, 1, model->own, macs);
         if (wrong) return wrong;
         const float later = (float)head->weight, before = (float)(1 - head->weight);
         for (int64_t i = 0; i < floats; i++)
@@ -231,7 +243,9 @@ static const char *start(ftwt_model *model, const char *path) {
     model->thresholds = calloc((size_t)steps, sizeof *model->thresholds);
     model->sure = calloc((size_t)head->settings, sizeof *model->sure);
     model->own = calloc((size_t)floats_of(head->output), sizeof *model->own);
-    if (!model->setting || !model->thresholds || !model->sure || !model->own)
+    model->mirrored = calloc((size_t)floats_of(head->input), sizeof *model->mirrored);
+    if (!model->setting || !model->thresholds || !model->sure || !model->own ||
+        !model->mirrored)
         return meaning(FTWT_MEMORY);
     float *thresholds = model->thresholds;
     for (int i = 0; i < head->settings; i++) {
@@ -269,6 +283,7 @@ void ftwt_close(ftwt_model *model) {
     free(model->thresholds);
     free(model->sure);
     free(model->own);
+    free(model->mirrored);
     ftwt_forget(&model->contents);
     free(model);
 }
