@@ -2,6 +2,7 @@
 #ifndef FTWT_ENGINE_H
 #define FTWT_ENGINE_H
 
+#include "pace.h"
 #include "program.h"
 
 enum { MOST_TAPS = 169, MOST_FILTERS = 8, MOST_VECTORS = 6, MOST_LANES = 16 };
@@ -132,6 +133,7 @@ struct ftwt_plan {
     int64_t packed_sample; /* floats of one sample */
     int64_t weights; /* bytes of all convolutions' */
     int32_t threads;
+    ftwt_pace pace;
     /* Its program has the samples from `first` on of `whole` that a call has. */
     int32_t first, whole;
     /* Null, or plans of one thread, each for a part of the samples: of its own this one has the arena

@@ -9,7 +9,7 @@
 #include "live.h"
 #include "team.h"
 
-enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4, STRIPS_PER_THREAD = 2 };
+enum { FILL_CHANNELS = 16, PIECES_PER_THREAD = 4, STRIPS_PER_THREAD = 1 };
 
 /* Of a gate that one thread decides: about what it does while threads meet. */
 enum { ALONE_MACS = 1 << 14 };
@@ -37,7 +37,10 @@ typedef struct {
     int64_t *executed, *nanoseconds;
     int64_t since;
     ftwt_barrier barrier;
+    /* What is done together is shared out as for so many threads, whether they come or not: rounding
+     * does not depend on that. */
     int threads;
+    int team; /* that came */
     /* The phase at hand: step, place among its phases, items; those from `pass` on take planes as they
      * are, those from `fill` on zero them. */
     int step, phase, set;
@@ -71,11 +74,11 @@ static double cost(double filters, int vectors) {
  * one it reads in the next, and another core's cache is far. */
 static void deal(running *run) {
     ftwt_share *share = run->plan->share;
-    for (int t = 0; t < run->threads; t++) {
-        share[t].next = run->items * t / run->threads;
-        share[t].end = run->items * (t + 1) / run->threads;
+    for (int t = 0; t < run->team; t++) {
+        share[t].next = run->items * t / run->team;
+        share[t].end = run->items * (t + 1) / run->team;
     }
-    run->chunk = run->items / (8 * run->threads);
+    run->chunk = run->items / (8 * run->team);
     if (run->chunk < 1) run->chunk = 1;
 }
 
@@ -253,7 +256,7 @@ static int make_blocks(running *run) {
     const ftwt_step *s = run->work.step;
     run->work.strips = choose_strips(run);
     if (run->work.strips)
-        run->work.parts = (int)chunks(run->threads, (int64_t)run->work.strips * p->batch);
+        run->work.parts = (int)chunks(run->team, (int64_t)run->work.strips * p->batch);
     choose_panel(run);
     const int most = plan->kernels->filters[run->work.panel];
     const int band = run->work.strips ? INT_MAX / 2 : choose_band(run);
@@ -404,7 +407,7 @@ static int decided_alone(const running *run) {
     const ftwt_step *gate = run->work.step;
     const int64_t outputs = p->set[gate->made].width, values = p->set[gate->reads].width;
     const int64_t macs = gate->rank ? gate->rank * (values + outputs) : values * outputs;
-    return run->threads == 1 || macs * p->batch <= ALONE_MACS;
+    return run->team == 1 || macs * p->batch <= ALONE_MACS;
 }
 
 /* Sets up phase `run->phase` of the step; zero if the step has no such phase, or none for others. */
@@ -582,7 +585,7 @@ static void take_part(void *data, int thread, int threads) {
     running *run = data;
     ftwt_plan *plan = run->plan;
     member self = {run, &plan->scratch[thread]};
-    if (thread == 0) run->threads = threads;
+    if (thread == 0) run->team = threads;
     for (;;) {
         ftwt_meet(&run->barrier, threads, advance, &self);
         if (run->step >= plan->program.steps) return;
@@ -627,6 +630,7 @@ typedef struct {
 static void run_plan(ftwt_plan *plan, const call *given, int64_t *nanoseconds, int threads) {
     running run = {
         .plan = plan,
+        .threads = plan->threads,
         .thresholds = given->thresholds,
         .executed = given->executed,
         .nanoseconds = nanoseconds,
@@ -657,7 +661,12 @@ int ftwt_execute(
     call all = {plan, thresholds, executed, nanoseconds};
     if (plan->views)
         ftwt_together(take_views, &all, threads < plan->views ? threads : plan->views);
-    else
-        run_plan(plan, &all, nanoseconds, threads);
+    else if (least(threads, plan->threads) == 1 || nanoseconds)
+        run_plan(plan, &all, nanoseconds, ftwt_alone(&plan->pace) ? 1 : threads);
+    else {
+        const int64_t begin = now();
+        run_plan(plan, &all, 0, ftwt_alone(&plan->pace) ? 1 : threads);
+        ftwt_took(&plan->pace, now() - begin);
+    }
     return FTWT_OK;
 }
