@@ -1,6 +1,7 @@
 """A part of a program that one call of the library runs."""
 
 import ctypes
+import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import accumulate
@@ -92,10 +93,9 @@ class Segment:
         plan = self._take(threads)
         try:
             plan.run(
-                _tensors(read),
-                _tensors(outputs.values()),
-                _tensors(given),
-                plan.made,
+                read,
+                outputs.values(),
+                given,
                 limits,
                 counts.data_ptr() if counts is not None else None,
                 spent,
@@ -153,7 +153,6 @@ class _Plan:
 
     Attributes:
         masks: those of all sites in one piece, bool (room,); the next run overwrites them.
-        made: where each site's are, for the library.
     """
 
     def __init__(
@@ -176,30 +175,49 @@ class _Plan:
             ),
             "native.Segment",
         )
-        # A tensor for each site, or addresses made anew, would take longer than some layers do.
+        # A tensor for each site, or structs made anew, would take longer than some layers do.
         self.masks = torch.empty(room, dtype=torch.bool)
-        base = self.masks.data_ptr()
-        self.made = _array([structs.CTensor(base + start, count) for start, count in places])
+        base, batch = self.masks.data_ptr(), translation.batch
+        self._made = _array([(base + start, count) for start, count in places])
+        self._inputs, self._outputs = (
+            _array([(None, batch * math.prod(value.shape)) for value in border])
+            for border in (translation.inputs, translation.outputs)
+        )
+        self._given = _array([(None, batch * translation.widths[one]) for one in translation.given])
         # What the handle points into must outlive it.
         self._translation, self._library, self._handle = translation, calls, handle
         self._release = weakref.finalize(self, _release, calls, handle, translation)
 
-    def run(self, *arguments: object) -> None:
-        """Call ftwt_execute."""
-        check_status(self._library.ftwt_execute(self._handle, *arguments), "native.Segment.run")
+    def run(
+        self,
+        inputs: Iterable[Tensor],
+        outputs: Iterable[Tensor],
+        given: Iterable[Tensor],
+        *arguments: object,
+    ) -> None:
+        """Call ftwt_execute on tensors of the sizes that the translation says."""
+        _point(self._inputs, inputs)
+        _point(self._outputs, outputs)
+        _point(self._given, given)
+        status = self._library.ftwt_execute(
+            self._handle, self._inputs, self._outputs, self._given, self._made, *arguments
+        )
+        check_status(status, "native.Segment.run")
 
 
 def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Translation) -> None:
     library.ftwt_release(handle)
 
 
-def _tensors(tensors: Iterable[Tensor]) -> ctypes.Array[structs.CTensor]:
-    return _array([structs.CTensor(tensor.data_ptr(), tensor.numel()) for tensor in tensors])
-
-
-def _array(rows: Sequence[structs.CTensor]) -> ctypes.Array[structs.CTensor]:
+def _array(rows: Sequence[tuple[int | None, int]]) -> ctypes.Array[structs.CTensor]:
+    """Addresses and numbers of elements."""
     array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
     return array
+
+
+def _point(array: ctypes.Array[structs.CTensor], tensors: Iterable[Tensor]) -> None:
+    for row, tensor in zip(array, tensors, strict=False):
+        row.data = tensor.data_ptr()
 
 
 def _checked(
