@@ -178,12 +178,13 @@ class _Plan:
         # A tensor for each site, or structs made anew, would take longer than some layers do.
         self.masks = torch.empty(room, dtype=torch.bool)
         base, batch = self.masks.data_ptr(), translation.batch
-        self._made = _array([(base + start, count) for start, count in places])
+        self._made = _array([structs.CTensor(base + start, count) for start, count in places])
         self._inputs, self._outputs = (
-            _array([(None, batch * math.prod(value.shape)) for value in border])
+            _array([structs.CTensor(None, batch * math.prod(one.shape)) for one in border])
             for border in (translation.inputs, translation.outputs)
         )
-        self._given = _array([(None, batch * translation.widths[one]) for one in translation.given])
+        widths = [translation.widths[site] for site in translation.given]
+        self._given = _array([structs.CTensor(None, batch * width) for width in widths])
         # What the handle points into must outlive it.
         self._translation, self._library, self._handle = translation, calls, handle
         self._release = weakref.finalize(self, _release, calls, handle, translation)
@@ -209,8 +210,7 @@ def _release(library: ctypes.CDLL, handle: ctypes.c_void_p, translation: Transla
     library.ftwt_release(handle)
 
 
-def _array(rows: Sequence[tuple[int | None, int]]) -> ctypes.Array[structs.CTensor]:
-    """Addresses and numbers of elements."""
+def _array(rows: Sequence[structs.CTensor]) -> ctypes.Array[structs.CTensor]:
     array: ctypes.Array[structs.CTensor] = (structs.CTensor * max(1, len(rows)))(*rows)
     return array
 
