@@ -1,6 +1,7 @@
 """The one exception that ftwt raises for bad input, and what messages have in common."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Literal
 
 Interval = Literal["(0, 1)", "(0, 1]", "[0, 1)", "(0, inf)"]
@@ -23,6 +24,12 @@ def check_choice(called: str, name: str, value: object, choices: Iterable[object
         *others, last = map(repr, known)
         use = f"{', '.join(others)} or {last}" if others else last
         raise FtwtError(f"{called}: {name}={value!r} is unknown; use {use}")
+
+
+def check_whole(called: str, name: str, value: int, least: int = 1) -> None:
+    """Raise FtwtError unless a parameter's value is a whole number, and large enough."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise FtwtError(f"{called}: {name}={value!r}; give {least} or more, a whole number")
 
 
 def check_within(called: str, name: str, value: float, interval: Interval, mend: str) -> None:

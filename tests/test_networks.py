@@ -118,7 +118,7 @@ def test_networks_that_do_not_classify_are_unknown():
 
 
 def test_bad_number_of_classes_names_the_call():
-    with pytest.raises(FtwtError, match=r"networks.build\('imagenet-resnet18'\): num_classes=0,"):
+    with pytest.raises(FtwtError, match=r"networks.build\('imagenet-resnet18'\): num_classes=0;"):
         networks.build("imagenet-resnet18", num_classes=0)
 
 

@@ -113,7 +113,7 @@ def test_warm_up_rises_in_a_line_and_the_schedule_follows():
     ("switch", "message"),
     [
         ({"amp": True}, "amp=True is unknown; use 'auto', 'bf16', 'fp16' or None"),
-        ({"accumulate": 0}, "accumulate=0; give 1 batch or more"),
+        ({"accumulate": 0}, "accumulate=0; give 1 or more"),
         ({"clip_norm": 0.0}, "clip_norm=0.0; give a norm above 0"),
         ({"ema": 1.0}, r"ema=1.0 is outside \(0, 1\)"),
     ],

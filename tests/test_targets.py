@@ -66,7 +66,8 @@ def test_other_bad_values():
     refused("score='sum' is unknown; use 'max', 'mean' or 'l2'", targets.TopK, 0.5, score="sum")
     with pytest.raises(FtwtError, match="boundary='above' is unknown; use 'below' or 'reach'"):
         targets.HeatmapMass(0.5, boundary="above")
-    refused("min_channels=0; give 1 or more", targets.HeatmapMass, 0.5, min_channels=0)
+    for few in (0, 1.5, True):
+        refused(f"min_channels={few}; give 1 or more", targets.HeatmapMass, 0.5, min_channels=few)
     refused("fraction=0 is outside", targets.TopK, 0)
 
 

@@ -7,15 +7,6 @@ from torch import nn
 from ftwt.errors import FtwtError
 
 
-def check_num_classes(called: str, num_classes: int) -> None:
-    """Refuse a number of classes that no classifier can have."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise FtwtError(
-            f"{called}: num_classes={num_classes!r}, expected a positive integer; "
-            "pass the number of classes in the data, for example num_classes=10"
-        )
-
-
 def check_width(called: str, width: float) -> None:
     """Refuse a width multiplier that leaves no channels, or is no number."""
     is_number = isinstance(width, int | float) and not isinstance(width, bool)

@@ -7,8 +7,8 @@ halves it, as published.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.backbones._build import check_num_classes, check_width, he_init
-from ftwt.errors import FtwtError
+from ftwt.backbones._build import check_width, he_init
+from ftwt.errors import FtwtError, check_whole
 
 _STEM = 32
 # Output channels and stride of the depthwise separable blocks.
@@ -31,7 +31,7 @@ def mobilenet_v1(width: float = 1.0, num_classes: int = 10, *, stem_stride: int 
     `stem_stride` is 1 for CIFAR and 2 for ImageNet.
     """
     check_width("mobilenet_v1", width)
-    check_num_classes("mobilenet_v1", num_classes)
+    check_whole("mobilenet_v1", "num_classes", num_classes)
     if stem_stride not in (1, 2):
         raise FtwtError(
             f"mobilenet_v1: stem_stride={stem_stride!r}; give 1 for CIFAR or 2 for ImageNet"

@@ -8,7 +8,8 @@ stride-1 block has a shortcut: a 1x1 convolution with batch norm where the chann
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.backbones._build import check_num_classes, check_width, he_init
+from ftwt.backbones._build import check_width, he_init
+from ftwt.errors import check_whole
 
 _STEM = 32
 _HEAD = 1280
@@ -27,7 +28,7 @@ _STAGES = (
 def mobilenet_v2(width: float = 1.0, num_classes: int = 10) -> nn.Module:
     """MobileNetV2; `width` multiplies the channels, and those of the head only above 1."""
     check_width("mobilenet_v2", width)
-    check_num_classes("mobilenet_v2", num_classes)
+    check_whole("mobilenet_v2", "num_classes", num_classes)
     return MobileNetV2(width, num_classes)
 
 

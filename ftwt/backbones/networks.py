@@ -18,8 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ftwt import backbones
-from ftwt.backbones._build import check_num_classes
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 from ftwt.io.registry import found, is_qualified, made_by, networks_by
 
 # Each value takes the number of classes.
@@ -69,7 +68,7 @@ def build(name: str | Callable[..., nn.Module], *, num_classes: int | None = Non
     100
     """
     if num_classes is not None:
-        check_num_classes(f"networks.build({name!r})", num_classes)
+        check_whole(f"networks.build({name!r})", "num_classes", num_classes)
     if callable(name):
         return made_by(name, num_classes)
     if is_qualified(name):

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.backbones._build import check_num_classes, he_init
+from ftwt.backbones._build import he_init
+from ftwt.errors import check_whole
 
 
 def resnet8(num_classes: int = 10) -> nn.Module:
@@ -97,5 +98,5 @@ def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
 
 
 def _resnet(called: str, blocks: int, num_classes: int) -> ResNet:
-    check_num_classes(called, num_classes)
+    check_whole(called, "num_classes", num_classes)
     return ResNet(blocks, num_classes)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ftwt.backbones._build import check_num_classes, he_init
+from ftwt.backbones._build import he_init
+from ftwt.errors import check_whole
 
 # Output channels of the 3x3 convolutions, by stage; a 2x2 max pooling ends each stage.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -18,7 +19,7 @@ _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 51
 
 def vgg16_bn(num_classes: int = 10) -> nn.Module:
     """VGG-16 with batch norm: 13 convolutions and one linear layer."""
-    check_num_classes("vgg16_bn", num_classes)
+    check_whole("vgg16_bn", "num_classes", num_classes)
     return VGG(num_classes)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 from ftwt import data
 from ftwt.budget.executors import executor_named, run_all
-from ftwt.errors import FtwtError, listed
+from ftwt.errors import FtwtError, check_whole, listed
 from ftwt.io import specs
 from ftwt.io.files import write_json
 from ftwt.io.reading import read_json
@@ -193,8 +193,7 @@ def _check(masses: Sequence[float], seeds: int, jobs: int) -> None:
                 f"sweep: mass {after:g} comes after {before:g}; give masses in rising order"
             )
     for name, value in (("seeds", seeds), ("jobs", jobs)):
-        if value < 1:
-            raise FtwtError(f"sweep: {name}={value}; give 1 or more")
+        check_whole("sweep", name, value)
 
 
 def _check_folder(sweep: Sweep, out: Path, planned: Iterable[SweepRun]) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import pad as pad_zeros
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 from ftwt.io.registry import register
 
 
@@ -29,8 +29,7 @@ class Augment:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise FtwtError(f"Augment(pad={self.pad}): pad must be 0 or more pixels; use e.g. 4")
+        check_whole("Augment", "pad", self.pad, least=0)
 
     def __call__(
         self, pixels: UInt8[Tensor, "B 3 H W"], generator: torch.Generator

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,7 @@ class Files:
     workers: int
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise FtwtError(f"load: workers={self.workers}; give 0 or more processes")
+        check_whole("load", "workers", self.workers, least=0)
 
     def __len__(self) -> int:
         return len(self.labels)

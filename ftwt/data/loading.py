@@ -10,7 +10,7 @@ from ftwt.data.dataset import Dataset, Only, Progress
 from ftwt.data.images import Images, channel_statistics
 from ftwt.data.own import Loaders, dataset_of_file
 from ftwt.data.splits import balanced_prefix
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 from ftwt.io.user_code import is_file
 
 KNOWN = (
@@ -63,12 +63,9 @@ def load(
         FtwtError: the name is unknown, images are missing or unreadable or differ in size, or
             `size` or `limit` is too small.
     """
-    if size is not None and size < 1:
-        raise FtwtError(f"load(size={size}): the size must be 1 pixel or more; use e.g. 32")
-    if limit is not None and limit < 1:
-        raise FtwtError(
-            f"load(limit={limit}): the limit must be a positive number of images; use e.g. 1000"
-        )
+    for option, value in (("size", size), ("limit", limit)):
+        if value is not None:
+            check_whole("load", option, value)
     if is_file(name):
         return _images_of(name, size=size, limit=limit, workers=workers)
     kind, _, place = name.partition(":")

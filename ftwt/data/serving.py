@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from ftwt.data.streams import random_stream
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ class Order:
     shard: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise FtwtError(
-                f"Batches(batch_size={self.batch_size}): the batch size must be 1 or more; "
-                "use e.g. 128"
-            )
+        check_whole("Batches", "batch_size", self.batch_size)
         index, parts = self.shard
         if not 0 <= index < parts:
             raise FtwtError(f"Batches(shard={self.shard}): there is no such part; use e.g. (0, 2)")

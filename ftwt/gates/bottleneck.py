@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import check_whole
 from ftwt.gates.batch_norm import batch_norm, folded_linear, normalized
 from ftwt.gates.forms import AffineForm
 from ftwt.gates.opening import check_open, start_open
@@ -28,8 +28,7 @@ class Bottleneck:
     open: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise FtwtError(f"Bottleneck: rank={self.rank!r}; give 1 or more, for example 16")
+        check_whole("Bottleneck", "rank", self.rank)
         check_pooling("Bottleneck", self.pool, self.normalize)
         check_open("Bottleneck", self.open)
 

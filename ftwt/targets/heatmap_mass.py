@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError, check_choice, check_within
+from ftwt.errors import check_choice, check_whole, check_within
 from ftwt.targets.interface import Ranking, Score, check_score, keep_first, rank
 
 # Cumulative sums of float32 scores miss a boundary that they should meet by a few float32 steps
@@ -44,11 +44,8 @@ class HeatmapMass:
         mend = "give the share of heatmap mass to keep, for example 0.9"
         check_within("HeatmapMass", "mass", self.mass, "(0, 1]", mend)
         check_choice("HeatmapMass", "boundary", self.boundary, ("below", "reach"))
-        if self.min_channels < 1:
-            raise FtwtError(
-                f"HeatmapMass: min_channels={self.min_channels!r}; give 1 or more, "
-                "a site cannot run without a filter"
-            )
+        # A site cannot run without a filter.
+        check_whole("HeatmapMass", "min_channels", self.min_channels)
         check_score("HeatmapMass", self.score)
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ftwt.errors import FtwtError, check_choice
+from ftwt.errors import FtwtError, check_choice, check_whole
 from ftwt.gated.model import Gated
 from ftwt.gated.operating_points import OperatingPoint, thresholds_at
 from ftwt.gated.within import gated_in
@@ -40,10 +40,7 @@ class Phase:
     operating_points: tuple[OperatingPoint, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
-            raise FtwtError(
-                f"Phase {self.name!r}: epochs={self.epochs!r}; give 1 or more, a whole number"
-            )
+        check_whole(f"Phase {self.name!r}", "epochs", self.epochs)
         check_choice(f"Phase {self.name!r}", "train", self.train, ("all", "gates", "backbone"))
 
     def sampled(self, model: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ftwt.errors import FtwtError, check_choice, check_within
+from ftwt.errors import FtwtError, check_choice, check_whole, check_within
 from ftwt.io.registry import register
 from ftwt.training.optimizers import Optimizer, check_optimizer
 from ftwt.training.phases import Phase
@@ -56,8 +56,7 @@ class Settings:
                 "operating points; leave out compile"
             )
         check_choice("Settings", "amp", self.amp, ("auto", "bf16", "fp16", None))
-        if self.accumulate < 1:
-            raise FtwtError(f"Settings: accumulate={self.accumulate!r}; give 1 batch or more")
+        check_whole("Settings", "accumulate", self.accumulate)
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise FtwtError(f"Settings: clip_norm={self.clip_norm!r}; give a norm above 0, or None")
         if self.ema is not None:

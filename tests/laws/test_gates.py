@@ -63,7 +63,8 @@ def test_by_cost_pays_on_depthwise_networks():
 
 
 def test_messages():
-    refused("ByCost: share=0;", gates.ByCost, gates.PooledLinear(), gates.Bottleneck(8), share=0)
+    with pytest.raises(ftwt.FtwtError, match="ByCost: share=0 is outside"):
+        gates.ByCost(gates.PooledLinear(), gates.Bottleneck(8), share=0)
     with pytest.raises(ftwt.FtwtError, match=r"otherwise=Oracle\(\) cannot be chosen by cost"):
         gates.ByCost(gates.PooledLinear(), gates.Oracle())
     with pytest.raises(ftwt.FtwtError, match=r"gate=.*Bottleneck'> cannot be chosen"):

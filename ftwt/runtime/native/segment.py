@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 from ftwt.runtime import program
 from ftwt.runtime.native import structs
 from ftwt.runtime.native.binding import check_status, instruction_set, load_library
@@ -46,8 +46,7 @@ class Segment:
                     f"native.Segment: step {name!r} ({type(step).__name__}) is not supported; "
                     "ask native.supports(step) first"
                 )
-        if batch < 1:
-            raise FtwtError(f"native.Segment: batch={batch}; give 1 or more samples")
+        check_whole("native.Segment", "batch", batch)
         self._translation = Translation(steps, inputs, outputs, batch, winograd=winograd)
         self._set = instruction_set()
         self._idle: dict[int, list[_Plan]] = {}

@@ -8,7 +8,7 @@ from torch import nn
 
 from ftwt.backbones import networks
 from ftwt.data import Augment, ResizedCrop
-from ftwt.errors import FtwtError, check_within
+from ftwt.errors import FtwtError, check_whole, check_within
 from ftwt.gated.escalation import Margin, Signal
 from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
@@ -126,7 +126,7 @@ class Overrides:
     target_source: TargetSource = "masked"
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise FtwtError(f"recipe: epochs={self.epochs}; give 1 or more")
+        if self.epochs is not None:
+            check_whole("recipe", "epochs", self.epochs)
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise FtwtError(f"recipe: seed={self.seed}; give a number from 0 to 2**63 - 1")

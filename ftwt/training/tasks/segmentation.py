@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, check_whole
 from ftwt.io.registry import register
 from ftwt.losses import Objective, PixelCrossEntropy
 from ftwt.losses.classification import VOID, known_positions, need_maps, right_answers
@@ -42,8 +42,7 @@ class Segmentation(OfTensors):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.classes) is not int or self.classes < 2:
-            raise FtwtError(f"Segmentation: classes={self.classes!r}; give 2 or more")
+        check_whole("Segmentation", "classes", self.classes, least=2)
 
     def loss(self) -> Objective:
         """Cross entropy of each position."""
