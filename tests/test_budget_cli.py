@@ -215,8 +215,8 @@ def test_a_sweep_folder_with_other_runs_is_left_alone(sweep, tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     refused(sweep("--normalize", "layer"), "another sweep, with --normalize 'softmax' instead of")
     refused(sweep(recipe="cifar10-resnet20-short"), "another sweep, with recipe='cifar10-resnet8-")
-    refused(sweep(mass="0.9,0.6"), "mass 0.6 comes after 0.9")
-    refused(sweep(mass="0.6,0.6"), "mass 0.6 is given twice")
+    refused(sweep(mass="0.9,0.6"), "0.6 comes after 0.9 in masses")
+    refused(sweep(mass="0.6,0.6"), "0.6 comes after 0.6 in masses; give each once")
     refused(sweep("--seeds", 0), "--seeds", "greater than or equal to 1")
     refused(sweep(out=tmp_path / "sweep" / "mass0.6-seed0"), "holds no sweep")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

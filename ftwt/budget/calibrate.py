@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import overload
 
 from ftwt.budget import escalation
-from ftwt.budget.profile import check_images, check_loader, check_reduction, dearest
+from ftwt.budget.profile import check_images, check_loader, check_reduction, check_rising, dearest
 from ftwt.errors import FtwtError
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
@@ -184,17 +183,10 @@ def _guess(low: float, under: float, high: float, over: float) -> float:
 
 
 def _check_rising(loader: Loader, reductions: Sequence[float]) -> None:
-    if not reductions:
-        raise FtwtError("calibrate: no reductions; give at least one, for example [0.5]")
+    check_rising("calibrate", "reductions", reductions, "[0.5]")
     for reduction in reductions:
         check_reduction(reduction, "calibrate")
     check_loader(loader, "calibrate")
-    for before, after in pairwise(reductions):
-        if after <= before:
-            raise FtwtError(
-                f"calibrate: the reduction {after:g} comes after {before:g}; give each once, "
-                "in rising order"
-            )
 
 
 def _out_of_reach(model: Gated, reduction: float, most: float) -> str:

@@ -1,6 +1,7 @@
 """What a network's filters are worth on a set of images, at every amount that could be kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -121,6 +122,18 @@ def check_reduction(reduction: float, called: str) -> None:
     """Raise FtwtError unless it is a share that could be saved."""
     mend = "give the share of MACs to save, for example 0.5"
     check_within(called, "reduction", reduction, "[0, 1)", mend)
+
+
+def check_rising(called: str, name: str, values: Sequence[float], usual: str) -> None:
+    """Raise FtwtError unless there are values, each above the one before."""
+    if not values:
+        raise FtwtError(f"{called}: no {name}; give at least one, for example {usual}")
+    for before, after in pairwise(values):
+        if after <= before:
+            raise FtwtError(
+                f"{called}: {after:g} comes after {before:g} in {name}; give each once, in rising "
+                "order"
+            )
 
 
 def check_loader(loader: Loader, called: str) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from ftwt import data
 from ftwt.budget.executors import executor_named, run_all
+from ftwt.budget.profile import check_rising
 from ftwt.errors import FtwtError, check_whole, listed
 from ftwt.io import specs
 from ftwt.io.files import write_json
@@ -183,15 +183,7 @@ def _mass(folder: Path) -> float:
 
 
 def _check(masses: Sequence[float], seeds: int, jobs: int) -> None:
-    if not masses:
-        raise FtwtError("sweep: no masses; give at least one, for example 0.8,0.9")
-    for before, after in pairwise(masses):
-        if after == before:
-            raise FtwtError(f"sweep: mass {after:g} is given twice; give each once")
-        if after < before:
-            raise FtwtError(
-                f"sweep: mass {after:g} comes after {before:g}; give masses in rising order"
-            )
+    check_rising("sweep", "masses", masses, "0.8,0.9")
     for name, value in (("seeds", seeds), ("jobs", jobs)):
         check_whole("sweep", name, value)
 
