@@ -114,6 +114,7 @@ def test_warm_up_rises_in_a_line_and_the_schedule_follows():
     [
         ({"amp": True}, "amp=True is unknown; use 'auto', 'bf16', 'fp16' or None"),
         ({"accumulate": 0}, "accumulate=0; give 1 or more"),
+        ({"accumulate": 1.5}, "accumulate=1.5; give 1 or more, a whole number"),
         ({"clip_norm": 0.0}, "clip_norm=0.0; give a norm above 0"),
         ({"ema": 1.0}, r"ema=1.0 is outside \(0, 1\)"),
     ],

@@ -66,7 +66,7 @@ def test_other_bad_values():
     refused("score='sum' is unknown; use 'max', 'mean' or 'l2'", targets.TopK, 0.5, score="sum")
     with pytest.raises(FtwtError, match="boundary='above' is unknown; use 'below' or 'reach'"):
         targets.HeatmapMass(0.5, boundary="above")
-    for few in (0, 1.5, True):
+    for few in (0, -1, True):
         refused(f"min_channels={few}; give 1 or more", targets.HeatmapMass, 0.5, min_channels=few)
     refused("fraction=0 is outside", targets.TopK, 0)
 
