@@ -13,7 +13,7 @@ from ftwt.graph.live import All, OfSite
 from ftwt.graph.sites import Candidate
 from ftwt.runtime.lowering import recognise
 from ftwt.runtime.lowering.building import Building
-from ftwt.runtime.lowering.each import activates
+from ftwt.runtime.lowering.each import activates, keeps_apart
 from ftwt.runtime.lowering.elementary import known
 from ftwt.runtime.program import Activation, Call, Conv, MaskStep, Other, Value
 
@@ -38,6 +38,9 @@ def convolution(building: Building, candidate: Candidate) -> None:
     if site is not None:
         building.decide(candidate, value)
     rest = _until(node, candidate.output)
+    if site is not None and not all(_leaves_alone(building, one) for one in rest):
+        # What follows needs filters that the mask leaves out.
+        conv = None
     if conv is None:
         building.as_is(node)
     else:
@@ -52,6 +55,25 @@ def convolution(building: Building, candidate: Candidate) -> None:
         value = building.value(candidate.output, masked=True)
         building.steps.append(MaskStep(f"{value.name}_masked", bare, value, site))
         building.made[candidate.output] = value
+
+
+def _leaves_alone(building: Building, node: fx.Node) -> bool:
+    """Whether a norm or activation makes of each filter the same, whichever others run.
+
+    Of each sample's filters, where gates decide them.
+    """
+    module = building.module(node)
+    norm = recognise.norm(node, module, building.read)
+    if norm is not None:
+        return norm.activation is None or activates(norm.activation)
+    if operations.is_activation(node, module) and not operations.hooked(module):
+        return True
+    if module is None:
+        # A batch norm of the batch's own statistics, which all samples share.
+        return not building.gates
+    source = calls.source_of(node)
+    assert source is not None
+    return keeps_apart(module, building.traced.shapes[source.name], samples=building.gates)
 
 
 def _fuse(

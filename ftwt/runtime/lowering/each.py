@@ -49,6 +49,30 @@ def activates(module: nn.Module) -> bool:
     return fits and not operations.hooked(module)
 
 
+@torch.no_grad()
+def keeps_apart(module: nn.Module, shape: torch.Size, *, samples: bool) -> bool:
+    """Whether a module that nothing is known of keeps channels apart, found out by a try.
+
+    Args:
+        module: in eval mode, such as another library's batch norm.
+        shape: of what it is given (B, C, ...), with two samples at least.
+        samples: whether it has to keep samples apart, too.
+    """
+    held = next((one for one in [*module.parameters(), *module.buffers()]
+                 if one.is_floating_point()), torch.empty(0))  # fmt: skip
+    one = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(held)
+    other = one.clone()
+    other[0 if samples else slice(None), ::2] = 0
+    try:
+        before, after = module(one), module(other)
+    except Exception:
+        return False
+    if not isinstance(before, torch.Tensor) or before.shape[:2] != shape[:2]:
+        return False
+    same = torch.isclose(before, after, rtol=1e-4, atol=1e-5, equal_nan=True)
+    return bool(same[:, 1::2].all()) and (not samples or bool(same[1:].all()))
+
+
 def cut_each(module: nn.Module, channels: tuple[int, ...], width: int) -> nn.Module:
     """A module that works on each of `width` channels alone, for some of them."""
     made = copy.deepcopy(module)
