@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import ftwt
-from ftwt import runtime, slicing
+from ftwt import gates, runtime, slicing
 from tests import small
 from tests.small import images, refused
 from tests.test_faithful import EXAMPLE, Two, attached
@@ -123,6 +124,38 @@ def by_numpys_random(self, x):
     return self.two(F.relu(self.one(x)) * (0 if drawn < 0.001 else 1))
 
 
+def by_gradient_mode(self, x):
+    x = F.relu(self.one(x))
+    return self.two(x if torch.is_grad_enabled() else x.clamp(max=0.1))
+
+
+class Checkpointed(nn.Module):
+    """Computes its middle again for the gradient, in one of torch's two ways."""
+
+    def __init__(self, middle, reentrant):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.middle, self.reentrant = middle, reentrant
+
+    def forward(self, x):
+        x = checkpoint(self.middle, self.one(x), use_reentrant=self.reentrant)
+        return self.two(x.relu())
+
+
+@pytest.mark.parametrize(
+    ("middle", "reentrant", "match"),
+    [
+        (nn.BatchNorm2d(8), False, "leaves buffer 'middle.running_mean' as another"),
+        (nn.Conv2d(8, 8, 1), True, "gives 'one.weight' a gradient in the plain network, and none"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_checkpoints_that_are_lost_are_to_be_turned_off(middle, reentrant, match):
+    network = Checkpointed(middle, reentrant)
+    with pytest.raises(ftwt.FtwtError, match=f"{match}.*turn checkpointing off before attach"):
+        ftwt.attach(network, ftwt.Pruning(gates.Fixed({})), example=torch.zeros(1, 3, 8, 8))
+
+
 REFUSED = [
     (over_samples, "over_samples|for one in x.*came out as 2 for the example"),
     (by_sum, "does not trace with torch.fx at .*if x.sum"),
@@ -137,6 +170,7 @@ REFUSED = [
     (left_out_now_and_then, "draws random numbers that it does not.*'Two' reads self.training"),
     (by_pythons_random, "draws random numbers that it does not when traced by torch.fx"),
     (by_numpys_random, "draws random numbers that it does not when traced by torch.fx"),
+    (by_gradient_mode, "something else without gradients.*do not ask for torch.is_grad_enabled"),
     (dropped_by_hand, "answers something else.*'Two' reads self.training"),
 ]
 

@@ -2,20 +2,22 @@
 
 Both run on the same batch with the same random numbers, forwards and backwards, in training mode
 where the network can. What has to be the same: the output, the gradient of each parameter, the
-buffers afterwards, how many random numbers were drawn. What a forward keeps on its modules the
-graph does not, so there must be none.
+buffers afterwards, how many random numbers were drawn; then the output of eval mode without
+gradients. What a forward keeps on its modules the graph does not, so there must be none.
 
 A graph that is in eval mode for good, as its network branches on `self.training`, may lack what the
 network answers in training mode beside its output: auxiliary heads. Dropout is off for that
 comparison, as these heads draw random numbers, too.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, fx, nn
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -99,6 +101,8 @@ def check_faithful(
                 kept.put_back(root, start)
                 first = _tried(root, plain, inputs, modules, mode)
             if first is None:
+                # Its backward pass fails by itself.
+                _check_evaluated(root, plain, traced, inputs, start)
                 return
             _check_attributes(root, plain, others, start, first, assigned, mode)
             kept.put_back(root, start)
@@ -114,7 +118,13 @@ def check_faithful(
                 ) from error
             found = _difference(first, second, _used(graph) if frozen else None)
             if found is None:
+                _check_evaluated(root, plain, traced, inputs, start)
                 return
+            if _checkpoints(root, plain, inputs, start, mode):
+                raise FtwtError(
+                    f"attach: {name} {found}: its forward goes through torch.utils.checkpoint, "
+                    "which the traced network does not; turn checkpointing off before attach"
+                )
             if frozen and mode.trains:
                 raise FtwtError(
                     f"attach: {name} {found}: {frozen[0]!r} reads self.training, and tracing "
@@ -128,6 +138,34 @@ def check_faithful(
         kept.put_back(root, start)
         for module, training in modes.items():
             module.training = training
+
+
+def _check_evaluated(
+    root: nn.Module,
+    plain: RunNetwork,
+    traced: Callable[..., Any],
+    inputs: Sequence[Tensor],
+    start: Kept,
+) -> None:
+    """Refuse a network that answers something else when evaluated without gradients."""
+
+    def answer(run: RunNetwork) -> list[Any]:
+        kept.put_back(root, start)
+        Mode(trains=False).set(root)
+        with fixed_seed(0), torch.no_grad():
+            return leaves_of(run(root, [one.clone() for one in inputs]))
+
+    try:
+        first = answer(plain)
+    except Exception:
+        return
+    second = answer(lambda own, given: traced(own, *given))
+    if not _same_output(first, second):
+        raise FtwtError(
+            f"attach: {type(root).__name__} answers something else without gradients in eval mode "
+            "than as traced by torch.fx, with them; do not ask for torch.is_grad_enabled() in "
+            "forward, or give the module that does as leaves=(Module,)"
+        )
 
 
 def close(one: Tensor, two: Tensor, tolerance: float = _TOLERANCE) -> bool:
@@ -180,9 +218,16 @@ def _gradients(root: nn.Module, output: Sequence[Any]) -> dict[str, Tensor | Non
     named = {name: one for name, one in root.named_parameters() if one.requires_grad}
     if not parts or not named:
         return dict.fromkeys(named)
-    total = torch.stack(parts).sum()
-    found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    return dict(zip(named, found, strict=True))
+    before = {name: one.grad for name, one in named.items()}
+    for one in named.values():
+        one.grad = None
+    try:
+        # Reentrant checkpoints take no torch.autograd.grad.
+        torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
+        return {name: one.grad for name, one in named.items()}
+    finally:
+        for name, one in named.items():
+            one.grad = before[name]
 
 
 def _weights(like: Tensor) -> Tensor:
@@ -259,11 +304,7 @@ def _difference(
     `used` are paths that the graph reads: buffers of modules that are not among these nor above
     them are left out, as those of auxiliary heads are; None looks at all buffers.
     """
-    if not same_kind(first.output, second.output) or not all(
-        close(one, two)
-        for one, two in zip(first.output, second.output, strict=True)
-        if isinstance(one, Tensor)
-    ):
+    if not _same_output(first.output, second.output):
         place = next(
             (one[0] for one, two in zip(first.calls, second.calls, strict=False) if one != two),
             None,
@@ -287,11 +328,32 @@ def _difference(
     return None
 
 
+def _same_output(one: list[Any], two: list[Any]) -> bool:
+    return same_kind(one, two) and all(
+        close(a, b) for a, b in zip(one, two, strict=True) if isinstance(a, Tensor)
+    )
+
+
 def _concerns(buffer: str, used: Sequence[str]) -> bool:
     """Whether a buffer belongs to a module that the graph calls, or went through."""
     owner = buffer.rpartition(".")[0]
     below = f"{owner}." if owner else ""
     return any(f"{buffer}.".startswith(f"{one}.") or one.startswith(below) for one in used)
+
+
+def _checkpoints(
+    root: nn.Module, plain: RunNetwork, inputs: Sequence[Tensor], start: Kept, mode: Mode
+) -> bool:
+    """Whether a forward computes parts of itself again for the gradient, as torch offers."""
+    files: set[str] = set()
+    before = sys.getprofile()
+    kept.put_back(root, start)
+    sys.setprofile(lambda frame, *_: files.add(frame.f_code.co_filename))
+    try:
+        _tried(root, plain, inputs, set(), mode)
+    finally:
+        sys.setprofile(before)
+    return torch.utils.checkpoint.__file__ in files
 
 
 def _reason(
