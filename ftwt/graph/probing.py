@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import flop_registry
 
+from ftwt.errors import FtwtError
 from ftwt.graph import randomness, regions
 from ftwt.graph.products import Products, Watching
 from ftwt.graph.proxies import holds_tensor
@@ -57,7 +58,11 @@ class Probed:
 
 
 def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> Probed:
-    """Run a graph on noise of the examples' shapes; modules are in eval mode."""
+    """Run a graph on noise of the examples' shapes; modules are in eval mode.
+
+    Raises:
+        FtwtError: an operation whose cost is of several samples together.
+    """
     several = _Probe(root, graph)
     alone = _Single(root, graph, several)
     with countable(), outside_inference():
@@ -71,6 +76,8 @@ def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> Probe
                 name: ONE_ROW if several.shapes[name][0] == PROBE_BATCH else None
                 for name in several.many
             }
+        else:
+            _check_apart(graph, several, alone)
     return Probed(
         shapes=several.shapes,
         values=several.values,
@@ -82,6 +89,20 @@ def probe(root: nn.Module, graph: fx.Graph, examples: Sequence[Tensor]) -> Probe
         uncounted={name: tuple(dict.fromkeys(ops)) for name, ops in several.uncounted.items()},
         changed=several.changed,
     )
+
+
+def _check_apart(graph: fx.Graph, several: "_Probe", alone: "_Single") -> None:
+    """Refuse what relates samples to each other: what it costs is no sample's own."""
+    for node in graph.nodes:
+        one, two = alone.macs.get(node.name, 0), several.macs.get(node.name, 0)
+        if two == PROBE_BATCH * one or (two == one and node.name not in alone.differing):
+            continue
+        name = str(node.target) if node.op == "call_module" else node.name
+        raise FtwtError(
+            f"attach: {name!r} relates samples to each other ({one:,} MACs for one sample, "
+            f"{two:,} for {PROBE_BATCH}), so that no count could be one sample's; do that outside "
+            "of the network"
+        )
 
 
 @contextmanager
@@ -161,6 +182,8 @@ class _Probe(_Counting):
         self.uncounted: dict[str, list[str]] = {}
         # What computes on more rows than samples, as it was at once.
         self.many: dict[str, Tensor] = {}
+        # The first numbers of what computes.
+        self.begins: dict[str, Tensor] = {}
         self._versions: dict[str, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -176,6 +199,8 @@ class _Probe(_Counting):
             if self.macs[n.name] and result.dim() > 1:
                 many = len(result) > PROBE_BATCH
                 self.many[n.name] = result.detach().clone() if many else result.detach()[:0]
+            if self.macs[n.name]:
+                self.begins[n.name] = _beginning(result)
         elif not holds_tensor(result):
             self.values[n.name] = result
         return result
@@ -202,14 +227,26 @@ class _Single(_Counting):
         super().__init__(root, graph)
         self._several = several
         self.rows: dict[str, SampleRows | None] = {}
+        # What computes something else than for several samples.
+        self.differing: set[str] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        begins = self._several.begins.get(n.name)
+        if begins is not None and isinstance(result, Tensor) and not result.is_meta:
+            same = result.shape == self._several.shapes[n.name] and torch.allclose(
+                _beginning(result), begins, rtol=1e-3, atol=1e-6, equal_nan=True
+            )
+            self.differing |= set() if same else {n.name}
         if n.name in self._several.many and isinstance(result, Tensor):
             two = self._several.many[n.name]
             whole = two if len(two) else two.new_empty(self._several.shapes[n.name])
             self.rows[n.name] = rows_between(result, whole, PROBE_BATCH)
         return result
+
+
+def _beginning(result: Tensor) -> Tensor:
+    return result.detach().flatten()[:64].clone()
 
 
 class _Unknown(Watching):

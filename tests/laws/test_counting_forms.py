@@ -328,3 +328,43 @@ def test_a_layer_that_mixes_samples_is_no_site():
     assert model.sites == ("a",)
     with pytest.raises(ftwt.FtwtError, match="rows that are not the samples'"):
         ftwt.attach(Mixes(), ftwt.Pruning(), example=example, where=["b"])
+
+
+class Related(nn.Module):
+    """A classifier that looks at all samples of the batch together."""
+
+    def __init__(self, relate):
+        super().__init__()
+        self.conv, self.last, self.relate = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), relate
+
+    def forward(self, x):
+        x = self.conv(x).relu().mean((2, 3))
+        return x + self.relate(self.last, x)
+
+
+@pytest.mark.parametrize(
+    "relate",
+    [
+        lambda last, x: last(x.mean(0)),
+        lambda last, x: (x @ x.t()).softmax(1) @ x,
+    ],
+    ids=["a mean over the batch", "similarities"],
+)
+def test_what_relates_samples_is_counted_for_none_of_them(relate):
+    with pytest.raises(ftwt.FtwtError, match="relates samples to each other"):
+        ftwt.attach(Related(relate), ftwt.Pruning(), example=torch.zeros(1, 3, 6, 6))
+
+
+def test_what_depends_on_no_sample_is_counted_for_each():
+    class Placed(Related):
+        def forward(self, x):
+            x = self.conv(x).relu()
+            places = torch.linspace(-1, 1, x.shape[3])[:, None].expand(-1, 4)
+            return x + self.last(places).t()[:, None]
+
+    network = Placed(None).eval()
+    images = torch.randn(2, 3, 6, 6)
+    model = ftwt.attach(
+        network, ftwt.Pruning(gates.Fixed({})), example=images, where=["conv"], check=False
+    )
+    assert model.trace(images, targets=False).macs.tolist() == [torch_macs(network, images[:1])] * 2
