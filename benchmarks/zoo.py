@@ -33,7 +33,8 @@ time, spread over two processes); do not edit.
 
 For each network, on its default sites: with every mask on the output is the plain network's (1e-5
 relative) and the exact MACs are those of torch's flop counter; with random masks every channel that
-the analysis calls dead is zero, at every node; a training step is finite.
+the analysis calls dead is zero, at every node; a training step is finite; skipped, cut and
+slimmed it answers as the network with masks (1e-4 relative), or is refused by name.
 {passed} of {networks_all} networks pass.
 
 - **sites**: convolutions that a gate decides, of all convolutions.
@@ -46,10 +47,17 @@ the analysis calls dead is zero, at every node; a training step is finite.
   never have the bias of zero of a new one. Images are {sides} pixels wide, the smallest of a few
   sizes that the network takes. Where few channels are truly zero (sums of many branches),
   accidents that survive all draws weigh much.
+- **skip**, **cut**, **slim**: how far `runtime.skip` (each back end, other masks for each image),
+  `slicing.cut` (batch norms folded or not, channels renumbered or not) and `ftwt.slim`, which is
+  `slicing.narrow` (the smaller network, and the same skipping), are from the network with masks:
+  the largest of these differences, as a share of the largest output. What skips runs the MACs that
+  are counted, by its audit; what is cut without renumbering has them, by torch's flop counter.
 
 """
+_WAYS = ("skip", "cut", "slim")
 _HEADS = (
     "network", "sites", "size", "dense MACs", "gates %", "reach %", "tight %", "truly zero",
+    *_WAYS,
 )  # fmt: skip
 
 
@@ -78,9 +86,7 @@ def _measure(names: list[str], *, resume: bool, processes: int) -> None:
     rows: dict[str, dict[str, Any]] = {}
     if RECORD.exists() and (resume or names):
         rows = {row["network"]: row for row in read_object(RECORD)["networks"]}
-    wanted = names or [
-        name for name in order if not resume or "failed" in rows.get(name, {"failed": "not yet"})
-    ]
+    wanted = names or [name for name in order if not resume or "ways" not in rows.get(name, {})]
     # A new process now and then gives the memory of large networks back.
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, maxtasksperchild=8) as pool:
@@ -134,12 +140,23 @@ def page(value: dict[str, Any]) -> str:
         kept=100 * value["kept"],
         sides=" or ".join(map(str, sorted({row["examined_size"] for row in good}))),
     )
-    return head + of_text(_HEADS, map(_row, rows)).markdown() + "\n"
+    return head + of_text(_HEADS, map(_row, rows)).markdown() + "\n" + _refusals(good)
+
+
+def _refusals(rows: list[dict[str, Any]]) -> str:
+    """A line for each way that was refused, with its reason."""
+    lines = [
+        f"- {row['network']}, {way}: `{reason}`"
+        for row in rows
+        for way, reason in row.get("ways", {}).items()
+        if isinstance(reason, str)
+    ]
+    return "\n".join(["", "Refused:", "", *lines, ""]) if lines else ""
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     if "failed" in row:
-        return row["network"], f"fails: {row['failed']}", *[""] * 6
+        return row["network"], f"fails: {row['failed']}", *[""] * (len(_HEADS) - 2)
     dense = row["dense_macs"]
     tight = row["tightness"]
     return (
@@ -151,7 +168,14 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{100 * (1 - row['unreached_macs'] / dense):.1f}",
         "" if tight is None else f"{100 * tight:.1f}",
         f"{row['zero_channels']:,}",
+        *(_way(row.get("ways", {}).get(way)) for way in _WAYS),
     )
+
+
+def _way(found: float | str | None) -> str:
+    if found is None:
+        return ""
+    return "refused" if isinstance(found, str) else f"{found:.0e}"
 
 
 if __name__ == "__main__":

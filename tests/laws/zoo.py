@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ftwt
 from ftwt import escalation, gates, losses, networks
+from tests.laws import rewritten
 from tests.laws.soundness import Convolution, check
 
 TIMM = (
@@ -84,6 +85,9 @@ class Record:
     zero_channels: int
     found_channels: int
     unknown: tuple[str, ...]
+    # By way of `rewritten.WAYS`: how far its answers are, as a share of the largest output, or why
+    # it was refused.
+    ways: dict[str, float | str]
     # Of processor time, which does not depend on what else the machine does.
     cpu_seconds: float
 
@@ -100,7 +104,8 @@ def examine(name: str) -> Record:
     """Assert everything that holds for any network, and measure.
 
     Every mask on: the plain network's output, and torch's own count. Random masks: what the
-    analysis calls dead is zero. A training step: finite.
+    analysis calls dead is zero. Skipped, cut and slimmed: the masked network's output, or refused
+    by name. A training step: finite.
     """
     started = time.process_time()
     torch.manual_seed(0)
@@ -109,6 +114,7 @@ def examine(name: str) -> Record:
     redraw(network, torch.randn(4, 3, side, side))
     model = _every_mask_on(network, torch.randn(_BATCH, 3, side, side))
     zero, found, unknown = _random_masks(model, side)
+    ways = _ways(network, torch.randn(_BATCH, 3, side, side))
     _training_step(network, torch.randn(_BATCH, 3, side, side))
     return Record(
         **_costs(network.to("meta"), networks.image_size(name)),
@@ -117,6 +123,7 @@ def examine(name: str) -> Record:
         zero_channels=zero,
         found_channels=found,
         unknown=unknown,
+        ways=ways,
         cpu_seconds=round(time.process_time() - started, 1),
     )
 
@@ -204,6 +211,13 @@ def _random_masks(dense: ftwt.Gated, side: int) -> tuple[int, int, tuple[str, ..
     found = sum(int(one.dead.sum()) for one in always.values())
     unknown = sorted(set(model.anatomy.liveness.unknown.values()))
     return zero, found, tuple(unknown)
+
+
+def _ways(network: nn.Module, images: Tensor) -> dict[str, float | str]:
+    # Random masks drew the parameters again, so that statistics of batch norms may be stale.
+    redraw(network, torch.randn(4, *images.shape[1:]))
+    model, masks = rewritten.gated(network, images, KEPT)
+    return {way: rewritten.difference(way, model, masks, images) for way in rewritten.WAYS}
 
 
 def _training_step(network: nn.Module, images: Tensor) -> None:
