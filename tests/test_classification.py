@@ -175,3 +175,14 @@ def test_networks_of_maps_agree_by_position():
     batches = [(torch.randn(5, 3, 6, 6), torch.randint(0, 4, (5, 6, 6)))]
     _, _, agreement = ftwt.slim(model, batches)
     assert agreement.same_class == agreement.images == 5
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_answers_of_nan_are_of_no_class(maps):
+    network = Answers(lambda logits, found: (found if maps else logits) / 0 * 0)
+    labels = torch.zeros(4, 6, 6) if maps else torch.zeros(4)
+    loader = [(torch.rand(4, 3, 6, 6), labels.long())]
+    with pytest.raises(ftwt.FtwtError, match="accuracy: the network answers NaN for 4 of 4 images"):
+        training.evaluate(network, loader)
+    with pytest.raises(ftwt.FtwtError, match="agreement: the network answers NaN for 4 of 4"):
+        ftwt.analysis.agreement(network, network, loader)

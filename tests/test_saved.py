@@ -75,3 +75,55 @@ def test_a_run_folder(name, tmp_path):
         assert isinstance(recipe, training.Recipe)
         assert specs.renewed(record["specification"]) == specs.recorded(recipe)
         assert set(starting_weights(run, recipe.network)) == set(model.state_dict())
+
+
+class Built(nn.Module):
+    """The same weights for each of its settings."""
+
+    def __init__(self, stride=1, activation=nn.functional.relu, scale=1.0, offset=0.0):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3, stride), nn.Conv2d(8, 4, 1)
+        self.activation, self.scale = activation, scale
+        self.register_buffer("offset", torch.full((8, 1, 1), offset), persistent=False)
+
+    def forward(self, x):
+        return self.last(self.activation(self.conv(x)) - self.offset).mean((2, 3)) * self.scale
+
+
+def attached(network: nn.Module) -> ftwt.Gated:
+    return ftwt.attach(network, ftwt.Pruning(), example=torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "other", [{"stride": 2}, {"activation": nn.functional.gelu}, {"scale": 0.7}, {"offset": 1.0}]
+)
+def test_the_same_weights_in_another_network_are_refused(other, tmp_path):
+    torch.manual_seed(0)
+    ftwt.save(attached(Built()), tmp_path / "model", ftwt.Card(None, 4))
+    ftwt.load(tmp_path / "model", Built())
+    with pytest.raises(ftwt.FtwtError, match="has its weights, but answers something else than"):
+        ftwt.load(tmp_path / "model", Built(**other))
+
+
+def test_what_answers_otherwise_each_time_is_not_compared(tmp_path):
+    network = Built(activation=lambda x: nn.functional.dropout(x.relu(), 0.5))
+    model = attached(network)
+    ftwt.save(model, tmp_path / "model", ftwt.Card(None, 4))
+    again, _ = ftwt.load(tmp_path / "model", network)
+    assert again.sites == model.sites
+
+
+class Remembers(nn.Conv2d):
+    """A layer with state that is no tensor."""
+
+    def get_extra_state(self):
+        return {"calls": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_extra_state_that_is_no_tensor_is_refused(tmp_path):
+    model = attached(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Remembers(8, 4, 1)))
+    with pytest.raises(ftwt.FtwtError, match=r"_extra_state.* is a dict, and a file of weights"):
+        ftwt.save(model, tmp_path / "model", ftwt.Card(None, 4))

@@ -57,6 +57,8 @@ class About(GatedNetwork):
     policy: NotRequired[dict[str, Any]]
     settings: NotRequired[list[SettingEntry]]
     copies: NotRequired[dict[str, str]]
+    # As `io.answers` has them, one for each setting.
+    answers: NotRequired[list[list[float] | None]]
     dense_macs: NotRequired[int]
 
 

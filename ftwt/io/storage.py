@@ -17,6 +17,7 @@ from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import rebuilding, registry
 from ftwt.io.about import read_about
+from ftwt.io.answers import answers, check_answers
 from ftwt.io.files import write_atomically
 
 _FORMAT = 1
@@ -53,8 +54,8 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
     Weights that settings of an escalating network share are written once.
 
     Raises:
-        FtwtError: a part that is not registered, so that `load` could not build it, or names for
-            other settings.
+        FtwtError: a part that is not registered, so that `load` could not build it, names for
+            other settings, or extra state of a module that is no tensor.
     """
     for name in (card.network, *card.networks):
         if name is not None and registry.is_qualified(name):
@@ -66,9 +67,16 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
             "one for each, or leave networks= out if all are of the same network"
         )
     about: dict[str, Any] = {"format": _FORMAT, **asdict(card), **rebuilding.described(model)}
+    about["answers"] = answers(model)
+    state = model.state_dict()
+    if extra := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise FtwtError(
+            f"save: {extra[0]!r} is a {type(state[extra[0]]).__name__}, and a file of weights "
+            "holds tensors; keep it in a buffer, or return a tensor from get_extra_state"
+        )
     weights = {
         name: value.detach().contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in state.items()
         if name not in about.get("copies", ())
     }
     # Tied weights are written under each of their names: the format has no way to say the same.
@@ -101,7 +109,8 @@ def load(
         leaves: as they were given to `attach`.
 
     Raises:
-        FtwtError: no such file, a truncated or foreign file, or weights that do not fit.
+        FtwtError: no such file, a truncated or foreign file, weights that do not fit, or another
+            network than the one that was saved, by its answer to one input.
     """
     file = model_file(Path(path))
     weights, metadata = read_tensors(file)
@@ -125,6 +134,7 @@ def load(
         ) from error
     held = {**weights, **{name: weights[one] for name, one in copies.items()}}
     load_weights(model, held, source=str(file))
+    check_answers(model, about.get("answers", ()), str(file))
     names = Card.__dataclass_fields__
     card = Card(**{name: _tuples(about[name]) for name in names if name in about})
     return model.eval().to(device), card

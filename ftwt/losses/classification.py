@@ -132,6 +132,16 @@ def check_labels(called: str, labels: Int[Tensor, "B"], classes: int) -> None:
         )
 
 
+def check_numbers(called: str, scores: Float[Tensor, "B *rest"]) -> None:
+    """Raise FtwtError where scores are NaN, which is of no class."""
+    bad = scores.flatten(1).isnan().any(1)
+    if bad.any():
+        raise FtwtError(
+            f"{called}: the network answers NaN for {int(bad.sum())} of {len(bad)} images; look "
+            "for weights or images that are not finite"
+        )
+
+
 def which_right(output: Any, labels: Any) -> Bool[Tensor, "B"]:
     """Which inputs a classifier puts into their class: see `right_answers`."""
     need_logits("accuracy", output, "measure it in a loop of your own")

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from ftwt.io.registry import register
 from ftwt.losses import CrossEntropy, Objective, PixelCrossEntropy
-from ftwt.losses.classification import check_labels, right_answers, which_right
+from ftwt.losses.classification import (
+    check_labels,
+    check_numbers,
+    right_answers,
+    which_right,
+)
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import MeanMeter
@@ -55,8 +60,9 @@ class Classification(OfTensors):
 
     def _seen(self, answer: Any, wanted: Any) -> dict[str, Tensor]:
         right = self.right(answer, wanted)
+        # Here, and not in `right`, which training asks at each step: looking waits for a GPU.
+        check_numbers("accuracy", answer)
         if wanted.dim() == 1:
-            # Here, and not in `right`, which training asks at each step: looking waits for a GPU.
             check_labels("accuracy", wanted, answer.shape[1])
         sums = {"accuracy": right, "count": torch.full_like(right, len(wanted))}
         if answer.dim() == 2 and answer.shape[1] > _TOP:

@@ -10,7 +10,13 @@ from torch import Tensor
 from ftwt.errors import FtwtError, check_whole
 from ftwt.io.registry import register
 from ftwt.losses import Objective, PixelCrossEntropy
-from ftwt.losses.classification import VOID, known_positions, need_maps, right_answers
+from ftwt.losses.classification import (
+    VOID,
+    check_numbers,
+    known_positions,
+    need_maps,
+    right_answers,
+)
 from ftwt.training.tasks.batches import OfTensors
 from ftwt.training.tasks.located import Where
 from ftwt.training.tasks.meters import MeanMeter, TorchmetricsMeter, TwoMeters, torchmetrics
@@ -68,6 +74,7 @@ class Segmentation(OfTensors):
                 f"Segmentation: the network answers {maps.shape[1]} classes, the task has "
                 f"{self.classes}; give Segmentation(classes={maps.shape[1]})"
             )
+        check_numbers("Segmentation", maps)
         labels = labels.to(maps.device)
         known_positions("Segmentation", labels, self.classes)
         return maps.argmax(1), labels.masked_fill(labels == VOID[1], VOID[0])
