@@ -56,7 +56,7 @@ native: $(STAMP)
 SEED ?= 0
 fuzz-kernels: EXAMPLES ?= 5000
 fuzz-kernels: $(STAMP)
-	FTWT_EXAMPLES=$(EXAMPLES) \
+	FTWT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m benchmarks.watched $@ -- \
 		$(BIN)/python -m pytest tests/native/test_convolution.py --hypothesis-seed=$(SEED)
 
 # A build of its own; Python itself and torch are not built for leak checks.
@@ -66,14 +66,15 @@ sanitize: EXAMPLES ?= 40
 sanitize: $(STAMP)
 	CFLAGS="$(SANITIZERS)" FTWT_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext \
 		--build-lib $(SANITIZED) --build-temp $(SANITIZED)
-	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	FTWT_EXAMPLES=$(EXAMPLES) $(BIN)/python -m benchmarks.watched $@ -- env \
+		LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 FTWT_NATIVE_FOLDER=$(SANITIZED)/ftwt/runtime/native \
-		FTWT_REQUIRE_NATIVE=1 FTWT_EXAMPLES=$(EXAMPLES) \
+		FTWT_REQUIRE_NATIVE=1 \
 		$(BIN)/python -m pytest -s tests/native --hypothesis-seed=$(SEED) -k 'not leak and not memory_back'
 
 # Python threads in one network are threads in its kernels.
 sanitize-threads: $(STAMP)
-	$(BIN)/python -m tests.native.threads
+	$(BIN)/python -m benchmarks.watched $@ -- $(BIN)/python -m tests.native.threads
 
 # Damaged files of every kind, killed processes and many calls; a sample is among the tests.
 faults: N = 200

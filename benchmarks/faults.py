@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pages
+from benchmarks import pages, watched
 from benchmarks.pages import read_object
 from ftwt.tables import of_text
 
@@ -41,7 +41,8 @@ def main() -> int:
     if not options.page_only:
         _try(options.count, options.seed, resume=options.resume)
     record = read_object(RECORD)
-    PAGE.write_text(page(record, read_object(FUZZ), PAGE.read_text()))
+    checks = read_object(watched.RECORD) if watched.RECORD.exists() else {}
+    PAGE.write_text(page(record, read_object(FUZZ), checks, PAGE.read_text()))
     for line in failures(record):
         print(line)
     return 1 if failures(record) else 0
@@ -124,7 +125,9 @@ def _clock() -> float:
     return sum(os.times()[:4]) if hasattr(os, "times") else time.process_time()
 
 
-def page(record: Mapping[str, Any], fuzz: Mapping[str, Any], text: str) -> str:
+def page(
+    record: Mapping[str, Any], fuzz: Mapping[str, Any], checks: Mapping[str, Any], text: str
+) -> str:
     """The page with its tables made anew; what stands before them is written by hand."""
     ends = ("refused", "same", "other")
     damaged = [
@@ -168,6 +171,8 @@ def page(record: Mapping[str, Any], fuzz: Mapping[str, Any], text: str) -> str:
         f"{sum(fuzz['broken'].values())} differences. {_refused(fuzz)}",
         "",
     ]
+    if checks:
+        lines += ["Long checks of the kernels:", "", watched.table(checks), ""]
     return text.partition(_MARK)[0] + _MARK + "\n".join(lines)
 
 
