@@ -26,7 +26,7 @@ _EXACT = 0.05
 _IRRATIONAL = 0.6180339887498949
 
 
-def answers(model: nn.Module) -> list[list[float] | None]:
+def noted_answers(model: nn.Module) -> list[list[float] | None]:
     """Some numbers of what each setting of a model answers, with every filter on.
 
     None of a network that does not answer the same each time; nothing of one without gates.

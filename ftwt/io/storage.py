@@ -17,7 +17,7 @@ from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
 from ftwt.io import rebuilding, registry
 from ftwt.io.about import read_about
-from ftwt.io.answers import answers, check_answers
+from ftwt.io.answers import check_answers, noted_answers
 from ftwt.io.files import write_atomically
 
 _FORMAT = 1
@@ -67,7 +67,7 @@ def save(model: nn.Module, path: Path | str, card: Card) -> None:
             "one for each, or leave networks= out if all are of the same network"
         )
     about: dict[str, Any] = {"format": _FORMAT, **asdict(card), **rebuilding.described(model)}
-    about["answers"] = answers(model)
+    about["answers"] = noted_answers(model)
     state = model.state_dict()
     if extra := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise FtwtError(

@@ -132,7 +132,7 @@ def check_labels(called: str, labels: Int[Tensor, "B"], classes: int) -> None:
         )
 
 
-def check_numbers(called: str, scores: Float[Tensor, "B *rest"]) -> None:
+def check_scores(called: str, scores: Float[Tensor, "B *rest"]) -> None:
     """Raise FtwtError where scores are NaN, which is of no class."""
     bad = scores.flatten(1).isnan().any(1)
     if bad.any():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ftwt.gated.model import Gated
-from ftwt.losses.classification import check_numbers, need_scores, right_answers
+from ftwt.losses.classification import check_scores, need_scores, right_answers
 from ftwt.slicing.narrow import narrow
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluating
@@ -133,7 +133,7 @@ def agreement(
                 left, right = (need_scores("agreement", answer) for answer in (left, right))
                 same += float(right_answers(left, right.argmax(1)))
             for answer in (left, right):
-                check_numbers("agreement", answer)
+                check_scores("agreement", answer)
             images += len(batch)
             difference = max(difference, (left - right).abs().max().item())
             largest = max(largest, left.abs().max().item())

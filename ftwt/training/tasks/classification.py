@@ -11,7 +11,7 @@ from ftwt.io.registry import register
 from ftwt.losses import CrossEntropy, Objective, PixelCrossEntropy
 from ftwt.losses.classification import (
     check_labels,
-    check_numbers,
+    check_scores,
     right_answers,
     which_right,
 )
@@ -61,7 +61,7 @@ class Classification(OfTensors):
     def _seen(self, answer: Any, wanted: Any) -> dict[str, Tensor]:
         right = self.right(answer, wanted)
         # Here, and not in `right`, which training asks at each step: looking waits for a GPU.
-        check_numbers("accuracy", answer)
+        check_scores("accuracy", answer)
         if wanted.dim() == 1:
             check_labels("accuracy", wanted, answer.shape[1])
         sums = {"accuracy": right, "count": torch.full_like(right, len(wanted))}

@@ -12,7 +12,7 @@ from ftwt.io.registry import register
 from ftwt.losses import Objective, PixelCrossEntropy
 from ftwt.losses.classification import (
     VOID,
-    check_numbers,
+    check_scores,
     known_positions,
     need_maps,
     right_answers,
@@ -74,7 +74,7 @@ class Segmentation(OfTensors):
                 f"Segmentation: the network answers {maps.shape[1]} classes, the task has "
                 f"{self.classes}; give Segmentation(classes={maps.shape[1]})"
             )
-        check_numbers("Segmentation", maps)
+        check_scores("Segmentation", maps)
         labels = labels.to(maps.device)
         known_positions("Segmentation", labels, self.classes)
         return maps.argmax(1), labels.masked_fill(labels == VOID[1], VOID[0])
