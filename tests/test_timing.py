@@ -24,6 +24,7 @@ from ftwt.reports.timing import (
 from ftwt.reports.timing.calibration import measured_reduction
 from ftwt.reports.timing.measure import Timing, interleave, latency, paired_speedup
 from ftwt.runtime import native
+from ftwt.slicing import narrow
 from tests.small import refused
 
 
@@ -340,3 +341,17 @@ def test_an_escalating_network_is_timed_image_by_image():
     ratio = best["latency"]["mean"] / masked["latency"]["mean"]
     assert masked["speedup"] == pytest.approx(ratio)
     assert (value["share_of_bound"], value["bound_macs"], value["layers"]) == (None, None, [])
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_narrow_network_is_timed_beside_the_whole_one():
+    network, whole = untrained(gate=gates.Fixed({}))
+    kept = {
+        gate.site.name: torch.arange(gate.site.out_channels) % 2 == 0 for gate in whole.site_gates
+    }
+    value = bench(network, narrow(whole.eval(), kept), images(1), rounds=1)
+    assert value["dense_macs"] == whole.dense_macs
+    assert value["mac_ratio"] > 3
+    assert {"dense, eager", "dense, folded", "skip, native"} <= {
+        row["name"] for row in value["rows"]
+    }

@@ -42,13 +42,18 @@ class Subjects:
 
 
 def dense(network: nn.Module, model: Gated, batch: Tensor) -> Subjects:
-    """The plain network with the model's weights: eager, batch norms folded, that compiled."""
-    weights = {
-        name: one for name, one in model.state_dict().items() if not name.startswith("gates.")
-    }
+    """The plain network with the model's weights: eager, batch norms folded, that compiled.
+
+    The weights of a narrow network do not fit; the plain one keeps its own then.
+    """
     plain = copy.deepcopy(network).eval()
-    plain.load_state_dict(weights)
-    folded = plain_network(model)
+    weights = {name: one for name, one in model.state_dict().items() if name in plain.state_dict()}
+    whole = model
+    if any(weights[name].shape != one.shape for name, one in plain.state_dict().items()):
+        whole = attach(plain, Pruning(gates.Fixed({})), example=batch[:1]).eval()
+    else:
+        plain.load_state_dict(weights)
+    folded = plain_network(whole)
     runs: dict[str, RunEngine] = {EAGER: plain, FOLDED: folded}
     missing: dict[str, str] = {}
     compiled = torch.compile(copy.deepcopy(folded))
