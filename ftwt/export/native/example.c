@@ -25,7 +25,7 @@ static float *load(const char *path, const ftwt_sizes *sizes) {
 }
 
 int main(int count, char **argument) {
-    ftwt_model *model;
+    ftwt_model *model = 0;
     ftwt_sizes sizes;
     check(count < 3 ? "give a network's file and an image" : ftwt_open(argument[1], 1, &model));
     check(count < 4 ? 0 : ftwt_at(model, atof(argument[3])));
