@@ -1,4 +1,4 @@
-"""The C program for 64-bit ARM: compiled where there is a cross compiler, run where there is an emulator."""
+"""The C program for 64-bit ARM, where a cross compiler is installed; run by an emulator."""
 
 import os
 import shutil
