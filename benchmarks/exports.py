@@ -2,6 +2,7 @@
 
     python -m benchmarks.exports run --files DIR            # networks that the record lacks
     python -m benchmarks.exports run --files DIR --names NAME ...   # these again, the others stay
+    python -m benchmarks.exports time --files DIR           # what `run` left there, alone
     python -m benchmarks.exports write                      # the page from the record
 
 A network that does not export is listed with the reason. The record is written after each network,
@@ -9,9 +10,10 @@ so a run that is stopped loses little.
 """
 
 import argparse
+import statistics
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,37 +39,46 @@ and checked in ONNX Runtime {onnxruntime} and OpenVINO {openvino}. Written from
 - **gates, native**: the same as a file for the runtime in C, if that answers as Python does.
 - **cut**: the same network cut to random masks that keep {kept:.0f} % of the filters, widths rounded
   to multiples of {round_to}. *Operators* are the nodes of the ONNX file, whole and cut; *MB* its
-  size.
+  size; *ms* what one image takes in ONNX Runtime.
 
 {good} of {networks} networks export in all forms. {untried}
+
+{timed}"""  # noqa: E501
+_TIMED = """\
+Of {networks} networks that masks cut, {faster} run faster in ONNX Runtime than whole: {low:.2f} to {high:.2f} times
+as fast, {middle:.2f} in the middle. {cpu}, 1 thread, medians of {rounds} interleaved rounds.
 
 """  # noqa: E501
 _HEADS = (
     "network", "side", "masks, ONNX", "masks, torch", "gates, native", "operators, whole", "cut",
-    "MB, whole", "cut",
+    "MB, whole", "cut", "ms, whole", "cut", "times as fast",
 )  # fmt: skip
+_ROUNDS = 16
 
 
 def main() -> None:
     """Export or write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("task", choices=("run", "write"))
+    parser.add_argument("task", choices=("run", "time", "write"))
     parser.add_argument("--names", nargs="*", default=[], help="networks; all of them by default")
     parser.add_argument("--files", type=Path, help="folder that keeps the files")
     options = parser.parse_args()
     if options.task == "write":
         PAGE.write_text(page(read_object(RECORD)))
         return
+    if options.task == "time":
+        time(options.names, options.files)
+        return
     from tests.laws import zoo
 
     order = zoo.names()
-    rows: dict[str, dict[str, Any]] = {}
-    if RECORD.exists():
-        rows = {row["network"]: row for row in read_object(RECORD)["networks"]}
+    value = read_object(RECORD) if RECORD.exists() else {"networks": []}
+    rows: dict[str, dict[str, Any]] = {row["network"]: row for row in value["networks"]}
     for name in options.names or [name for name in order if name not in rows]:
         rows[name] = exported(name, options.files)
         print(rows[name], flush=True)
         value = {
+            **value,
             "versions": pages.versions_of(*_PACKAGES),
             "kept": KEPT,
             "round_to": ROUND_TO,
@@ -82,21 +93,21 @@ def exported(name: str, files: Path) -> dict[str, Any]:
     import torch
 
     import ftwt
-    from ftwt import gates, networks
+    from ftwt import gates
     from ftwt.graph.sites import shape_of
     from tests.laws import zoo
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     row: dict[str, Any] = {"network": name}
-    folder = files / name.replace(":", "-")
+    folder = _folder(files, name)
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         # These packages' own affair, such as GoogLeNet's initialisation.
         warnings.simplefilter("ignore")
-        network = networks.build(name).eval()
-        row["side"] = zoo.smallest(network)
-        images = torch.randn(1, 3, row["side"], row["side"])
+        # Answers that differ by image: those of fresh batch norms nearly vanish, wrong ones too.
+        network, pair = zoo.built(name)
+        images, row["side"] = pair[:1], pair.shape[-1]
         for form in FORMS:
             model = ftwt.attach(network, ftwt.Pruning(), example=images).eval()
             row[f"masks_{form}"] = _tried(
@@ -116,6 +127,39 @@ def exported(name: str, files: Path) -> dict[str, Any]:
             if path.is_file():
                 row[form] |= {"operators": _operators(path), "bytes": path.stat().st_size}
     return row
+
+
+def time(names: Sequence[str], files: Path) -> None:
+    """Enter into the record how long files that are there take, whole and cut."""
+    import torch
+
+    from ftwt.export.engines import ENGINES
+    from ftwt.reports.timing.machine import machine
+    from ftwt.reports.timing.measure import interleave, paired_speedup
+
+    torch.set_num_threads(1)
+    value = read_object(RECORD)
+    for row in value["networks"]:
+        paths = {form: _folder(files, row["network"]) / f"{form}.onnx" for form in ("whole", "cut")}
+        wanted = not names or row["network"] in names
+        there = wanted and all(path.is_file() for path in paths.values())
+        # Of a network without sites nothing is cut.
+        if not there or row["whole"]["bytes"] == row["cut"]["bytes"]:
+            continue
+        runs = {form: ENGINES["onnxruntime"](path.read_bytes(), 1) for form, path in paths.items()}
+        images = torch.randn(1, 3, row["side"], row["side"])
+        found = interleave(runs, [images], _ROUNDS)
+        for form, timing in found.times.items():
+            row[form]["ms"] = timing.ms
+        row["speedup"] = paired_speedup(found.times["whole"], found.times["cut"])
+        row["others"] = found.others
+        print(f"{row['network']} {row['speedup']:.2f}", flush=True)
+    value["timed"] = {"cpu": machine()["cpu"], "rounds": _ROUNDS}
+    pages.write(RECORD, value)
+
+
+def _folder(files: Path, network: str) -> Path:
+    return files / network.replace(":", "-")
 
 
 def _tried(export: Callable[[], Any]) -> dict[str, Any]:
@@ -149,6 +193,7 @@ def page(value: dict[str, Any]) -> str:
         good=len(good),
         networks=len(rows),
         untried=f"Of the other {left} of the zoo there is no record." if left else "",
+        timed=_timed(value),
     )
     reasons = [
         f"- {row['network']}, {form.replace('_', ', ')}: {row[form]['failed']}"
@@ -160,14 +205,28 @@ def page(value: dict[str, Any]) -> str:
     return head + of_text(_HEADS, map(_row, rows)).markdown() + "\n" + why
 
 
+def _timed(value: dict[str, Any]) -> str:
+    speedups = [row["speedup"] for row in value["networks"] if "speedup" in row]
+    if not speedups:
+        return ""
+    return _TIMED.format(
+        networks=len(speedups),
+        faster=sum(one >= 1 for one in speedups),
+        low=min(speedups),
+        high=max(speedups),
+        middle=statistics.median(speedups),
+        **value["timed"],
+    )
+
+
 def _row(row: dict[str, Any]) -> list[str]:
     cells = [row["network"], str(row["side"])]
     cells += ["no" if "failed" in row[f"masks_{form}"] else "yes" for form in FORMS]
-    for what, scale in (("operators", 1), ("bytes", 1e6)):
+    for what, scale, digits in (("operators", 1, 0), ("bytes", 1e6, 2), ("ms", 1, 2)):
         for form in ("whole", "cut"):
             number = row[form].get(what)
-            cells.append("" if number is None else f"{number / scale:.{0 if scale == 1 else 2}f}")
-    return cells
+            cells.append("" if number is None else f"{number / scale:.{digits}f}")
+    return [*cells, f"{row['speedup']:.2f}" if "speedup" in row else ""]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Files that are cut off, damaged or made to do harm: a line of text, under sanitizers."""
 
 import ctypes
-import random
 
 import pytest
 
@@ -9,11 +8,9 @@ import ftwt
 from ftwt.export.native.pack import sealed
 from ftwt.runtime import native
 from ftwt.runtime.native import structs
-from tests.export.networks import escalating, gated
+from tests.export import damage
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
-# Whole numbers that lead astray.
-NUMBERS = (-1, 0, 1, 2, 7, 255, 1 << 15, 1 << 16, 1 << 24, (1 << 31) - 1, -(1 << 31))
 MUTATIONS = 400
 
 
@@ -21,14 +18,14 @@ MUTATIONS = 400
 def files(tmp_path_factory):
     """The bytes of small networks."""
     made = {}
-    for name, model in (("gated", gated()), ("escalating", escalating())):
+    for name, make in damage.MODELS.items():
         path = tmp_path_factory.mktemp("files") / name
-        ftwt.export(model, path, format="native")
+        ftwt.export(make(), path, format="native")
         made[name] = (path / "model.ftwt").read_bytes()
     return made
 
 
-@pytest.mark.parametrize("name", ["gated", "escalating"])
+@pytest.mark.parametrize("name", damage.MODELS)
 def test_whole_files_run(files, harness, tmp_path, name):
     path = tmp_path / name
     path.write_bytes(files[name])
@@ -84,19 +81,8 @@ def test_heads_that_lie(files, harness, tmp_path, fields, text):
 
 
 def test_no_changed_number_leads_outside(files, harness, tmp_path):
-    draw = random.Random(0)
-    paths = []
-    for number in range(MUTATIONS):
-        content = bytearray(draw.choice(list(files.values())))
-        for _ in range(draw.choice((1, 1, 2))):
-            at = draw.randrange(structs.FILE_CHECKED, len(content) - 4, 4)
-            old = int.from_bytes(content[at : at + 4], "little", signed=True)
-            new = draw.choice((*NUMBERS, len(content), old + 1, old ^ 1 << draw.randrange(31)))
-            content[at : at + 4] = (new & 0xFFFFFFFF).to_bytes(4, "little")
-        path = tmp_path / str(number)
-        path.write_bytes(sealed(bytes(content)))
-        paths.append(path)
-    lines = harness("files", *paths)
+    drawn = damage.crafted(list(files.values()), MUTATIONS, seed=0)
+    lines = harness("files", *damage.written(drawn, tmp_path))
     assert len(lines) == MUTATIONS
     refused = [line for line in lines if line != "ran"]
     # Changed weights run, changed structure does not.

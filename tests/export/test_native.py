@@ -1,5 +1,6 @@
 """The native format: what C answers from the written file, and what cannot be written."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import ftwt
 from ftwt import FtwtError
 from ftwt.export.native.opened import Opened
 from ftwt.runtime import native, skip
-from tests.export.networks import escalating, gated, images, plain
+from ftwt.runtime.native import structs
+from tests.export.networks import escalating, gated, images, mixed, plain
 from tests.small import refused
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
@@ -50,6 +52,12 @@ def test_c_answers_and_counts_as_python_does(written):
     assert (opened.sizes.lowest, opened.sizes.highest) == tuple(
         model.operating_points[place].reduction for place in (0, -1)
     )
+
+
+def test_c_joins_shuffles_and_excites(tmp_path):
+    model = mixed()
+    ftwt.export(model, tmp_path / "out", format="native")
+    same(Opened(tmp_path / "out" / "model.ftwt"), model, images(12))
 
 
 def test_c_multiplies_as_seldom_as_python(tmp_path):
@@ -107,6 +115,8 @@ def test_the_example_prints_class_and_macs(written, example, tmp_path):
     assert "not among" in example(file, picture, FTWT_NATIVE_SET="sse9")
     picture.write_bytes(b"P6\n8 9\n255\n" + bytes(300))
     assert "no binary PPM" in example(file, picture)
+    picture.write_bytes(b"P6\n8 8\n255\n" + bytes(191))
+    assert example(file, picture) == "the image ends too early"
     assert example(tmp_path / "none", picture) == "the file cannot be opened"
 
 
@@ -119,6 +129,23 @@ def test_valgrind_finds_nothing(written, example, tmp_path):
     picture.write_bytes(b"P6\n8 8\n255\n" + bytes(range(192)))
     watch = ("valgrind", "-q", "--leak-check=full", "--error-exitcode=9")
     assert example(file, picture, before=watch, FTWT_NATIVE_SET="portable").startswith("class")
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 1025, 2**31 - 1])
+def test_threads_that_nobody_has_are_refused(written, threads):
+    with pytest.raises(FtwtError, match=f"{threads} threads; give 1 to 1024"):
+        Opened(written[1], threads)
+
+
+def test_the_page_of_the_format_tells_where_fields_are():
+    page = (Path(__file__).parents[2] / "docs" / "native-format.md").read_text()
+    told = {
+        name: int(place)
+        for places, names in re.findall(r"^\| ([\d, ]+) \| (`[^|]+`) \|", page, re.M)
+        for place, name in zip(places.split(","), re.findall(r"`(\w+)`", names), strict=True)
+    }
+    fields = {name: getattr(structs.CFile, name).offset for name, _ in structs.CFile._fields_}
+    assert told == {name: place for name, place in fields.items() if name != "unused"}
 
 
 def test_wrong_shapes_are_refused(written):

@@ -10,18 +10,18 @@ static void check(const char *wrong) {
 
 /* A binary PPM of the network's size, each channel by itself, as the network takes it. */
 static float *load(const char *path, const ftwt_sizes *sizes) {
-    int wide = 0, high = 0, size = sizes->input[1] * sizes->input[2];
+    int wide = 0, high = 0, byte = 0, size = sizes->input[1] * sizes->input[2];
     FILE *file = fopen(path, "rb");
     check(file ? 0 : "the image cannot be opened");
     int good = fscanf(file, "P6 %d %d 255", &wide, &high) == 2 && fgetc(file) != EOF;
     check(good && high == sizes->input[1] && wide == sizes->input[2] && sizes->input[0] == 3
               ? 0 : "the image is no binary PPM of the network's size");
     float *image = calloc((size_t)size, 3 * sizeof *image);
-    for (int i = 0; image && i < 3 * size; i++) {
-        float pixel = (float)fgetc(file) / 255, *to = &image[i % 3 * size + i / 3];
+    for (int i = 0; image && i < 3 * size && (byte = fgetc(file)) != EOF; i++) {
+        float pixel = (float)byte / 255, *to = &image[i % 3 * size + i / 3];
         *to = sizes->mean ? (pixel - sizes->mean[i % 3]) / sizes->deviation[i % 3] : pixel;
     }
-    return fclose(file), image;
+    return check(byte == EOF ? "the image ends too early" : 0), fclose(file), image;
 }
 
 int main(int count, char **argument) {

@@ -8,7 +8,7 @@
 #include "ftwt.h"
 #include "sureness.h"
 
-enum { MOST_IMAGES = 1 << 20 };
+enum { MOST_IMAGES = 1 << 20, MOST_THREADS = 1 << 10 };
 
 /* A setting made ready for some number of images. */
 typedef struct {
@@ -262,7 +262,8 @@ static const char *start(ftwt_model *model, const char *path) {
 const char *ftwt_open(const char *path, int threads, ftwt_model **model) {
     if (!path || !model) return "ftwt_open: an address is null";
     *model = 0;
-    if (threads < 1) return ftwt_line("ftwt_open: %d threads; give 1 or more", threads);
+    if (threads < 1 || threads > MOST_THREADS)
+        return ftwt_line("ftwt_open: %d threads; give 1 to %d", threads, MOST_THREADS);
     ftwt_model *new = calloc(1, sizeof *new);
     if (!new) return meaning(FTWT_MEMORY);
     new->threads = threads;
