@@ -7,7 +7,7 @@ import torch
 
 from ftwt.errors import FtwtError, first_line
 from ftwt.export.engines import NEAR
-from ftwt.export.exporting import tensors_of
+from ftwt.export.exporting import NOT_FINITE, finite, tensors_of
 from ftwt.export.subject import Subject
 
 
@@ -25,6 +25,8 @@ def compared(who: str, run: Callable[..., Any], subject: Subject, hint: str) -> 
         sure = subject.sure[:size]
         with torch.no_grad():
             wanted = tensors_of(subject.network(*inputs))
+            if not finite(wanted):
+                raise FtwtError(NOT_FINITE)
             try:
                 got = tensors_of(run(*inputs))
             except Exception as error:

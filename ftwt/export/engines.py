@@ -15,12 +15,16 @@ RunEngine: TypeAlias = Callable[..., Any]
 
 # How much an engine's answers may differ from torch's, of the largest; all compute in float32.
 NEAR = 1e-3
+# The only level of ONNX Runtime's log that is let through.
+_FATAL = 4
 
 
 def _onnxruntime(exported: bytes, threads: int) -> RunEngine:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    # What it logs is raised, too.
+    options.log_severity_level = _FATAL
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])

@@ -14,6 +14,10 @@ from torch.utils._pytree import tree_leaves
 from ftwt.errors import FtwtError, first_line
 
 EXTRA = "pip install 'ftwt[engines]'"
+NOT_FINITE = (
+    "export: the network answers random images with NaN or infinity, so that nothing can be "
+    "compared; look for weights that are not finite"
+)
 # The newest that the exporter of every supported torch writes.
 _OPSET = 17
 
@@ -29,6 +33,11 @@ class Flat(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """All tensors of the answer."""
         return tensors_of(self.network(*inputs))
+
+
+def finite(answer: Sequence[Tensor]) -> bool:
+    """Whether nothing in an answer is NaN or infinite."""
+    return all(bool(one.isfinite().all()) for one in answer)
 
 
 def tensors_of(answer: Any) -> tuple[Tensor, ...]:

@@ -95,6 +95,7 @@ def export(
     """
     check_choice("export", "format", format, FORMATS)
     check_round_to("export", round_to)
+    _check_types(model, path, card)
     if not isinstance(model, nn.Module):
         run = Path(model)
         model, saved = load(run)
@@ -110,6 +111,17 @@ def export(
     if reduction is not None:
         model = _at(model, reduction)
     return FORMATS[format].write(model, path, Given(card, example, round_to))
+
+
+def _check_types(model: object, path: object, card: object) -> None:
+    if not isinstance(model, (nn.Module, Path, str)):
+        raise FtwtError(
+            f"export: {model!r} is no model; give one, or the path of a run folder or a saved model"
+        )
+    if not isinstance(path, (Path, str, type(None))):
+        raise FtwtError(f"export: path={path!r}; give where to write, such as 'exported'")
+    if not isinstance(card, (Card, type(None))):
+        raise FtwtError(f"export: card={card!r}; give an ftwt.Card, or leave it out")
 
 
 def _at(model: nn.Module, reduction: float) -> nn.Module:

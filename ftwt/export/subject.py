@@ -10,7 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, first_line
+from ftwt.export.exporting import tensors_of
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.escalation.policy import Policy
 from ftwt.gated.known_masks import fixed_masks
@@ -50,9 +51,12 @@ def subject_of(
     """
     if any(one.training for one in model.modules()):
         raise FtwtError("export: the model is in training mode; call model.eval() first")
+    if any(one.is_meta for one in (*model.parameters(), *model.buffers())):
+        raise FtwtError("export: the model is on the meta device, without weights; load some first")
     model = copy.deepcopy(model).cpu().requires_grad_(False)
     inputs = _inputs(model, example)
     with torch.no_grad():
+        _try(model, inputs)
         if isinstance(model, Escalating):
             settings = [_plain(one, round_to) for one in model.gated]
             return Subject(
@@ -73,6 +77,11 @@ def _inputs(model: nn.Module, example: Tensor | Sequence[Tensor] | None) -> tupl
     gated = model.gated[0] if isinstance(model, Escalating) else model
     if example is not None:
         like = (example,) if isinstance(example, Tensor) else tuple(example)
+        if not like or not all(isinstance(one, Tensor) and one.dim() for one in like):
+            raise FtwtError(
+                "export: example holds no tensors (B, ...); give images as the network takes them, "
+                "such as example=torch.zeros(1, 3, 32, 32), or a tuple of all its inputs"
+            )
         shapes = [(tuple(one.shape[1:]), one.dtype) for one in like]
     elif isinstance(gated, Gated):
         shapes = list(zip(gated.anatomy.expected, gated.anatomy.dtypes, strict=True))
@@ -88,6 +97,26 @@ def _inputs(model: nn.Module, example: Tensor | Sequence[Tensor] | None) -> tupl
         else torch.randint(0, 2, (_TRIED, *shape), generator=draw).to(dtype)
         for shape, dtype in shapes
     )
+
+
+def _try(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """FtwtError unless the network answers these with tensors."""
+    shapes = ", ".join(f"{tuple(one.shape)} {one.dtype}" for one in inputs)
+    try:
+        answered = tensors_of(model(*inputs))
+    except FtwtError:
+        raise
+    except Exception as error:
+        # Whatever a network meets in inputs that it was not made for: many types of error.
+        raise FtwtError(
+            f"export: {type(model).__name__} does not take inputs like the example, {shapes}: "
+            f"{first_line(error)}; give example=images that it takes"
+        ) from error
+    if not answered:
+        raise FtwtError(
+            f"export: {type(model).__name__} answers without any tensor; give a network that "
+            "computes one"
+        )
 
 
 def _plain(model: Gated, round_to: int) -> tuple[nn.Module, str]:

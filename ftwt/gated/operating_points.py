@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 
 from ftwt.errors import FtwtError
 
@@ -32,6 +33,8 @@ def thresholds_at(points: tuple[OperatingPoint, ...], reduction: float) -> dict[
     Raises:
         FtwtError: there are no operating points, or the reduction lies outside of them.
     """
+    if isinstance(reduction, bool) or not isinstance(reduction, Real):
+        raise FtwtError(f"at(reduction={reduction!r}): give a share of the MACs, such as 0.5")
     if not points:
         raise FtwtError(
             f"at(reduction={reduction:g}): the model was not calibrated; "

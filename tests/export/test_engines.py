@@ -10,6 +10,7 @@ import ftwt
 from ftwt import FtwtError, gates, slicing
 from ftwt.export import engines, exporting, onnx
 from ftwt.io import Card
+from tests.small import refused
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
 
@@ -89,7 +90,11 @@ class Inverse(nn.Module):
 def test_what_cannot_be_written_is_one_line(tmp_path, capfd):
     uneven = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(4)).eval()
     odd = nn.Sequential(nn.Conv2d(3, 4, 3), Inverse()).eval()
-    refused = {
+    half = nn.Conv2d(3, 4, 3).bfloat16().eval()
+    cases = {
+        "ONNX Runtime does not take this network: .*bfloat16": lambda path: ftwt.export(
+            half, path, format="onnx", example=images(1).bfloat16()
+        ),
         r"export: ONNX cannot hold this network: .*i1": lambda path: ftwt.export(
             odd, path, format="onnx", example=images(1)
         ),
@@ -112,13 +117,38 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capfd):
             gated(), path, format="onnx", round_to=0
         ),
     }
-    for text, call in refused.items():
-        with pytest.raises(FtwtError, match=text) as error:
-            call(tmp_path / "model")
-        assert "\n" not in str(error.value)
+    for text, call in cases.items():
+        refused(text, call, tmp_path / "model")
         assert not list(tmp_path.iterdir())
-    # Not even what torch writes past Python.
+    # Not even what torch and ONNX Runtime write past Python.
     assert capfd.readouterr() == ("", "")
+
+
+class Nothing(nn.Module):
+    """Answers no tensor."""
+
+    def forward(self, x):
+        return len(x)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_makes_no_sense_is_one_line(format, tmp_path):
+    example, path, undefined = images(1), tmp_path / "model", small()
+    undefined[-1].weight.data.fill_(torch.nan)
+    cases = (
+        ("is no model", nn.Linear, path, {}),
+        ("give where to write", small(), 3, {}),
+        ("give an ftwt.Card", small(), path, {"card": {}}),
+        ("holds no tensors", small(), path, {"example": [[1.0]]}),
+        ("holds no tensors", small(), path, {"example": ()}),
+        (r"like the example, \(8, 2, 8, 8\)", small(), path, {"example": example[:, :2]}),
+        ("answers without any tensor", Nothing().eval(), path, {"example": example}),
+        ("NaN or infinity", undefined, path, {"example": example}),
+        ("on the meta device", small().to("meta"), path, {"example": example}),
+    )
+    for text, model, where, keywords in cases:
+        refused(text, ftwt.export, model, where, format=format, **keywords)
+        assert not list(tmp_path.iterdir())
 
 
 def test_an_engine_that_answers_otherwise_stops_the_export(tmp_path, monkeypatch):

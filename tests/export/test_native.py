@@ -215,6 +215,18 @@ def test_what_cannot_be_written_is_named(tmp_path):
     refused("no path; give one", ftwt.export, gated(), format="native")
 
 
+@pytest.mark.parametrize(("text", "given"), [
+    ("names 1 classes, the network answers with 5", (("a",),)),
+    ("without zero bytes", (("a\0", *"bcde"),)),
+    ("for each of 3 channels", ((), (0.5,), (0.5,))),
+    ("deviations above 0", ((), (0.5,) * 3, (0.5, 0.0, 0.5))),
+    ("a finite number", ((), (0.5, 0.5, float("nan")), (0.5,) * 3)),
+])  # fmt: skip
+def test_cards_that_do_not_fit_are_refused(tmp_path, text, given):
+    card = ftwt.Card(None, 5, *given)
+    refused(text, ftwt.export, gated(), tmp_path / "out", format="native", card=card)
+
+
 def test_a_run_is_written_beside_itself(tmp_path, ftwt_command):
     model = ftwt.attach(ftwt.networks.build("cifar10-resnet8"), ftwt.Pruning(),
                         example=torch.zeros(1, 3, 32, 32)).eval()  # fmt: skip

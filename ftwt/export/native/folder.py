@@ -9,6 +9,7 @@ from torch import nn
 
 from ftwt.errors import FtwtError
 from ftwt.export.exported import Exported
+from ftwt.export.exporting import NOT_FINITE, finite
 from ftwt.export.native.opened import Opened
 from ftwt.export.native.pack import packed
 from ftwt.export.native.settings import example_of, settings_of, skipping_of
@@ -73,6 +74,8 @@ def _check(skipping: Skipping | SkippingEscalation, file: Path) -> str:
     opened = Opened(file, torch.get_num_threads())
     answers, macs = opened.run(images)
     expected = skipping(images).view_as(answers)
+    if not finite([expected]):
+        raise FtwtError(NOT_FINITE)
     audit = skipping.audit(images)
     apart = ((answers - expected).abs().max() / expected.abs().max().clamp_min(1e-30)).item()
     if not apart <= _ROUNDING or not torch.equal(macs, audit.macs):

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import math
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -60,9 +61,11 @@ def packed(
     if model.operating_points:
         head.points, head.limits = len(model.operating_points), len(names)
         head.point = blocks.add(*(_point(one, names) for one in model.operating_points))
-    if card is not None and card.mean and len(card.mean) == len(card.std) == head.input[0]:
+    if card is not None:
+        _check_card(card, head.input[0], head.output[0])
+    if card is not None and card.mean:
         head.scale = blocks.add(_floats((*card.mean, *card.std)))
-    if card is not None and len(card.classes) == head.output[0]:
+    if card is not None and card.classes:
         head.classes = blocks.add(*(name.encode() + b"\0" for name in card.classes))
         head.classes_bytes = sum(len(name.encode()) + 1 for name in card.classes)
     body = blocks.bytes()
@@ -97,6 +100,22 @@ class _Blocks:
 
     def bytes(self) -> bytes:
         return bytes(self._bytes)
+
+
+def _check_card(card: Card, channels: int, outputs: int) -> None:
+    """FtwtError unless a program in C can scale pixels and name classes by a card."""
+    counts = (len(card.mean), len(card.std))
+    scales = all(map(math.isfinite, (*card.mean, *card.std))) and all(one > 0 for one in card.std)
+    if counts not in ((0, 0), (channels, channels)) or not scales:
+        raise FtwtError(
+            f"export: the card has mean={card.mean}, std={card.std}; give a finite number for each "
+            f"of {channels} channels, deviations above 0, or neither"
+        )
+    if len(card.classes) not in (0, outputs) or any("\0" in name for name in card.classes):
+        raise FtwtError(
+            f"export: the card names {len(card.classes)} classes, the network answers with "
+            f"{outputs} channels; give a name without zero bytes for each, or none"
+        )
 
 
 def _setting(blocks: _Blocks, setting: NativeSetting) -> bytes:
