@@ -50,7 +50,7 @@ _GATES = gates.ByCost(gates.PooledLinear(), gates.Bottleneck(8), share=0.02)
 
 def measure(name: str, *, rounds: int) -> dict[str, Any]:
     """Milliseconds of an image, by subject."""
-    model, images = _model(name)
+    model, images = gated_network(name)
     batches = [image[None] for image in images]
     subjects: dict[str, Callable[[Tensor], Any]] = {}
     missing: dict[str, str] = {}
@@ -83,7 +83,7 @@ def measure(name: str, *, rounds: int) -> dict[str, Any]:
 
 def sizes(name: str) -> dict[str, int]:
     """Bytes of what is written, by form."""
-    model, images = _model(name)
+    model, images = gated_network(name)
     masked = {"ONNX": "onnx", "torch.export": "torch"}
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +153,7 @@ def _titles(found: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
-def _model(name: str) -> tuple[Gated, Tensor]:
+def gated_network(name: str) -> tuple[Gated, Tensor]:
     """A network whose untrained gates keep half of the filters, and images."""
     torch.manual_seed(0)
     network = ftwt.networks.build(f"cifar10-{name}")
