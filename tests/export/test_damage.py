@@ -80,6 +80,21 @@ def test_heads_that_lie(files, harness, tmp_path, fields, text):
     assert text in line
 
 
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_offsets_that_nobody_reads_are_none(files, harness, tmp_path, place):
+    content = bytearray(files["gated"])
+    program = structs.CProgram.from_buffer_copy(
+        content, structs.CFile.from_buffer_copy(content).setting
+    )
+    start = ctypes.cast(program.value, ctypes.c_void_p).value
+    values = (structs.CValue * program.values).from_buffer(content, start)
+    values[place].offset = (1 << 63) - 1
+    path = tmp_path / "file"
+    path.write_bytes(sealed(bytes(content)))
+    (line,) = harness("files", path)
+    assert "steps contradict" in line
+
+
 def test_no_changed_number_leads_outside(files, harness, tmp_path):
     drawn = damage.crafted(list(files.values()), MUTATIONS, seed=0)
     lines = harness("files", *damage.written(drawn, tmp_path))

@@ -59,8 +59,9 @@ static int value_holds(const ftwt_program *p, const ftwt_value *v) {
     int64_t all = size_of(v) * v->channels * p->batch;
     switch (v->place) {
     case PLACE_ARENA: return v->offset >= 0 && v->offset <= p->arena - all;
-    case PLACE_INPUT: return v->number >= 0 && v->number < p->inputs;
-    case PLACE_OUTPUT: return v->number >= 0 && v->number < p->outputs;
+    /* An offset means nothing there, but is multiplied by the batch all the same. */
+    case PLACE_INPUT: return !v->offset && v->number >= 0 && v->number < p->inputs;
+    case PLACE_OUTPUT: return !v->offset && v->number >= 0 && v->number < p->outputs;
     default: return 0;
     }
 }
