@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Images, Json, Own, Threads, grouped, import_own, run_or_network, use_threads
-from .output import errors, percent, report, tell
+from .output import percent, report, tell
 
 if TYPE_CHECKING:
     from ftwt.reports.advice import Advice
@@ -45,12 +45,11 @@ def advise(
     network = run_or_network(network)
     dataset = replace(images, limit=None).load_training()
     trained = init is not None or Path(network).exists()
-    if not trained:
-        errors.print("random weights: give --init for what a trained network would gain")
     model, dataset = named.load_gated(network, dataset, init=init, device="cpu")
     held = named.validation(dataset, limit=images.limit or _IMAGES)
-    tell(f"looking at {network} on validation images, then timing what each way would make of it")
-    found = look(model, held, reduction=reduction)
+    found = look(model, held, reduction=reduction, say=tell)
+    if not trained:
+        tell("random weights: give --init for what a trained network would gain")
     follow = _next(network, images, init, reduction, trained=trained)
     value = {"network": network, "data": images.data, "trained": trained}
     value |= {**found.to_json(), "next": [str(part) for part in follow]}

@@ -90,8 +90,7 @@ def main() -> None:
     except _UsageError as error:
         # What typer says of a wrong option, in one line too.
         where = getattr(error.ctx, "command_path", "ftwt").partition("ftwt")[2]
-        text = f"{error.format_message().rstrip('.')}; see ftwt{where} --help"
-        _fail(text, error.exit_code)
+        _fail(f"{_misused(error)}; see ftwt{where} --help", error.exit_code)
     except typer.Abort:
         _fail("stopped", 1)
     except Exception as error:
@@ -102,6 +101,17 @@ def main() -> None:
             raise
         _fail(in_options(_with_import(str(error)), sys.argv), error.exit_status)
     sys.exit(status)
+
+
+def _misused(error: Any) -> str:
+    """What typer says of a wrong option, with the value that came."""
+    text: str = error.format_message().rstrip(".").removeprefix("Invalid value: ")
+    if not hasattr(error.__cause__, "errors"):
+        return text
+    # Pydantic's, whose text is on "Input" and how it was looked at.
+    came = error.__cause__.errors()[0]["input"]
+    text = text.replace("Value error, ", "").partition(", unable to parse")[0]
+    return text.replace(": Input should", f": {came} should")
 
 
 def _fail(text: str, status: int) -> NoReturn:

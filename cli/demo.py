@@ -21,9 +21,14 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="New folder; by default demo, or the next free demo-2, ...")
     ] = None,
-    seed: int = 0,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each training.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Train and test on so many images.")] = None,
+    seed: Annotated[int, typer.Option(help="Of images, order, new weights.", min=0)] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of each training; 12, 5 and 3 by default.", min=1)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Train and test on so many images; all by default.", min=1),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train, gate and test a small network on embedded images; writes a page to look at."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Images, Json, Machine, Own, grouped, import_own, run_or_network
-from .output import errors, percent, report
+from .output import percent, report, tell
 
 if TYPE_CHECKING:
     from ftwt.budget import Estimate
@@ -49,6 +49,7 @@ def estimate(
     from ftwt.budget import named
 
     from .numbers import numbers
+    from .progress import working
 
     machine.prepare()
     import_own(own)
@@ -59,12 +60,14 @@ def estimate(
         rules += [targets.TopK(one) for one in numbers(fraction, "--fraction")]
     budget.check_distinct(rules, "estimate")
     dataset = replace(images, limit=None).load_training()
-    if init is None and not Path(network).exists():
-        errors.print("random weights: give --init for what a trained network would save")
+    random = init is None and not Path(network).exists()
     network = run_or_network(network)
     model, dataset = named.load_gated(network, dataset, init=init, device=machine.device)
     held = named.validation(dataset, limit=images.limit)
-    found = budget.estimate(model, held, rules, sequential=sequential)
+    if random:
+        tell("random weights: give --init for what a trained network would save")
+    with working("looking at validation images"):
+        found = budget.estimate(model, held, rules, sequential=sequential)
     value = {"network": network, "data": images.data, **found.to_json()}
     if out is not None:
         from ftwt.reports.budget_plot import write_estimate

@@ -29,6 +29,7 @@ def evaluate(
     from ftwt.reports.analysis import diagnose_run, evaluate_run
 
     from .numbers import span
+    from .progress import working
 
     machine.prepare()
     import_own(network)
@@ -37,11 +38,14 @@ def evaluate(
         "size": images.image_size, "limit": images.limit,
         "device": machine.device, "workers": images.workers,
     }  # fmt: skip
-    result = evaluate_run(run, images.data, **how)
-    if wanted is not None:
-        result["curve"] = reduction_curve(run, images.data, wanted, **how)
-    if diagnose:
-        result["dynamism"] = diagnose_run(run, images.data, **how).to_json()
+    more: dict[str, Any] = {}
+    with working("testing"):
+        # First what a run may not have.
+        if wanted is not None:
+            more["curve"] = reduction_curve(run, images.data, wanted, **how)
+        if diagnose:
+            more["dynamism"] = diagnose_run(run, images.data, **how).to_json()
+        result = {**evaluate_run(run, images.data, **how), **more}
     report(result, _evaluation_table(result), as_json=as_json)
 
 

@@ -33,7 +33,10 @@ def export(
         Path | None, typer.Option(help="New file or folder; beside the run if left out.")
     ] = None,
     reduction: Annotated[
-        float | None, typer.Option(help="MACs saved, a fraction that it was calibrated for.")
+        float | None,
+        typer.Option(
+            help="Share of MACs to save, of a calibrated model; as it was saved by default."
+        ),
     ] = None,
     round_to: Annotated[
         int, typer.Option(help="Of fixed masks keep filters up to multiples of this.", min=1)
@@ -47,11 +50,14 @@ def export(
 
     import ftwt
 
+    from .progress import working
+
     import_own(network)
     example = None if image_size is None else torch.zeros(1, 3, image_size, image_size)
-    found = ftwt.export(
-        run, out, format=kind.value, reduction=reduction, round_to=round_to, example=example
-    )
+    with working("writing, reading again and comparing"):
+        found = ftwt.export(
+            run, out, format=kind.value, reduction=reduction, round_to=round_to, example=example
+        )
     value = {
         "path": str(found.path),
         "format": found.format,

@@ -14,7 +14,9 @@ Network = Annotated[
 
 Size = Annotated[
     int | None,
-    typer.Option(min=1, help="Side of the image in pixels; the network's own if left out."),
+    typer.Option(
+        "--image-size", "--size", min=1, help="Side in pixels; the network's own by default."
+    ),
 ]
 
 

@@ -22,9 +22,12 @@ Data = Annotated[
     ),
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(help="Side in pixels that images are brought to.", min=1)
+    int | None,
+    typer.Option(help="Side in pixels that images are brought to; their own by default.", min=1),
 ]
-Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1)]
+Threads = Annotated[
+    int | None, typer.Option(help="CPU threads; as many as torch takes by default.", min=1)
+]
 Seed = Annotated[
     int | None, typer.Option(help="Of order, augmentation, new weights; 0 by default.", min=0)
 ]
@@ -35,7 +38,9 @@ Own = Annotated[
         help="Where a run's network is your own: my_module:factory, or the recipe file.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help="Use that many images, a fixed subset.", min=1)]
+Limit = Annotated[
+    int | None, typer.Option(help="Use that many images, a fixed subset; all by default.", min=1)
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, to the same numbers.")
 ]
@@ -51,7 +56,11 @@ class Images:
     limit: Limit = None
     image_size: ImageSize = None
     workers: Annotated[
-        int | None, typer.Option(help="Processes that decode the images of imagenet:DIR.", min=0)
+        int | None,
+        typer.Option(
+            help="Processes that decode the images of imagenet:DIR; one for each core by default.",
+            min=0,
+        ),
     ] = None
 
     def named(self) -> tuple[object, ...]:
@@ -63,14 +72,25 @@ class Images:
         """The training images, as many as were asked for."""
         from ftwt import data
 
-        return data.load(
-            self.data, size=self.image_size, limit=self.limit, only="train", workers=self.workers
-        )
+        from .progress import counting
+
+        with counting("reading images") as progress:
+            return data.load(
+                self.data,
+                size=self.image_size,
+                limit=self.limit,
+                only="train",
+                workers=self.workers,
+                progress=progress,
+            )
 
     def load_any_training(self) -> "Dataset | Loaders":
         """The same, or loaders that a file of one's own makes."""
         from ftwt import data
+        from ftwt.io.user_code import is_file
 
+        if not is_file(self.data):
+            return self.load_training()
         return data.load_any(
             self.data, size=self.image_size, limit=self.limit, only="train", workers=self.workers
         )

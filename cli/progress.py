@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import (
     BarColumn,
     Progress,
+    SpinnerColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -65,11 +66,15 @@ def watching(label: str, epochs: int) -> Iterator["Callbacks"]:
                     task, description=about, means=", ".join(now(event.metrics.means()))
                 )
 
+        def say(text: str) -> None:
+            # A log has whole lines, to be searched.
+            print_plain(errors, text) if quiet else show(progress.console, text)
+
         def epoch(row: "Epoch") -> None:
-            show(progress.console, describe(row, epochs))
+            say(describe(row, epochs))
 
         def note(text: str) -> None:
-            show(progress.console, f"note: {text}")
+            say(f"note: {text}")
 
         yield Callbacks(step=step, epoch=epoch, note=note)
 
@@ -79,22 +84,24 @@ class _Log:
 
     def __init__(self, label: str, epochs: int) -> None:
         self._label, self._epochs = label, epochs
-        self._began = self._said = time.monotonic()
-        # A run that goes on has done a part already.
-        self._before: float | None = None
+        self._said = time.monotonic()
+        # When the first step was done, and how many were: what comes before it, such as compiling,
+        # does not come again, and a run that goes on has done a part already.
+        self._began: tuple[float, int] | None = None
 
     def step(self, event: "StepEvent") -> None:
         """Say how far it is, if it is time to."""
         whole = self._epochs * event.batches
         done = event.epoch * event.batches + event.batch
-        if self._before is None:
-            self._before = done - 1
         at = time.monotonic()
-        passed = at - self._began
+        if self._began is None:
+            self._began = at, done
+            return
+        passed = at - self._began[0]
         if at - self._said < max(_LINE_SECONDS, _LINE_SHARE * passed) or done == whole:
             return
         self._said = at
-        left = passed * (whole - done) / (done - self._before)
+        left = passed * (whole - done) / (done - self._began[1])
         parts = [
             f"{self._label}: epoch {event.epoch + 1}/{self._epochs} ({event.phase})",
             f"{100 * done / whole:.0f} % done",
@@ -134,6 +141,15 @@ def describe(row: "Epoch", epochs: int) -> str:
         parts.append(f"MAC reduction {percent(row.validation.reduction_exact)} exact")
     parts.append(f"{row.images_per_second:.0f} images/s")
     return ", ".join(parts)
+
+
+@contextmanager
+def working(doing: str) -> Iterator[None]:
+    """Show on a terminal what is being done, and for how long; nothing of it stays."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        bar.add_task(doing, total=None)
+        yield
 
 
 @contextmanager

@@ -51,7 +51,9 @@ class Budget:
     mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None
     reduction: Annotated[
         float | None,
-        typer.Option(help="Share of MACs to save, in place of --mass; calibrated at the end."),
+        typer.Option(
+            help="Share of MACs to save, in place of --mass; calibrated at the end.", min=0, max=1
+        ),
     ] = None
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="With --reduction: a mass for each layer.")

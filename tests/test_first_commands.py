@@ -93,6 +93,7 @@ def test_the_doctor_judges_no_speed_that_other_programs_disturb(ftwt_command, mo
 
 
 def test_a_training_without_a_terminal_says_how_far_it_is(monkeypatch, capsys):
+    # What comes before the end of the first step does not come again.
     seconds = iter((0.0, 5.0, 12.0))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     metrics = Metrics()
@@ -102,7 +103,7 @@ def test_a_training_without_a_terminal_says_how_far_it_is(monkeypatch, capsys):
             callbacks.step(StepEvent(0, "dense", batch, 4, metrics))
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert said[0].startswith("run: epoch 1/2 (dense), 25 % done, about 36 s left, loss 2.500")
+    assert said[0].startswith("run: epoch 1/2 (dense), 25 % done, about 42 s left, loss 2.500")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,11 @@ def test_advice_on_a_handful_of_images_is_refused():
         ("bench runs/none", "there is no file or folder runs/none"),
         ("train shapes-resnet8 --data shapes --out run --device gpu", "did you mean cuda?"),
         ("eval none --data shapes --reductions 0.2-0.8", "did you mean 0.2:0.8:0.1"),
+        ("train shapes-resnet8 --data shapes --out run --epochs two", "'--epochs': two should be"),
+        ("train shapes-resnet8 --data shapes --out run --reduction 1.5", "1.5 should be less"),
+        ("train shapes-resnet8 --data shapes --out run --amp f8", "'f8' is not one of 'auto'"),
+        ("train --data shapes --out run", "ftwt: give a recipe, a recipe file, or a network;"),
+        ("sweep shapes-resnet8 --data shapes --init no --out run --mass 0.9", "no does not exist"),
     ],
 )
 def test_what_was_meant_is_told(ftwt_command, monkeypatch, tmp_path, arguments, told):

@@ -13,10 +13,11 @@ from ftwt import data
 from ftwt.budget.executors import executor_named, run_all
 from ftwt.budget.profile import check_rising
 from ftwt.errors import FtwtError, check_whole, listed
-from ftwt.io import specs
+from ftwt.io import specs, storage
 from ftwt.io.files import write_json
 from ftwt.io.reading import read_json
 from ftwt.training.folders import claimed, status
+from ftwt.training.initial import TORCHVISION
 from ftwt.training.recipes import Overrides, recipe
 from ftwt.training.records import TestRecord, read_record, read_test
 from ftwt.training.runs import train_run
@@ -116,7 +117,7 @@ def run_sweep(
 
     Raises:
         FtwtError: `out` holds another sweep or a run of another recipe, masses that do not rise,
-            or a run that failed (the others still run).
+            nothing to start from, or a run that failed (the others still run).
     """
     _check(masses, seeds, jobs)
     planned = [
@@ -125,6 +126,8 @@ def run_sweep(
         for seed in range(seeds)
     ]
     _check_folder(sweep, out, planned)
+    if sweep.init != TORCHVISION and not all(map(_finished, planned)):
+        storage.model_file(Path(sweep.init))
     own = (
         nullcontext(executor) if isinstance(executor, Executor) else executor_named(executor, jobs)
     )

@@ -38,7 +38,12 @@ def batch_sums(trace: Trace, wanted: Any, report: Report, task: Task) -> dict[st
     right = task.right(trace.output, wanted)
     if right is not None:
         sums["right"] = right
-    pairs = [(site.mask, site.target) for site in trace.sites.values() if site.target is not None]
+    # Masks that nothing learns, such as fixed ones, are neither right nor wrong.
+    pairs = [
+        (site.mask, site.target)
+        for site in trace.sites.values()
+        if site.target is not None and site.logits.requires_grad
+    ]
     if pairs:
         masks, targets = (torch.cat(side, 1) for side in zip(*pairs, strict=True))
         sums["mask_right"] = (masks == targets).sum()

@@ -1,6 +1,6 @@
 """`advise`: from a few passes and some timings to what each way would gain."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -29,7 +29,13 @@ _LEAST = 2 * forms.TIMED
 _WIDER = "wider"
 
 
-def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
+def advise(
+    model: Gated,
+    loader: Loader,
+    *,
+    reduction: float = 0.5,
+    say: Callable[[str], None] = lambda text: None,
+) -> Advice:
     """Look at a network with every filter on, and tell what ways to save MACs would gain.
 
     Args:
@@ -38,6 +44,7 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
         loader: gives (images, labels), can be iterated again and again; some hundreds of images
             that the network was not trained on.
         reduction: share of the MACs to save, gates and second passes counted.
+        say: is told what is being done, once nothing was found to refuse.
 
     Raises:
         FtwtError: the reduction is outside (0, 1), or the loader gives fewer than 16 images.
@@ -50,6 +57,7 @@ def advise(model: Gated, loader: Loader, *, reduction: float = 0.5) -> Advice:
             f"advise: {found.images} images say too little; give {_LEAST} or more, better some "
             "hundreds, that the network was not trained on"
         )
+    say(f"looking at {found.images} images, then timing what each way would make of the network")
     by_mass = dict(zip(_MASSES, found.rows, strict=True))
     row = by_mass[_nearest(by_mass, reduction)]
     seen = look(model, loader, row.rule)
