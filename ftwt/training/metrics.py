@@ -42,7 +42,7 @@ def batch_sums(trace: Trace, wanted: Any, report: Report, task: Task) -> dict[st
     pairs = [
         (site.mask, site.target)
         for site in trace.sites.values()
-        if site.target is not None and site.logits.requires_grad
+        if site.target is not None and site.logits is not None and site.logits.requires_grad
     ]
     if pairs:
         masks, targets = (torch.cat(side, 1) for side in zip(*pairs, strict=True))
