@@ -51,9 +51,7 @@ class Budget:
     mass: Annotated[float | None, typer.Option(help="Heatmap mass to keep, in (0, 1].")] = None
     reduction: Annotated[
         float | None,
-        typer.Option(
-            help="Share of MACs to save, in place of --mass; calibrated at the end.", min=0, max=1
-        ),
+        typer.Option(help="Share of MACs to save, in place of --mass; calibrated at the end."),
     ] = None
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="With --reduction: a mass for each layer.")
@@ -62,6 +60,10 @@ class Budget:
     def __post_init__(self) -> None:
         if self.mass is not None and self.reduction is not None:
             raise typer.BadParameter("give --mass or --reduction, not both")
+        if self.reduction is not None:
+            from ftwt.budget.profile import check_reduction
+
+            check_reduction(self.reduction, "train")
 
 
 @dataclass(frozen=True, kw_only=True)

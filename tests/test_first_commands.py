@@ -184,7 +184,10 @@ def test_advice_on_a_handful_of_images_is_refused():
         ("train shapes-resnet8 --data shapes --out run --device gpu", "did you mean cuda?"),
         ("eval none --data shapes --reductions 0.2-0.8", "did you mean 0.2:0.8:0.1"),
         ("train shapes-resnet8 --data shapes --out run --epochs two", "'--epochs': two should be"),
-        ("train shapes-resnet8 --data shapes --out run --reduction 1.5", "1.5 should be less"),
+        (
+            "train shapes-resnet8 --data shapes --out run --reduction 1.5",
+            "--reduction 1.5 is outside [0, 1)",
+        ),
         ("train shapes-resnet8 --data shapes --out run --amp f8", "'f8' is not one of 'auto'"),
         ("train --data shapes --out run", "ftwt: give a recipe, a recipe file, or a network;"),
         ("sweep shapes-resnet8 --data shapes --init no --out run --mass 0.9", "no does not exist"),
