@@ -35,10 +35,22 @@ def check_whole(called: str, name: str, value: int, least: int = 1) -> None:
 def check_within(called: str, name: str, value: float, interval: Interval, mend: str) -> None:
     """Raise FtwtError unless a parameter's value lies in an interval; "not a number" is in none."""
     least, most = (float(end) for end in interval[1:-1].split(","))
-    above = value >= least if interval.startswith("[") else value > least
-    below = value <= most if interval.endswith("]") else value < most
+    try:
+        above = value >= least if interval.startswith("[") else value > least
+        below = value <= most if interval.endswith("]") else value < most
+    except TypeError:
+        # No number at all, such as text.
+        above = below = False
     if not (above and below):
         raise FtwtError(f"{called}: {name}={value!r} is outside {interval}; {mend}")
+
+
+def described(value: object) -> str:
+    """A value's type; of an array or tensor what it holds, and its shape."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None:
+        return type(value).__name__
+    return f"{str(dtype).removeprefix('torch.')} of shape {tuple(shape)}"
 
 
 def listed(names: Sequence[str], most: int = 5, mark: str = ", ") -> str:

@@ -1,8 +1,10 @@
 """A user's gate, target, loss and optimizer through everything that ftwt's own go through."""
 
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 
 import ftwt
-from ftwt import data, gates, losses, targets, training
+from ftwt import data, errors, gates, losses, targets, training
 from ftwt.io import registry, specs
 from ftwt.training import runs
 from tests import my_parts
@@ -272,3 +274,73 @@ def test_ones_own_optimizer_without_a_schedule_keeps_its_rate():
     assert state.optimizers["backbone"].param_groups[0]["lr"] == 0.5
     assert registry.name_of(my_parts.Adam) in registry.registered()
     assert isinstance(my_parts.Taylor(), targets.GradientTarget)
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """A target that answers what a function makes of the features."""
+
+    answer: Callable[[torch.Tensor], object]
+
+    def keep(self, features):
+        return self.answer(features)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A gate that answers what a function makes of its input, for a number of filters."""
+
+    answer: Callable[[torch.Tensor, int], object]
+
+    def build(self, site):
+        module = nn.Identity()
+        module.forward = lambda inputs: self.answer(inputs, site.out_channels)
+        return module
+
+    def macs(self, live, site):
+        return 0 * live
+
+
+@pytest.mark.parametrize("source", ["masked", "dense"])
+@pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        (lambda features: features.mean((2, 3)), r"float32 of shape \(4, 8\)"),
+        (lambda features: features > 0, r"bool of shape \(4, 8, 16, 16\)"),
+        (lambda features: features.mean((2, 3))[:, :3] > 0, r"bool of shape \(4, 3\)"),
+        (lambda features: None, "NoneType"),
+    ],
+)
+def test_a_target_that_answers_no_mask_is_refused(answer, came, source):
+    pruning = ftwt.Pruning(target=Keeps(answer), target_source=source)
+    model = ftwt.attach(my_parts.network(3), pruning, example=images(1))
+    refused(rf"the target Keeps answers {came}, expected one boolean", model.trace, images())
+
+
+@pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        (lambda inputs, filters: inputs.mean((2, 3)), r"float32 of shape \(4, 3\)"),
+        (lambda inputs, filters: inputs.new_ones(4, filters) > 0, "bool of shape"),
+        (lambda inputs, filters: inputs.new_ones(4, filters, 1, 1), r"\(4, \d+, 1, 1\)"),
+        (lambda inputs, filters: (inputs,), "tuple"),
+    ],
+)
+def test_a_gate_that_answers_no_logits_is_refused(answer, came):
+    model = ftwt.attach(my_parts.network(3), ftwt.Pruning(Answers(answer)), example=images(1))
+    for call in (model, model.trace):
+        refused(rf"the gate of \S+, Answers, answers .*{came}.*, expected logits", call, images())
+
+
+def test_what_is_given_to_losses_and_loaders_by_mistake_is_refused():
+    model = ftwt.attach(my_parts.network(3), ftwt.Pruning(), example=images(1))
+    labels = torch.arange(4) % 3
+    # As they are where nothing checks types.
+    bare = inspect.unwrap(type(OWN).__call__), inspect.unwrap(data.Batches.__init__)
+    refused("called with a Tensor where a trace comes first", bare[0], OWN, model(images()), labels)
+    too_large = "CrossEntropy: a label is 3, but the network knows the classes 0 to 2"
+    refused(too_large, OWN, model.trace(images()), labels + 1)
+    within = inspect.unwrap(errors.check_within)
+    refused("T: mass='0.9' is outside", within, "T", "mass", "0.9", "(0, 1]", "give 0.9")
+    half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    refused(r"Batches: images is a Tensor; give data.Images\(", bare[1], None, images(), 4, **half)

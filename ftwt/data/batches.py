@@ -15,6 +15,7 @@ from ftwt.data.images import Images
 from ftwt.data.serving import Normalise, Order
 from ftwt.data.splits import limited
 from ftwt.data.streams import random_stream
+from ftwt.errors import FtwtError
 
 
 class Batches:
@@ -66,6 +67,11 @@ class Batches:
             FtwtError: `batch_size` or `std` is not positive, there are no images, or `drop_last`
                 leaves no batch.
         """
+        if not hasattr(images, "labels"):
+            raise FtwtError(
+                f"Batches: images is a {type(images).__name__}; give data.Images(pixels, labels), "
+                "uint8 (N, 3, H, W) and int64 (N,), or the train or test of a data.Dataset"
+            )
         self.order = Order(len(images), batch_size, shuffle, seed, drop_last, shard)
         self.images = images
         self.augment = augment

@@ -12,7 +12,7 @@ from ftwt.gated.site_gate import Decision, PendingTarget, SiteGate
 from ftwt.gated.trace import SiteTrace
 from ftwt.gates.interface import is_oracle, reads_maxima
 from ftwt.graph.live import Evaluator
-from ftwt.targets.interface import RankingTarget, channel_scores, without_gradient
+from ftwt.targets.interface import RankingTarget, channel_scores, mask_by, without_gradient
 
 # From a site's name and output to the mask of its filters, (B, C); None runs them all.
 MaskOf: TypeAlias = Callable[[str, Tensor], Tensor | None]
@@ -31,7 +31,7 @@ class PlainPass:
         """What the gate says, or the target of these features."""
         if is_oracle(gate.pruning.gate):
             rule = without_gradient(gate.target, "trace")
-            return _by_target(rule.keep(features.detach()), features)
+            return _by_target(mask_by(rule, rule.keep(features.detach()), features), features)
         return gate.decide(gate.reads(inputs))
 
     def observe(
@@ -142,7 +142,8 @@ class RecordedPass:
     def _target(self, gate: SiteGate, features: Tensor) -> Bool[Tensor, "B C"]:
         if self.given is not None:
             return self.given[gate.site.name]
-        return without_gradient(gate.target, "trace").keep(features.detach())
+        rule = without_gradient(gate.target, "trace")
+        return mask_by(rule, rule.keep(features.detach()), features)
 
     def _read(self, gate: SiteGate, inputs: Tensor) -> Tensor:
         """What the gate reads: its input, or its input's maxima where they are known."""

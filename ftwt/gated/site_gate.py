@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ftwt.errors import FtwtError, described
 from ftwt.gated.masking import Relu, activated, is_plain, masked, masked_relu
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.interface import SharesModule, follows_input, has_constant_weights
@@ -114,10 +115,22 @@ class SiteGate(nn.Module):
 
         `context` is what the gates' shared module answered, for a gate that `asks` for it.
         """
-        logits = self.gate(read, *context)
+        logits = self._logits(self.gate(read, *context))
         shifted = logits - self.threshold if self.threshold else logits
         weight = self.pruning.estimator.weights(shifted, training=self.training)
         return Decision(weight, logits)
+
+    def _logits(self, answer: object) -> Tensor:
+        """The gate's answer, if it is one number for each filter."""
+        filters = self.site.out_channels
+        numbers = isinstance(answer, Tensor) and answer.is_floating_point() and answer.dim() == 2
+        if isinstance(answer, Tensor) and numbers and answer.shape[1] == filters:
+            return answer
+        raise FtwtError(
+            f"trace: the gate of {self.site.name}, {type(self.pruning.gate).__name__}, answers "
+            f"{described(answer)}, expected logits (B, {filters}), above 0 where a filter runs; "
+            "end it with nn.Linear(..., site.out_channels)"
+        )
 
     def reads(self, inputs: Float[Tensor, "B C_in *space"]) -> Float[Tensor, "B C_in *space"]:
         """The input as the gate reads it: with its gradient under joint coupling alone."""

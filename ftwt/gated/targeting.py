@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from ftwt.gated.passes import MaskOf, SiteHook
-from ftwt.targets.interface import GradientTarget, Rule, without_gradient
+from ftwt.targets.interface import GradientTarget, Rule, mask_by, without_gradient
 
 
 def dense_targets(
@@ -18,7 +18,8 @@ def dense_targets(
     found: dict[str, Tensor] = {}
 
     def keep(site: str, features: Tensor) -> None:
-        found[site] = without_gradient(rules[site], "trace").keep(features)
+        rule = without_gradient(rules[site], "trace")
+        found[site] = mask_by(rule, rule.keep(features), features)
 
     with torch.no_grad():
         run(keep)
@@ -42,12 +43,16 @@ def gradient_targets(
         outputs = [after for _, after in seen.values()]
         # A site that the loss does not depend on has no gradient.
         gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
-    return {
-        site: rule.keep_by_gradient(features, gradient)
-        if isinstance(rule := rules[site], GradientTarget)
-        else rule.keep(features)
-        for (site, (features, _)), gradient in zip(seen.items(), gradients, strict=True)
-    }
+    found: dict[str, Tensor] = {}
+    for (site, (features, _)), gradient in zip(seen.items(), gradients, strict=True):
+        rule = rules[site]
+        kept = (
+            rule.keep_by_gradient(features, gradient)
+            if isinstance(rule, GradientTarget)
+            else rule.keep(features)
+        )
+        found[site] = mask_by(rule, kept, features)
+    return found
 
 
 def all_filters_shown(hook: SiteHook) -> MaskOf:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ftwt.errors import check_within
-from ftwt.losses.classification import need_classes, need_logits
+from ftwt.losses.classification import VOID, check_labels, need_classes, need_logits
 from ftwt.losses.interface import TracedPass, add, add_to, need_labels, scaled
 
 
@@ -31,4 +31,9 @@ class CrossEntropy:
         logits = need_logits("CrossEntropy", trace.output)
         soft = wanted.is_floating_point() and wanted.shape == logits.shape
         wanted = wanted if soft else need_classes("CrossEntropy", wanted, len(logits))
-        return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+        try:
+            return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)
+        except IndexError:
+            # Found by torch on a CPU; to look beforehand would make a GPU wait.
+            check_labels("CrossEntropy", wanted[wanted != VOID[0]], logits.shape[1])
+            raise

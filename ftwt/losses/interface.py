@@ -104,6 +104,11 @@ class Objective:
 
     def __call__(self, trace: TracedPass, labels: Any = None) -> Report:
         """Return the sum, and each part under its name."""
+        if not hasattr(trace, "sites"):
+            raise FtwtError(
+                f"Objective: called with a {type(trace).__name__} where a trace comes first; call "
+                "it as objective(model.trace(images), labels)"
+            )
         if not self.terms:
             raise FtwtError(
                 "Objective: there is nothing to minimise; GateBCE trains gates alone, so a phase "

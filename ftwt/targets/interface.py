@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError, check_choice
+from ftwt.errors import FtwtError, check_choice, described
 
 Score = Literal["max", "mean", "l2"]
 
@@ -56,6 +56,22 @@ Rule: TypeAlias = Target | GradientTarget
 def rule_of(target: Rule, site: str) -> Rule:
     """The target of a site."""
     return target.for_site(site) if isinstance(target, SiteTarget) else target
+
+
+def mask_by(rule: Rule, kept: object, features: Tensor) -> Bool[Tensor, "B C"]:
+    """What a rule answered for features, if it is a mask.
+
+    Raises:
+        FtwtError: it is no boolean for each filter of each sample.
+    """
+    is_mask = isinstance(kept, Tensor) and kept.dtype == torch.bool and kept.dim() == 2
+    if isinstance(kept, Tensor) and is_mask and kept.shape[1] == features.shape[1]:
+        return kept
+    raise FtwtError(
+        f"trace: the target {type(rule).__name__} answers {described(kept)}, expected one boolean "
+        f"for each filter of each sample, {tuple(features.shape[:2])}; reduce over space and "
+        "compare, such as features.amax((2, 3)) > 0"
+    )
 
 
 def without_gradient(rule: Rule, called: str) -> Target:
