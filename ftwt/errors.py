@@ -45,7 +45,7 @@ def check_within(called: str, name: str, value: float, interval: Interval, mend:
         raise FtwtError(f"{called}: {name}={value!r} is outside {interval}; {mend}")
 
 
-def described(value: object) -> str:
+def what_came(value: object) -> str:
     """A value's type; of an array or tensor what it holds, and its shape."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ftwt.errors import FtwtError, described
+from ftwt.errors import FtwtError, what_came
 from ftwt.gated.masking import Relu, activated, is_plain, masked, masked_relu
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.interface import SharesModule, follows_input, has_constant_weights
@@ -128,7 +128,7 @@ class SiteGate(nn.Module):
             return answer
         raise FtwtError(
             f"trace: the gate of {self.site.name}, {type(self.pruning.gate).__name__}, answers "
-            f"{described(answer)}, expected logits (B, {filters}), above 0 where a filter runs; "
+            f"{what_came(answer)}, expected logits (B, {filters}), above 0 where a filter runs; "
             "end it with nn.Linear(..., site.out_channels)"
         )
 

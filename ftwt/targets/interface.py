@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ftwt.errors import FtwtError, check_choice, described
+from ftwt.errors import FtwtError, check_choice, what_came
 
 Score = Literal["max", "mean", "l2"]
 
@@ -68,7 +68,7 @@ def mask_by(rule: Rule, kept: object, features: Tensor) -> Bool[Tensor, "B C"]:
     if isinstance(kept, Tensor) and is_mask and kept.shape[1] == features.shape[1]:
         return kept
     raise FtwtError(
-        f"trace: the target {type(rule).__name__} answers {described(kept)}, expected one boolean "
+        f"trace: the target {type(rule).__name__} answers {what_came(kept)}, expected one boolean "
         f"for each filter of each sample, {tuple(features.shape[:2])}; reduce over space and "
         "compare, such as features.amax((2, 3)) > 0"
     )
