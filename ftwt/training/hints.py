@@ -9,7 +9,7 @@ from ftwt.training.recipes import Recipe
 _FEW = 10
 # Accuracy over that of guessing which is still no learning.
 _CHANCE = 1.2
-# Of MACs in the paper's convention: less is not worth a gate.
+# Of the plain network's MACs: less is not worth a gate.
 _NOTHING = 0.001
 
 
@@ -22,15 +22,25 @@ def before(steps: int) -> Iterator[str]:
         )
 
 
-def after(recipe: Recipe, record: Mapping[str, Any], classes: int) -> Iterator[str]:
-    """What the result of a training warns of; `record` is as `run.json`."""
+def after(
+    recipe: Recipe, record: Mapping[str, Any], classes: int, gates: float = 0.0
+) -> Iterator[str]:
+    """What the result of a training warns of.
+
+    Args:
+        recipe: what was trained.
+        record: as `run.json`.
+        classes: of the data.
+        gates: what gates cost, a share of the plain network's MACs.
+    """
     best, last = record.get("best_validation_accuracy"), record.get("last_validation", {})
     if best is not None and best * classes <= _CHANCE:
         yield (
             f"validation accuracy stayed at chance ({best:.3f} for {classes} classes): lower the "
             "learning rates, start from trained weights (--init), or train longer"
         )
-    closed = last.get("reduction_paper", 1.0)
+    # With every filter on, just what the gates cost.
+    closed = last.get("reduction_exact", 1.0) + gates
     if recipe.pruning is not None and recipe.settings.gates is not None and closed < _NOTHING:
         opened = getattr(recipe.pruning.gate, "open", None)
         start = f"; they start open (open={opened:g})" if opened else ""

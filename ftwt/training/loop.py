@@ -21,7 +21,7 @@ from ftwt.training.epoch import (
 )
 from ftwt.training.evaluation import Evaluation, evaluate, is_better
 from ftwt.training.metrics import Metrics
-from ftwt.training.phases import Phase, begins, epochs_of, leave, phase_at
+from ftwt.training.phases import Phase, begins, epochs_of, leave, phase_at, quick_norms
 from ftwt.training.settings import Settings
 from ftwt.training.state import TrainingState, check_amp
 from ftwt.training.tasks import LABELLED, Task
@@ -77,13 +77,14 @@ def fit(
         Interrupted: a signal asked to stop; the state is saved.
     """
     try:
-        return _fitted(
-            state,
-            EpochInputs(objective, settings, train, checkpointer, after_step, task),
-            validation,
-            before_phase=before_phase,
-            after_epoch=after_epoch,
-        )
+        with quick_norms(state.model, settings.norm_momentum):
+            return _fitted(
+                state,
+                EpochInputs(objective, settings, train, checkpointer, after_step, task),
+                validation,
+                before_phase=before_phase,
+                after_epoch=after_epoch,
+            )
     finally:
         leave(state.model)
 

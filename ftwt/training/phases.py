@@ -1,5 +1,7 @@
 """Phases: stretches of epochs, each with its own trainable parts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -105,6 +107,25 @@ def leave(model: nn.Module) -> None:
     """Make trainable again what phases froze, and nothing else."""
     for parameter in model.parameters():
         _thaw(parameter)
+
+
+@contextmanager
+def quick_norms(model: nn.Module, momentum: float | None) -> Iterator[None]:
+    """Let batch norms' statistics follow the batches at least as quickly as a momentum says."""
+    slow = {
+        module: module.momentum
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.momentum is not None
+        and module.momentum < (momentum or 0)
+    }
+    try:
+        for module in slow:
+            module.momentum = momentum
+        yield
+    finally:
+        for module, own in slow.items():
+            module.momentum = own
 
 
 def _thaw(parameter: nn.Parameter) -> None:

@@ -21,6 +21,7 @@ from torch import nn
 from ftwt.data import Dataset, Loaders
 from ftwt.data.streams import random_stream
 from ftwt.errors import FtwtError, first_line
+from ftwt.gated.within import gated_in
 from ftwt.io import specs, storage
 from ftwt.io.files import writing
 from ftwt.training import checkpoint, hints, records
@@ -214,7 +215,9 @@ class _Folder:
         return error
 
     def finish(self, model: nn.Module) -> None:
-        self.warn(hints.after(self.recipe, self.record, self.card.num_classes))
+        held = gated_in(model)
+        cost = 0.0 if held is None else held.gate_macs / held.dense_macs
+        self.warn(hints.after(self.recipe, self.record, self.card.num_classes, cost))
         self.record["status"] = "finished"
         self.record.pop("error", None)
         with self._writing():

@@ -27,6 +27,8 @@ class Settings:
         clip_norm: largest norm of all gradients together.
         ema: decay in a step of an exponential moving average of the weights; the average is then
             what is validated and kept. Batch norms' statistics are the network's own.
+        norm_momentum: least momentum of batch norms while training; where a network's own is
+            smaller, its statistics lag behind epochs of few steps, and validation with them.
         seed: of order and augmentation.
 
     Raises:
@@ -42,6 +44,7 @@ class Settings:
     accumulate: int = 1
     clip_norm: float | None = None
     ema: float | None = None
+    norm_momentum: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,3 +65,6 @@ class Settings:
         if self.ema is not None:
             mend = "give a decay such as 0.999, or None"
             check_within("Settings", "ema", self.ema, "(0, 1)", mend)
+        if self.norm_momentum is not None:
+            mend = "give a momentum such as 0.1, or None"
+            check_within("Settings", "norm_momentum", self.norm_momentum, "(0, 1]", mend)
