@@ -10,6 +10,8 @@ from .options import Json, Own, Threads, import_own
 from .output import percent, report, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from ftwt.gated.escalation.model import Escalating
@@ -62,6 +64,7 @@ def bench(
     """Milliseconds: dense, masked, skipping, and cut to the same activity, in one run."""
     import torch
 
+    from ftwt.gated.escalation.model import Escalating
     from ftwt.gated.model import Gated
     from ftwt.reports.timing import bench as run
     from ftwt.reports.timing import randomize_gates, randomize_to_reduction
@@ -75,10 +78,17 @@ def bench(
     if trained and (fraction is not None or reduction is not None or gates is not Gates.paper):
         raise typer.BadParameter("--fraction, --reduction and --gates are for untrained networks")
     import_own(own)
-    plain, model, size = _load(Path(network)) if trained else _untrained(network, image_size, gates)
+    inside = ""
+    if trained:
+        inside, plain, model = _load(Path(network))
+    else:
+        plain, model = _untrained(network, image_size, gates)
+    last = model.gated[-1] if isinstance(model, Escalating) else model
+    shape = last.anatomy.expected[0]
+    size = shape[-1]
     count = max(batch, _SINGLES if isinstance(model, Gated) else _ESCALATING)
     spare = 0 if trained else (_SMALL if size <= 64 else _LARGE)
-    images = _images(data, size, spare + count)
+    images = _images(data, shape, spare + count)
     calibration, images = images[:spare], images[spare:]
     if not trained:
         assert isinstance(model, Gated)
@@ -89,29 +99,33 @@ def bench(
             randomize_gates(model, calibration, fraction)
     tell(f"compiling and timing each form of the network, {repeats} rounds or more")
     value = run(plain, model, images, batch=batch, rounds=repeats)
-    value = {"network": network, "image_size": size, "fraction": fraction, **value}
+    value = {
+        "network": network, "inside": inside or None, "image_size": size, "fraction": fraction,
+        **value,
+    }  # fmt: skip
     report(value, _text(value, layers=layers), as_json=as_json)
 
 
-def _load(path: Path) -> "tuple[nn.Module, Gated | Escalating, int]":
+def _load(path: Path) -> "tuple[str, nn.Module, Gated | Escalating]":
+    """Which part of a run's network has the gates, and that part plain and gated."""
     from ftwt import networks
     from ftwt.errors import FtwtError
     from ftwt.gated.escalation.model import Escalating
-    from ftwt.gated.model import Gated
+    from ftwt.gated.within import held_in, part_of
     from ftwt.io import storage
 
     model, card = storage.load(path)
     name = card.networks[-1] if card.networks else card.network
-    if not isinstance(model, (Gated, Escalating)) or name is None:
+    held = ("", model) if isinstance(model, Escalating) else held_in(model)
+    if held is None or name is None:
         raise FtwtError(
             f"bench: {path} holds no gated network; give a run that was trained gated or escalates"
         )
-    plain = networks.build(name, num_classes=card.num_classes)
-    last = model.gated[-1] if isinstance(model, Escalating) else model
-    return plain, model, last.anatomy.expected[0][-1]
+    inside, gated = held
+    return inside, part_of(networks.build(name, num_classes=card.num_classes), inside), gated
 
 
-def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, Gated, int]":
+def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, Gated]":
     from ftwt import gates, networks
     from ftwt.gated.attach import attach
     from ftwt.gated.pruning import Pruning
@@ -123,22 +137,29 @@ def _untrained(name: str, size: int | None, chosen: Gates) -> "tuple[nn.Module, 
     gate: gates.Gate = gates.PooledLinear()
     if chosen is Gates.light:
         gate = gates.ByCost(gates.PooledLinear(), gates.Bottleneck(8), share=0.02)
-    return plain, attach(plain, Pruning(gate), example=example), example.shape[-1]
+    return plain, attach(plain, Pruning(gate), example=example)
 
 
-def _images(data: str | None, size: int, count: int) -> "Tensor":
-    """Normalised images."""
+def _images(data: str | None, shape: "Sequence[int]", count: int) -> "Tensor":
+    """Normalised images of a shape (C, H, W), drawn or of a data set."""
     import torch
 
     from ftwt import data as datasets
     from ftwt.data import shapes
     from ftwt.errors import FtwtError
 
+    channels, height, width = shape
     if data is None:
-        pixels = shapes.render_shapes(count, 0, size=size).pixels.float() / 255
+        drawn = shapes.render_shapes(count, 0, size=max(height, width)).pixels
+        pixels = drawn[:, torch.arange(channels) % 3, :height, :width].float() / 255
         std, mean = torch.std_mean(pixels, (0, 2, 3), keepdim=True)
         return (pixels - mean) / std
-    chosen = datasets.load(data, size=size, only="test")
+    if channels != 3 or height != width:
+        raise FtwtError(
+            f"bench: the network takes images of shape {tuple(shape)}, which no data set has by "
+            "name; leave out --data, images are drawn then"
+        )
+    chosen = datasets.load(data, size=width, only="test")
     if len(chosen.test) < count:
         raise FtwtError(f"bench: {data} has {len(chosen.test)} test images, {count} are needed")
     batches = datasets.serve(chosen.test, count, mean=chosen.mean, std=chosen.std)
@@ -151,7 +172,8 @@ def _text(value: dict[str, Any], *, layers: bool) -> Any:
     from ftwt.tables import of_text
 
     untrained = "" if value["fraction"] is None else ", untrained gates set to save MACs"
-    title = f"{value['network']}{untrained}, {value['image_size']} pixels, batch {value['batch']}"
+    name = value["network"] + (f", its {value['inside']} alone" if value["inside"] else "")
+    title = f"{name}{untrained}, {value['image_size']} pixels, batch {value['batch']}"
     waits = "latency" in value["rows"][0]
     heads = ["", "ms", "quartiles", "speed-up over the best dense"]
     heads += ["mean", "99 % within"] if waits else []

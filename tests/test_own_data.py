@@ -134,11 +134,11 @@ def test_what_a_files_own_data_cannot_do_is_one_line(
     assert "should define `dataset`" in refused(*train)
 
 
-def test_a_detector_in_a_run_folder_and_batches_of_another_size_are_refused(file, tmp_path):
+def test_a_detector_without_its_part_and_batches_of_another_size_are_refused(file, tmp_path):
     made = training.recipe(str(file), training.Overrides())
     loaders = data.load_any(str(file))
     for changed, match in (
-        ({"task": tasks.Detection()}, "a detector is gated in its backbone; train it in Python"),
+        ({"task": tasks.Detection()}, "say which of its modules gets the gates"),
         ({"batch_size": 8}, "make steps of 4 images, and the recipe says batch_size=8"),
     ):
         with pytest.raises(ftwt.FtwtError, match=match):

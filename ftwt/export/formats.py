@@ -1,7 +1,7 @@
 """`export`: one function for all formats."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from ftwt.export.exported import Exported
 from ftwt.export.subject import subject_of
 from ftwt.gated.escalation.model import Escalating
 from ftwt.gated.model import Gated
+from ftwt.gated.within import held_in
 from ftwt.io import Card
 from ftwt.io.storage import load
 from ftwt.runtime.numbering import check_round_to
@@ -72,7 +73,8 @@ def export(
 
     Args:
         model: a gated, escalating or, but for "native", plain network in eval mode; or a run
-            folder or a saved model.
+            folder or a saved model. Of a network that holds a gated one, such as a detector, that
+            one alone is written.
         path: where to; nothing may be there. Beside the run's own files if left out.
         format: "native", a folder with the network as a file, and C sources that run it; "onnx",
             a file for engines, which is tried in ONNX Runtime and, if installed, OpenVINO;
@@ -101,6 +103,9 @@ def export(
         model, saved = load(run)
         card = card or saved
         path = path or (run if run.is_dir() else run.parent) / FORMATS[format].name
+    inside = ""
+    if (held := held_in(model)) is not None:
+        inside, model = held
     if path is None:
         raise FtwtError("export: no path; give one, for example ftwt.export(model, 'exported')")
     path = Path(path)
@@ -110,7 +115,8 @@ def export(
         raise FtwtError(f"export: there is no folder {path.parent}; make it first")
     if reduction is not None:
         model = _at(model, reduction)
-    return FORMATS[format].write(model, path, Given(card, example, round_to))
+    found = FORMATS[format].write(model, path, Given(card, example, round_to))
+    return replace(found, check=f"its {inside} alone, {found.check}") if inside else found
 
 
 def _check_types(model: object, path: object, card: object) -> None:

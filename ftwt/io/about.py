@@ -60,6 +60,8 @@ class About(GatedNetwork):
     # As `io.answers` has them, one for each setting.
     answers: NotRequired[list[list[float] | None]]
     dense_macs: NotRequired[int]
+    # Which module of the network is the gated one, where it is not the whole.
+    inside: NotRequired[str]
 
 
 class _Format(TypedDict):
@@ -112,6 +114,8 @@ def _wrong(about: About) -> Iterator[str]:
                 yield f"setting {place} has the weights of {one['weights_of']}, no earlier one"
     elif "policy" in about:
         yield "it has a policy without settings"
+    if "inside" in about and "pruning" not in about:
+        yield "it has gates inside of a module, but no pruning"
     yield from _wrong_network(about)
 
 

@@ -17,13 +17,17 @@ from ftwt.gated.escalation.settings import with_pruning
 from ftwt.gated.model import Gated
 from ftwt.gated.operating_points import OperatingPoint, check_thresholds
 from ftwt.gated.pruning import Pruning
+from ftwt.gated.within import held_in, with_part
 from ftwt.gates.untrained import Fixed
 from ftwt.graph.arguments import Arguments, Example
 from ftwt.io import registry, specs
 
 
 def described(model: nn.Module) -> dict[str, Any]:
-    """What a file has to say of a model beside its weights; nothing of a plain network."""
+    """What a file has to say of a model beside its weights; nothing of a plain network.
+
+    Of a network that holds a gated one it is that one's, and its name.
+    """
     match model:
         case Gated():
             return {
@@ -48,7 +52,8 @@ def described(model: nn.Module) -> dict[str, Any]:
                 **({} if model.whole is None else {"dense_macs": model.whole}),
             }
         case _:
-            return {}
+            held = held_in(model)
+            return {} if held is None else {"inside": held[0], **described(held[1])}
 
 
 def rebuilt(
@@ -62,7 +67,10 @@ def rebuilt(
         leaves: as they were given to `attach`.
     """
     if "settings" not in about:
-        return _gated(networks[0], about, leaves) if "pruning" in about else networks[0]
+        if "pruning" not in about:
+            return networks[0]
+        inside = about.get("inside", "")
+        return with_part(networks[0], inside, lambda part: _gated(part, about, leaves))
     settings: list[Gated] = []
     for network, one in zip(networks, about["settings"], strict=True):
         if one["weights_of"] is None:

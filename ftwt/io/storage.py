@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ftwt.errors import FtwtError, in_one_line, listed
 from ftwt.gated.escalation.model import Escalating
-from ftwt.gated.model import Gated
+from ftwt.gated.within import gates_of
 from ftwt.io import rebuilding, registry
 from ftwt.io.about import read_about
 from ftwt.io.answers import check_answers, noted_answers
@@ -214,12 +214,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str
         FtwtError: names or shapes do not fit, with the first of them.
     """
     own = model.state_dict()
-    gated = isinstance(model, Gated) and not any(name.startswith("gates.") for name in weights)
+    prefix = gates_of(model)
+    gates = {name for name in own if prefix is not None and name.startswith(prefix)}
+    if not gates.isdisjoint(weights):
+        gates = set()
     wanted = {
         name
         for name in own
         # Files of other libraries often leave out the batch norms' counters.
-        if not (gated and name.startswith("gates.")) and not name.endswith("num_batches_tracked")
+        if name not in gates and not name.endswith("num_batches_tracked")
     }
     missing = sorted(wanted - set(weights))
     unexpected = sorted(set(weights) - set(own))

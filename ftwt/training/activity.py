@@ -1,15 +1,17 @@
 """Which filters of a gated network run over a data set, and what that costs layer by layer."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ftwt.gated.model import Gated
+from ftwt.gated.within import gated_in
 from ftwt.training.evaluation import evaluating
-from ftwt.training.inspection import Loader, check_gated, first
+from ftwt.training.inspection import Loader, first, without_gates
+from ftwt.training.step import observe
 from ftwt.training.tasks import LABELLED, Task
 from ftwt.training.tasks.batches import moved
 
@@ -126,28 +128,32 @@ class SumsByName:
 
 
 def activity(
-    model: Gated, loader: Loader, *, limit: int | None = None, task: Task = LABELLED
+    model: nn.Module, loader: Loader, *, limit: int | None = None, task: Task = LABELLED
 ) -> Activity:
     """Measure a gated network in one pass over a loader, in evaluation mode and without a graph.
 
     Args:
-        model: a network with gates; its training mode is restored.
-        loader: gives (images, labels).
+        model: a network with gates, or one that holds such a one, whose cost is then counted; its
+            training mode is restored.
+        loader: gives what the task takes, usually images and labels.
         limit: measure at most so many images.
         task: what the network is for; `accuracy` is its score.
 
     Raises:
         FtwtError: the network has no gates, the loader is empty, or `limit` is below 1.
     """
-    check_gated(model, "activity")
+    held = gated_in(model)
+    if held is None:
+        raise without_gates(model, "activity")
     device = next(model.parameters()).device
-    plan = model.anatomy.plan
     kept, kept_squared, ran, layer_macs, gate_macs, paper = (SumsByName() for _ in range(6))
-    meter, macs_by_image = task.meter(device), []
+    meter, macs_by_image, dense = task.meter(device), [], Counter[str]()
     with evaluating(model):
-        for images, labels in first(loader, limit, "activity", task):
-            trace = model.trace(images.to(device), targets=False)
-            masks = trace.masks
+        for inputs, wanted in first(loader, limit, "activity", task):
+            inputs, wanted = moved(inputs, device), moved(wanted, device)
+            trace = observe(model, inputs, wanted, task=task, targets=False)
+            # Of this batch's size.
+            masks, plan = trace.masks, trace.plan
             for name, mask in masks.items():
                 running = mask.sum(1)
                 ran.add(name, mask)
@@ -157,30 +163,33 @@ def activity(
             layer_macs.add_all(layers)
             gate_macs.add_all(gates)
             paper.add("macs", plan.paper_total(masks))
-            macs_by_image += torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
-            meter.update(task.answer(trace.output), moved(labels, device))
+            macs = torch.stack([*layers.values(), *gates.values()]).sum(0).tolist()
+            macs_by_image += macs
+            dense.update({layer.name: layer.dense_macs * len(macs) for layer in plan.layers})
+            meter.update(task.answer(trace.output), wanted)
     count = len(macs_by_image)
     metrics = dict(meter.compute())
+    costs = tuple(
+        LayerCost(
+            layer.name,
+            layer.site is not None,
+            round(dense[layer.name] / count),
+            layer_macs[layer.name].item() / count,
+            gate_macs[layer.site.name].item() / count if layer.site is not None else 0.0,
+        )
+        for layer in held.anatomy.plan.layers
+    )
     return Activity(
         images=count,
         accuracy=metrics[task.score],
-        dense_macs=plan.dense_macs,
+        dense_macs=sum(layer.dense_macs for layer in costs),
         mean_macs=sum(macs_by_image) / count,
         mean_paper_macs=paper["macs"].item() / count,
         sites=tuple(
             _site(name, ran[name], int(kept[name]), int(kept_squared[name]), count)
-            for name in model.sites
+            for name in held.sites
         ),
-        layers=tuple(
-            LayerCost(
-                layer.name,
-                layer.site is not None,
-                layer.dense_macs,
-                layer_macs[layer.name].item() / count,
-                gate_macs[layer.site.name].item() / count if layer.site is not None else 0.0,
-            )
-            for layer in plan.layers
-        ),
+        layers=costs,
         macs_by_image=tuple(macs_by_image),
         metrics=metrics,
     )

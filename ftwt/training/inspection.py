@@ -9,6 +9,7 @@ from torch import nn
 
 from ftwt.errors import FtwtError, listed
 from ftwt.gated.model import Gated
+from ftwt.gated.within import held_in
 from ftwt.training.tasks import LABELLED, Task
 
 if TYPE_CHECKING:
@@ -52,12 +53,24 @@ def first(
 
 
 def check_gated(model: nn.Module, called: str) -> None:
-    """Raise FtwtError unless the network has gates."""
-    if not isinstance(model, Gated):
-        raise FtwtError(
-            f"{called}: {type(model).__name__} has no gates; "
-            "give a gated network, which ftwt.attach(network, pruning, example=...) makes"
-        )
+    """Raise FtwtError unless the network is gated as a whole."""
+    if isinstance(model, Gated):
+        return
+    held = held_in(model) if isinstance(model, nn.Module) else None
+    if held is None:
+        raise without_gates(model, called)
+    raise FtwtError(
+        f"{called}: {type(model).__name__} is gated in its {held[0]}, and this takes networks that "
+        f"are gated as a whole; give model.{held[0]}, with a loader of its inputs"
+    )
+
+
+def without_gates(model: object, called: str) -> FtwtError:
+    """What to say of a network without gates."""
+    return FtwtError(
+        f"{called}: {type(model).__name__} has no gates; "
+        "give a gated network, which ftwt.attach(network, pruning, example=...) makes"
+    )
 
 
 def check_classes(run: str, card: "Card", dataset: "Dataset | Loaders") -> None:

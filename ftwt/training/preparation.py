@@ -12,8 +12,11 @@ from ftwt.data import Batches, Dataset, Loaders, Split, holdout
 from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
+from ftwt.gated.pruning import Pruning
+from ftwt.gated.within import example_inside, gates_in, part_of, with_part
 from ftwt.gates import Fixed
-from ftwt.graph.sites import NamesSites
+from ftwt.graph.arguments import Example
+from ftwt.graph.sites import NamesSites, SiteFilter
 from ftwt.io import registry, specs, storage
 from ftwt.losses import Objective, with_teacher
 from ftwt.training import records
@@ -81,14 +84,13 @@ def prepare(recipe: Recipe, dataset: Dataset | Loaders, *, init: Path | str | No
             "train: this recipe spends a budget that each image shares in, so it needs one; give "
             "--reduction, or budget.train_escalated a reduction"
         )
-    if isinstance(recipe.task, Detection):
+    if isinstance(recipe.task, Detection) and not recipe.inside:
         raise FtwtError(
-            "train: a run folder holds a network that is gated as a whole, and a detector is gated "
-            "in its backbone; train it in Python, training.fit(..., task=tasks.Detection()), and "
-            "ftwt.save its backbone"
+            "train: a detector does not trace as a whole; say which of its modules gets the gates, "
+            'Recipe(..., inside="backbone")'
         )
-    images, example = _images(recipe, dataset)
-    model, dense = _networks(recipe, len(dataset.classes), example, init)
+    images, inputs = _images(recipe, dataset)
+    model, dense = _networks(recipe, len(dataset.classes), inputs, init)
     teacher = dense or _dense_start(init, recipe)
     return Prepared(
         model=model,
@@ -110,18 +112,18 @@ class _Served(NamedTuple):
     digest: str
 
 
-def _images(recipe: Recipe, dataset: Dataset | Loaders) -> tuple[_Served, Tensor]:
-    """A training's batches, and an input of the network."""
+def _images(recipe: Recipe, dataset: Dataset | Loaders) -> tuple[_Served, Any]:
+    """A training's batches, and inputs of the network."""
     if isinstance(dataset, Loaders):
         if world().size > 1:
             raise FtwtError(
                 f"train: {dataset.name} makes data.Loaders, which many processes cannot share; "
                 "train with one, or in Python with training.fit and loaders of their own"
             )
-        example = _first_inputs(recipe, dataset.train)
+        inputs = _first_inputs(recipe, dataset.train)
         counts = {"train_batches": len(dataset.train)}
         own = _Served(dataset.train, dataset.validation, counts, dataset.digest())
-        return own, torch.zeros_like(example[:1])
+        return own, inputs
     training, held = training_split(dataset)
     validation = evaluation_batches(dataset, held, shard=world())
     counts = {"train_images": len(training), "validation_images": len(held)}
@@ -130,9 +132,9 @@ def _images(recipe: Recipe, dataset: Dataset | Loaders) -> tuple[_Served, Tensor
     return _Served(train, validation, counts, dataset.train.digest()), torch.zeros(1, 3, side, side)
 
 
-def _first_inputs(recipe: Recipe, train: Iterable[Any]) -> Tensor:
+def _first_inputs(recipe: Recipe, train: Iterable[Any]) -> Any:
     """The inputs of the first training batch, which is as large as the recipe says."""
-    inputs = inputs_of(train, recipe.task, "train")
+    inputs = inputs_of(train, recipe.task, "train", inside=recipe.inside)
     size = len(inputs) * recipe.settings.accumulate
     if size != recipe.batch_size:
         raise FtwtError(
@@ -142,26 +144,34 @@ def _first_inputs(recipe: Recipe, train: Iterable[Any]) -> Tensor:
     return inputs
 
 
-def inputs_of(batches: Iterable[Any], task: Task, called: str) -> Tensor:
+def inputs_of(batches: Iterable[Any], task: Task, called: str, *, inside: str) -> Any:
     """The inputs of the first batch.
 
     Raises:
-        FtwtError: there is none, or they are no tensor.
+        FtwtError: there is none, or they are no tensor where the network as a whole has the gates.
     """
     inputs, _ = next(first(batches, None, called, task))
-    if not isinstance(inputs, Tensor):
+    if not inside and not isinstance(inputs, Tensor):
         raise FtwtError(
             f"{called}: the inputs are {type(inputs).__name__}, and run folders hold networks of "
-            "one tensor; train in Python with training.fit"
+            "one tensor, or with gates inside=; train in Python with training.fit"
         )
     return inputs
 
 
+def example_of(network: nn.Module, inside: str, inputs: Any, task: Task) -> Example:
+    """A sample of zeros for the part of a network that gets gates, where it is given `inputs`."""
+    if not inside:
+        return torch.zeros_like(inputs[:1])
+    return example_inside(network, inside, lambda whole: task.ask(whole, inputs[:1], None))
+
+
 def card_of(recipe: Recipe, dataset: Dataset | Loaders, extra: Mapping[str, Any]) -> storage.Card:
     """What a file of a network that a recipe trains says of it; `extra` beside the data's name."""
+    inside = {"inside": recipe.inside} if recipe.inside else {}
     return storage.Card(
         recipe.network_name, len(dataset.classes), dataset.classes, dataset.mean, dataset.std,
-        {**extra, "data": dataset.name},
+        {**extra, **inside, "data": dataset.name},
     )  # fmt: skip
 
 
@@ -174,10 +184,11 @@ def training_split(dataset: Dataset) -> tuple[Split, Split]:
 
 
 def _networks(
-    recipe: Recipe, classes: int, example: Tensor, init: Path | str | None
+    recipe: Recipe, classes: int, inputs: Any, init: Path | str | None
 ) -> tuple[nn.Module, nn.Module | None]:
     """What is trained, and the plain network with trained weights if that is its start."""
     network = recipe.build(classes)
+    part_of(network, recipe.inside)
     weights: dict[str, Tensor] = {}
     if init is not None:
         weights = starting_weights(init, recipe.network_name or "a network of your own")
@@ -185,27 +196,37 @@ def _networks(
             # They know ImageNet's classes: of other data, the classifier learns anew.
             weights = with_new_head(network, weights)
         check_classifier(network, weights, classes, source=str(init))
-    plain = {name: one for name, one in weights.items() if not name.startswith("gates.")}
-    finish = registry.finisher(recipe.pruning.gate) if recipe.pruning is not None else None
-    if recipe.pruning is not None and finish is not None:
-        # As a file of it is loaded.
-        gate = recipe.pruning.gate
-        where = list(gate.named_sites) if isinstance(gate, NamesSites) else recipe.sites
-        every = replace(recipe.pruning, gate=Fixed({}))
-        whole = attach(network, every, example=example, where=where)
-        finished: nn.Module = finish(whole, recipe.pruning)
-        if weights:
-            storage.load_weights(finished, weights, source=str(init))
-        return finished, None
-    if plain:
+    prefix = gates_in(recipe.inside)
+    plain = {name: one for name, one in weights.items() if not name.startswith(prefix)}
+    finished = recipe.pruning is not None and registry.finisher(recipe.pruning.gate) is not None
+    if plain and not finished:
         storage.load_weights(network, plain, source=str(init))
+    start = network if plain or recipe.network_name is None else None
     if recipe.pruning is None:
-        return network, network if plain or recipe.network_name is None else None
-    model = attach(network, recipe.pruning, example=example, where=recipe.sites)
-    if len(plain) < len(weights):
-        storage.load_weights(model, weights, source=str(init))
+        return network, start
+    model = _gated(network, recipe, recipe.pruning, inputs)
+    if finished or len(plain) < len(weights):
+        if weights:
+            storage.load_weights(model, weights, source=str(init))
         return model, None
-    return model, network if plain or recipe.network_name is None else None
+    return model, start
+
+
+def _gated(network: nn.Module, recipe: Recipe, pruning: Pruning, inputs: Any) -> nn.Module:
+    """A copy of the network with gates where the recipe wants them."""
+    example = example_of(network, recipe.inside, inputs, recipe.task)
+    gate, finish = pruning.gate, registry.finisher(pruning.gate)
+    # As a file of it is loaded.
+    first = pruning if finish is None else replace(pruning, gate=Fixed({}))
+    where: SiteFilter | None = recipe.sites
+    if finish is not None and isinstance(gate, NamesSites):
+        where = list(gate.named_sites)
+
+    def change(part: nn.Module) -> nn.Module:
+        made = attach(part, first, example=example, where=where)
+        return made if finish is None else finish(made, pruning)
+
+    return with_part(network, recipe.inside, change)
 
 
 def _dense_start(init: Path | str | None, recipe: Recipe) -> nn.Module | None:

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ftwt import data
 from ftwt.data import Loaders
 from ftwt.data.batches import evaluation_batches
+from ftwt.gated.attach import attach
 from ftwt.gated.escalation import Escalating
 from ftwt.gated.model import Gated
+from ftwt.gated.pruning import Pruning
+from ftwt.gated.within import held_in, with_part
+from ftwt.gates import Fixed
 from ftwt.io import specs, storage
 from ftwt.io.files import write_json
 from ftwt.io.user_code import is_file
@@ -20,12 +24,15 @@ from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.inspection import Loader, as_trained, check_classes
-from ftwt.training.preparation import inputs_of
+from ftwt.training.preparation import example_of, inputs_of
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
 from ftwt.training.tasks import LABELLED, Task
+from ftwt.training.tasks.batches import moved
 
 _Metrics = Mapping[str, float]
+# Gates that cost nothing and keep every filter.
+_EVERY = Pruning(Fixed({}))
 
 
 def evaluate_run(
@@ -79,13 +86,12 @@ def evaluate_run(
         batches = evaluation_batches(dataset, dataset.test, limit=limit)
     start = file.parent / "dense.safetensors"
     tested = _Tested(batches, task, start)
-    match model:
-        case Gated():
-            measured = _gated(model, card, tested)
-        case Escalating():
-            measured = _escalating(model, tested)
-        case _:
-            measured = _plain(model, tested)
+    if isinstance(model, Escalating):
+        measured = _escalating(model, tested)
+    elif held_in(model) is not None:
+        measured = _gated(model, card, tested)
+    else:
+        measured = _plain(model, tested, card.extra.get("inside", ""))
     result = {
         "run": str(run),
         "data": name,
@@ -130,17 +136,25 @@ class _Tested:
         return self.metrics(storage.load(self.start, device=device)[0])
 
 
-def _plain(model: nn.Module, tested: _Tested) -> dict[str, Any]:
-    device = next(model.parameters()).device
-    example = inputs_of(tested.batches, tested.task, "eval")[:1]
-    macs = dense_macs(model, torch.zeros_like(example, device=device))
+def _plain(model: nn.Module, tested: _Tested, inside: str) -> dict[str, Any]:
+    inputs = inputs_of(tested.batches, tested.task, "eval", inside=inside)
+    inputs = moved(inputs, next(model.parameters()).device)
+    macs = None
+    if inside:
+        # Counted at the sizes at which the whole network runs it.
+        example = example_of(model, inside, inputs, tested.task)
+        model = with_part(model, inside, lambda part: attach(part, _EVERY, example=example))
+    else:
+        macs = dense_macs(model, torch.zeros_like(inputs[:1]))
     seen = evaluate(model, tested.batches, task=tested.task, dense_macs=macs)
-    return _measured(seen, (seen.macs, seen.paper_macs), seen.metrics, seen.metrics)
+    # In the paper's convention a network with gates does without what has none.
+    seen = seen._replace(paper_macs=seen.macs)
+    return _measured(seen, (seen.macs, seen.macs), seen.metrics, seen.metrics)
 
 
-def _gated(model: Gated, card: storage.Card, tested: _Tested) -> dict[str, Any]:
+def _gated(model: nn.Module, card: storage.Card, tested: _Tested) -> dict[str, Any]:
     seen = activity(model, tested.batches, task=tested.task)
-    every, macs = tested.metrics(_AllOn(model)), (seen.mean_macs, seen.mean_paper_macs)
+    every, macs = tested.metrics(_all_on(model)), (seen.mean_macs, seen.mean_paper_macs)
     before = card.extra.get("dense_macs_before_slim")
     found = _measured(seen, macs, tested.of_start(model), every)
     return {**found, "dense_macs_before_slim": before, "layers": layer_rows(seen)}
@@ -196,6 +210,14 @@ def layer_rows(seen: Activity) -> list[dict[str, Any]]:
     return rows
 
 
+def _all_on(model: nn.Module) -> nn.Module:
+    """A network with every filter running."""
+    held = held_in(model)
+    assert held is not None
+    inside, gated = held
+    return with_part(model, inside, lambda part: _AllOn(gated))
+
+
 class _AllOn(nn.Module):
     """A gated network with every filter running."""
 
@@ -203,5 +225,6 @@ class _AllOn(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> Any:
-        return self.model.forward_with_masks(lambda site, features: None, images)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        inputs = self.model.bind(args, kwargs)
+        return self.model.forward_with_masks(lambda site, features: None, *inputs)

@@ -76,7 +76,9 @@ class Recipe:
     `pruning` is None for a plain, dense network. `batch_size` is the images of one step. `sites`
     names the convolutions that get gates; None takes those that `attach` finds. With `escalation`
     two plain networks are trained, for a reduction that `budget.train_to` is given. `task` says
-    where in the network's output the logits are, if they are not the output itself.
+    where in the network's output the logits are, if they are not the output itself. `inside` names
+    the module that gets the gates, such as the "backbone" of a detector, where the network as a
+    whole does not trace; `sites` are then that module's.
     """
 
     network: str | nn.Module | Callable[..., nn.Module]
@@ -88,6 +90,7 @@ class Recipe:
     sites: tuple[str, ...] | None = None
     escalation: Escalation | None = None
     task: Task = LABELLED
+    inside: str = ""
 
     def __post_init__(self) -> None:
         if callable(self.network) and not isinstance(self.network, nn.Module):
