@@ -159,7 +159,7 @@ def inputs_of(batches: Iterable[Any], task: Task, called: str, *, inside: str) -
     return inputs
 
 
-def example_of(network: nn.Module, inside: str, inputs: Any, task: Task) -> Example:
+def example_for(network: nn.Module, inside: str, inputs: Any, task: Task) -> Example:
     """A sample of zeros for the part of a network that gets gates, where it is given `inputs`."""
     if not inside:
         return torch.zeros_like(inputs[:1])
@@ -214,7 +214,7 @@ def _networks(
 
 def _gated(network: nn.Module, recipe: Recipe, pruning: Pruning, inputs: Any) -> nn.Module:
     """A copy of the network with gates where the recipe wants them."""
-    example = example_of(network, recipe.inside, inputs, recipe.task)
+    example = example_for(network, recipe.inside, inputs, recipe.task)
     gate, finish = pruning.gate, registry.finisher(pruning.gate)
     # As a file of it is loaded.
     first = pruning if finish is None else replace(pruning, gate=Fixed({}))

@@ -24,7 +24,7 @@ from ftwt.macs import dense_macs
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import Evaluation, evaluate
 from ftwt.training.inspection import Loader, as_trained, check_classes
-from ftwt.training.preparation import example_of, inputs_of
+from ftwt.training.preparation import example_for, inputs_of
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
 from ftwt.training.tasks import LABELLED, Task
@@ -142,7 +142,7 @@ def _plain(model: nn.Module, tested: _Tested, inside: str) -> dict[str, Any]:
     macs = None
     if inside:
         # Counted at the sizes at which the whole network runs it.
-        example = example_of(model, inside, inputs, tested.task)
+        example = example_for(model, inside, inputs, tested.task)
         model = with_part(model, inside, lambda part: attach(part, _EVERY, example=example))
     else:
         macs = dense_macs(model, torch.zeros_like(inputs[:1]))

@@ -1,7 +1,7 @@
 """Fine-tuning of any network, whose rates do not undo what trained weights know."""
 
 from ftwt import gates, losses
-from ftwt.training.optimizers import AdamW, Cosine, Sgd, Warmup
+from ftwt.training.optimizers import AdamW, Cosine, Warmup
 from ftwt.training.phases import Phase, freeze_gates_halfway
 from ftwt.training.recipes.parts import method
 from ftwt.training.recipes.recipe import Overrides, Recipe
@@ -29,18 +29,20 @@ def general_dense(network: str, overrides: Overrides) -> Recipe:
 def general_dynamic(network: str, overrides: Overrides) -> Recipe:
     """Any trained network: gates start open and learn alone first; AdamW, lr 0.0002, 12 epochs.
 
-    Gates that would cost more than a twentieth of their convolution are of low rank.
+    Gates that would cost more than a twentieth of their convolution are of low rank. They learn by
+    AdamW, too: their loss is a mean over sites, whose gradient is so small in networks of fifty of
+    them that gates which start open would need thousands of steps of SGD to close.
     """
     gate = gates.ByCost(
-        gates.PooledLinear(normalize=overrides.normalize, open=2.0),
-        gates.Bottleneck(8, open=2.0),
+        gates.PooledLinear(normalize=overrides.normalize, open=1.0),
+        gates.Bottleneck(8, open=1.0),
         share=0.05,
     )
     pruning, objective = method(overrides, gate, 0.9)
     settings = Settings(
         _phases(overrides.epochs or 12),
         AdamW(2e-4, schedule=Warmup(Cosine())),
-        Sgd(0.1, schedule=Warmup(Cosine())),
+        AdamW(0.02, weight_decay=0.0, schedule=Warmup(Cosine())),
         amp="auto",
         clip_norm=5.0,
         norm_momentum=_MOMENTUM,
