@@ -129,6 +129,17 @@ def import_own(name: str | None) -> None:
         known_network(name)
 
 
+def data_beside(recipe: str, data: str) -> str:
+    """The data that were named, or where none were, those of a recipe's own file."""
+    from ftwt.io.user_code import is_file
+
+    if not data and not is_file(recipe):
+        raise typer.BadParameter(
+            "Missing option '--data'; only a recipe file that defines dataset() needs none"
+        )
+    return data or recipe
+
+
 def own_option(network: str | None) -> tuple[object, ...]:
     """The option with which other commands build a run's network, where it is the user's own."""
     from ftwt.io.registry import is_qualified

@@ -53,11 +53,11 @@ def _table(run: Path, found: "Slim") -> Any:
         ("MACs with every filter running", removal.macs, removal.macs_left),
     )
     rows = [(what, f"{all_:,}", f"{left:,}", percent(left / all_)) for what, all_, left in counts]
-    assert same.same_class is not None
+    alike = "" if same.same_class is None else f"the same class for {same.same_class:,.10g}, "
     return Group(
         of_text(("", "whole", "left", "left, %"), rows).rich(
             f"{run} without filters that never run"
         ),
-        f"over these {same.images:,} training images: the same class for {same.same_class:,.10g}, "
+        f"over these {same.images:,} training images: {alike}"
         f"outputs within {same.largest_difference:.1e} of the largest",
     )

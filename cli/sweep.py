@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import Data, ImageSize, Json, Limit, Threads, use_threads
+from .options import Data, ImageSize, Json, Limit, Threads, data_beside, use_threads
 from .output import errors, percent, report
 
 
@@ -13,10 +13,10 @@ def sweep(
     recipe: Annotated[
         str, typer.Argument(help="A name that `ftwt recipes` lists, a recipe file, or a network.")
     ],
-    data: Data,
     init: Annotated[str, typer.Option(help="The dense run that every training starts from.")],
     out: Annotated[Path, typer.Option(help="Folder of all runs; new, or of the same sweep.")],
     mass: Annotated[str, typer.Option(help="Heatmap masses, rising: 0.8,0.9.")],
+    data: Data = "",
     seeds: Annotated[int, typer.Option(help="Runs for each mass.", min=1)] = 3,
     jobs: Annotated[int, typer.Option(help="Runs at a time on this machine.", min=1)] = 1,
     executor: Annotated[
@@ -49,6 +49,7 @@ def sweep(
 
     drawing.require()
     use_threads(threads)
+    data = data_beside(recipe, data)
     overrides = Overrides(coupling=coupling, normalize=normalize, epochs=epochs)
     record = run_sweep(
         Sweep(recipe, data, init, overrides, limit, image_size),
@@ -65,16 +66,17 @@ def sweep(
 
 
 def _table(record: dict[str, Any]) -> Any:
-    from ftwt.tables import of_text
+    from ftwt.tables import is_share, of_text
 
-    rows = []
+    rows, score = [], "accuracy"
     for row in record["rows"]:
-        cells = []
+        cells, score = [], row["score"]
         for name in ("accuracy", "reduction_exact", "reduction_paper"):
-            spread = row[f"std_{name}"]
-            cells.append(
-                percent(row[name]) + (f" ± {100 * spread:.2f}" if spread is not None else "")
-            )
+            share = name != "accuracy" or is_share(score)
+            value, spread = row[name], row[f"std_{name}"]
+            text = percent(value) if share else f"{value:.4g}"
+            wide = f"{100 * (spread or 0):.2f}" if share else f"{spread or 0:.2g}"
+            cells.append(text if spread is None else f"{text} ± {wide}")
         rows.append((f"{row['mass']:g}", str(row["runs"]), *cells))
-    heads = ("mass", "runs", "accuracy", "MAC reduction, exact", "paper's convention")
+    heads = ("mass", "runs", score, "MAC reduction, exact", "paper's convention")
     return of_text(heads, rows).rich()

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from . import events
-from .options import Data, Images, Json, Machine, Resume, Seed, grouped, own_option
+from .options import (
+    Data,
+    Images,
+    Json,
+    Machine,
+    Resume,
+    Seed,
+    data_beside,
+    grouped,
+    own_option,
+)
 from .output import duration, errors, report
 
 if TYPE_CHECKING:
@@ -141,15 +151,7 @@ class TrainingImages(Images):
 
     def beside(self, recipe: str) -> "TrainingImages":
         """The same, where none were named those of the recipe's own file."""
-        from ftwt.io.user_code import is_file
-
-        if self.data:
-            return self
-        if not is_file(recipe):
-            raise typer.BadParameter(
-                "Missing option '--data'; only a recipe file that defines dataset() needs none"
-            )
-        return replace(self, data=recipe)
+        return replace(self, data=data_beside(recipe, self.data))
 
 
 @grouped
@@ -262,8 +264,8 @@ def _train(
         main = distributed.world().main
         if main and is_slow(made.settings.amp, torch.device(own)):
             errors.print(f"bfloat16 is slower than float32 on this {own}: use --amp auto")
-        given = reduction is not None or made.escalation is not None
-        dataset: Any = images.load_training() if given else images.load_any_training()
+        load = images.load_any_training if made.escalation is None else images.load_training
+        dataset: Any = load()
         callbacks = runs.Callbacks()
         if main:
             callbacks = stack.enter_context(watching(out.name, epochs_of(made.settings.phases)))

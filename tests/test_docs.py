@@ -13,6 +13,7 @@ import ftwt
 from benchmarks import (
     estimate,
     exports,
+    finetune,
     native_c,
     objectives,
     overhead,
@@ -103,6 +104,11 @@ def test_readme_shows_the_best_arm_of_each_kind():
     shown = readme.shown(readme.subject(records), records)
     assert readme.picture(shown).count("<circle") == 4 + 3
     assert "milliseconds" in readme.caption(readme.subject(records), records)
+
+
+def test_recipes_are_made_from_the_records():
+    text = finetune.PAGE.read_text()
+    assert text == finetune.page(text, finetune.read())
 
 
 def test_results_are_made_from_the_records():

@@ -89,7 +89,7 @@ def test_a_detector_trains_evaluates_is_timed_and_exported(
 
     found = ftwt_command("eval", run, "--data", file, "--json").json()
     model, card = ftwt.load(run)
-    own, test = sys.modules["my_detector"], [sys.modules["my_detector"].batch(9)]
+    test = [sys.modules["my_detector"].batch(9)]
     task = tasks.Detection()
     seen = training.evaluate(model, test, task=task)
     assert found["metrics"] == pytest.approx(dict(seen.metrics))
@@ -112,9 +112,14 @@ def test_a_detector_trains_evaluates_is_timed_and_exported(
     assert "both ran" in ftwt_command("bench", run, "--network", file).err
     told = ftwt_command("export", run, "--format", "native", "--network", file, "--json").json()
     assert told["check"].startswith("its backbone alone, ")
-    refused = ftwt_command("slim", run, "--data", file, "--out", tmp_path / "slim")
-    assert refused.status == 2
-    assert own.recipe.inside == "backbone"
+    slim = ftwt_command("slim", run, "--data", file, "--out", tmp_path / "slim", "--json").json()
+    assert (slim["images"], slim["same_class"], slim["filters"]) == (6, None, 8)
+    small, _ = ftwt.load(tmp_path / "slim")
+    assert small.backbone.dense_macs <= model.backbone.dense_macs
+    refused = ftwt_command(
+        "train", file, "--init", dense, "--reduction", 0.2, "--out", tmp_path / "budget"
+    )
+    assert "train: --reduction: FasterRCNN is gated in its backbone" in refused.err
 
 
 def test_an_interrupted_run_of_a_detector_goes_on_to_the_same_numbers(file, tmp_path):

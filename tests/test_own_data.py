@@ -96,6 +96,36 @@ def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
     assert "both ran" in ftwt_command("bench", run, "--network", file).err
     told = ftwt_command("export", run, "--format", "native", "--network", file, "--json")
     assert told.json()["format"] == "native"
+    small = ftwt_command("slim", run, "--data", file, "--out", tmp_path / "small", "--json").json()
+    assert small["images"] == small["same_class"] == 8
+    assert small["filters_left"] <= small["filters"]
+    assert ftwt_command("eval", tmp_path / "small", "--data", file).status == 0
+
+
+def test_a_segmentation_recipe_is_swept_and_trained_to_a_budget(
+    ftwt_command, file, tmp_path  # noqa: F811
+):  # fmt: skip
+    pytest.importorskip("torchmetrics")
+    pytest.importorskip("matplotlib")
+    file.write_text(FILE.replace("randn(8", "randn(20"))
+    start = ("--init", tmp_path / "dense")
+    ftwt_command("train", file, "--dense", "--out", tmp_path / "dense")
+    swept = ("sweep", file, *start, "--mass", 0.8, "--seeds", 1, "--out", tmp_path / "sweep")
+    found = ftwt_command(*swept, "--json").json()
+    tested = json.loads((tmp_path / "sweep" / "mass0.8-seed0" / "eval.json").read_text())
+    (row,) = found["rows"]
+    assert (row["score"], row["accuracy"]) == ("mean_iou", tested["metrics"]["mean_iou"])
+    assert found["dense_accuracy"] == tested["dense_metrics"]["mean_iou"]
+    assert "mean_iou" in ftwt_command(*swept).out
+    budget = ftwt_command(
+        "train", file, *start, "--reduction", 0.2, "--out", tmp_path / "run", "--json"
+    ).json()["budget"]["calibrated"]
+    seen = training.evaluate(
+        ftwt.load(tmp_path / "run")[0], sys.modules["my_scenes"].batches(1),
+        task=tasks.Segmentation(3),
+    )  # fmt: skip
+    assert budget["measured"] == pytest.approx(seen.reduction_exact)
+    assert budget["accuracy"] == pytest.approx(seen.metrics["mean_iou"])
 
 
 def test_what_a_files_own_data_cannot_do_is_one_line(
@@ -109,7 +139,7 @@ def test_what_a_files_own_data_cannot_do_is_one_line(
     assert "Missing option '--data'" in refused("train", "shapes-resnet8")
     train = ("train", file, "--data", file)
     assert "--limit 3 is what dataset() of" in refused(*train, "--limit", 3)
-    said = refused(*train, "--reduction", 0.5, "--init", tmp_path)
+    said = refused("estimate", "cifar10-resnet8", "--data", file)
     assert "makes data.Loaders, which training and evaluation take" in said
     module = sys.modules["my_scenes"]
     made = module.dataset()

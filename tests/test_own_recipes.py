@@ -148,6 +148,34 @@ def test_what_is_wrong_with_a_file_is_one_line(text, tmp_path, forgotten):
         refused(match, recipe, str(path), Overrides())
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "match"),
+    [
+        ("network", 3, "network=3; give a name"),
+        ("settings", None, r"settings=None; give training.Settings\("),
+        ("objective", "mse", "objective='mse'; give losses"),
+        ("pruning", gates.PooledLinear(), r"pruning=PooledLinear\(.* give ftwt.Pruning"),
+        ("batch_size", 0, "batch_size=0; give 1 image or more"),
+        ("task", "segmentation", "task='segmentation'; give a task"),
+        ("inside", None, "inside=None; give the name of a module"),
+    ],
+)
+def test_parts_of_a_recipe_that_are_none_are_named(name, given, match):
+    made = recipe("cifar10-resnet8-short", Overrides())
+    with pytest.raises(ftwt.FtwtError, match=f"^Recipe: {match}"):
+        replace(made, **{name: given})
+
+
+def test_a_lone_loss_is_an_objective_and_what_a_factory_raises_is_one_line():
+    def fails(num_classes):
+        raise ValueError("two\nlines")
+
+    made = replace(recipe("cifar10-resnet8-short", Overrides()), objective=losses.CrossEntropy())
+    assert made.objective == losses.Objective.of(losses.CrossEntropy())
+    with pytest.raises(ftwt.FtwtError, match="fails fails: ValueError: two lines; mend it"):
+        registry.made_by(fails, 10)
+
+
 def test_what_may_be_chosen_of_a_file(tmp_path, forgotten):
     file = str(written(tmp_path))
     whole = recipe(file, Overrides())

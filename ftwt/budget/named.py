@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from ftwt.backbones import networks
-from ftwt.data import Batches, Dataset
+from ftwt.data import Dataset, Loaders
 from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
@@ -14,7 +14,7 @@ from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.io import storage
 from ftwt.training.initial import starting_weights
-from ftwt.training.inspection import as_trained
+from ftwt.training.inspection import Loader, as_trained
 from ftwt.training.preparation import training_split
 
 
@@ -57,7 +57,9 @@ def load_gated(
     return NamedModel(found.eval(), dataset)
 
 
-def validation(dataset: Dataset, *, limit: int | None = None) -> Batches:
+def validation(dataset: Dataset | Loaders, *, limit: int | None = None) -> Loader:
     """The validation split, of which a training sees nothing, or some images of each class."""
+    if isinstance(dataset, Loaders):
+        return dataset.validation
     _, held = training_split(dataset)
     return evaluation_batches(dataset, held, limit=limit)

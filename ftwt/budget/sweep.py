@@ -19,11 +19,15 @@ from ftwt.io.reading import read_json
 from ftwt.training.folders import claimed, status
 from ftwt.training.initial import TORCHVISION
 from ftwt.training.recipes import Overrides, recipe
-from ftwt.training.records import TestRecord, read_record, read_test
+from ftwt.training.records import Tested, read_record, read_test
 from ftwt.training.runs import train_run
 from ftwt.training.tested import evaluate_run
 
 _RECORD = "sweep.json"
+# What a row sums up, and where a tested run has it.
+_MEASURED = {
+    "accuracy": "value", "reduction_exact": "reduction_exact", "reduction_paper": "reduction_paper",
+}  # fmt: skip
 
 
 class _Shared(TypedDict):
@@ -75,7 +79,7 @@ class SweepRun:
 class SweepRow:
     """Runs of one mass that differ in their seed: means and sample deviations, fractions.
 
-    A deviation is None where there is one run.
+    `accuracy` is the task's `score`, whatever that is. A deviation is None where there is one run.
     """
 
     mass: float
@@ -86,6 +90,7 @@ class SweepRow:
     std_reduction_exact: float | None
     reduction_paper: float
     std_reduction_paper: float | None
+    score: str = "accuracy"
 
 
 def run_sweep(
@@ -137,7 +142,7 @@ def run_sweep(
 
 def summed_up(out: Path) -> tuple[SweepRow, ...]:
     """Mean and deviation over seeds for each mass with a tested run in a sweep's folder."""
-    by_mass: dict[float, list[TestRecord]] = {}
+    by_mass: dict[float, list[Tested]] = {}
     for folder in out.glob("mass*-seed*"):
         if (folder / "eval.json").is_file():
             mass = _mass(folder)
@@ -145,11 +150,11 @@ def summed_up(out: Path) -> tuple[SweepRow, ...]:
     rows = []
     for mass, runs in sorted(by_mass.items()):
         values: dict[str, Any] = {}
-        for name in ("accuracy", "reduction_exact", "reduction_paper"):
-            found: list[float] = [run[name] for run in runs]
+        for name, field in _MEASURED.items():
+            found: list[float] = [getattr(run, field) for run in runs]
             values[name] = statistics.fmean(found)
             values[f"std_{name}"] = statistics.stdev(found) if len(found) > 1 else None
-        rows.append(SweepRow(mass=mass, runs=len(runs), **values))
+        rows.append(SweepRow(mass=mass, runs=len(runs), score=runs[0].score, **values))
     return tuple(rows)
 
 
@@ -232,7 +237,7 @@ def run_job(job: SweepRun) -> None:
     begun = (job.out / "run.json").is_file()
     if not begun or status(job.out) != "finished":
         overrides = replace(sweep.overrides, mass=job.mass, seed=job.seed)
-        dataset = data.load(sweep.data, size=sweep.image_size, limit=sweep.limit, seed=0)
+        dataset = data.load_any(sweep.data, size=sweep.image_size, limit=sweep.limit)
         train_run(
             recipe(sweep.recipe, overrides), dataset, job.out,
             name=sweep.recipe, init=sweep.init, resume=begun,
@@ -243,7 +248,7 @@ def run_job(job: SweepRun) -> None:
 def _dense_accuracy(planned: Iterable[SweepRun]) -> float | None:
     for job in planned:
         if (job.out / "eval.json").is_file():
-            return read_test(job.out, "sweep")["dense_accuracy"]
+            return read_test(job.out, "sweep").dense
     return None
 
 

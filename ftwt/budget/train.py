@@ -11,19 +11,20 @@ from torch import nn
 from ftwt.budget.calibrate import calibrate
 from ftwt.budget.named import validation
 from ftwt.budget.solve import solve
-from ftwt.data import Dataset
+from ftwt.data import Dataset, Loaders
 from ftwt.errors import FtwtError
 from ftwt.gated.model import Gated
 from ftwt.io import specs, storage
 from ftwt.training.distributed import on_main
 from ftwt.training.evaluation import evaluate
-from ftwt.training.inspection import Loader
+from ftwt.training.inspection import Loader, check_gated
 from ftwt.training.loop import BeforePhase
 from ftwt.training.phases import Phase
 from ftwt.training.preparation import prepare
 from ftwt.training.recipes import Recipe
 from ftwt.training.records import read_record, write_record
 from ftwt.training.state import TrainingState
+from ftwt.training.tasks import Task
 
 # Validation images that the mass is solved on; thresholds are calibrated on all of them.
 _IMAGES = 1000
@@ -33,7 +34,7 @@ Train = Callable[[Recipe], tuple[nn.Module, dict[str, Any]]]
 
 def train_to(
     recipe: Recipe,
-    dataset: Dataset,
+    dataset: Dataset | Loaders,
     out: Path,
     *,
     reduction: float,
@@ -68,24 +69,30 @@ def train_to(
         raise FtwtError(
             "train: --reduction looks for the mass on trained weights; give the dense run as --init"
         )
-    images = validation(dataset, limit=_IMAGES)
+    task, images = recipe.task, validation(dataset, limit=_IMAGES)
     start = prepare(recipe, dataset, init=init).model
+    check_gated(start, "train: --reduction")
     assert isinstance(start, Gated)
     # Weights adapt to masks, so what the plain network's features say comes nearer to the trained
     # outcome than what they become when masks are applied to weights that do not know them.
-    solution = solve(start, images, reduction=reduction, per_layer=per_layer, sequential=False)
+    solution = solve(
+        start, images, reduction=reduction, per_layer=per_layer, sequential=False, task=task
+    )
     made = replace(recipe, pruning=solution.pruning)
 
     def at_the_budget(chosen: Recipe) -> tuple[nn.Module, dict[str, Any]]:
-        return train(chosen, partial(_frozen_at, reduction, images))
+        return train(chosen, partial(_frozen_at, reduction, images, task))
 
     model, record = trained_or_finished(made, out, at_the_budget, outcome="budget", called="train")
     held = validation(dataset)
-    trained = evaluate(model, held)
-    model = calibrate(model, held, reductions=[reduction])
+    trained = evaluate(model, held, task=task)
+    model = calibrate(model, held, reductions=[reduction], task=task)
     point = asdict(model.operating_points[0])
     record["budget"] = solution.to_json() | {
-        "trained": {"accuracy": trained.accuracy, "reduction": trained.reduction_exact},
+        "trained": {
+            "accuracy": trained.metrics[task.score],
+            "reduction": trained.reduction_exact,
+        },
         "calibrated": {name: point[name] for name in ("accuracy", "measured", "thresholds")},
     }
     finished = model
@@ -98,13 +105,15 @@ def train_to(
     return finished, record
 
 
-def _frozen_at(reduction: float, images: Loader, phase: Phase, state: TrainingState) -> None:
+def _frozen_at(
+    reduction: float, images: Loader, task: Task, phase: Phase, state: TrainingState
+) -> None:
     """Gates that are frozen from here on answer as they will in the end."""
     if state.epoch == 0 or phase.trains("gates"):
         return
     model = state.validated
     assert isinstance(model, Gated)
-    found = on_main(lambda: calibrate(model, images, reductions=[reduction]).thresholds)
+    found = on_main(lambda: calibrate(model, images, reductions=[reduction], task=task).thresholds)
     state.move_thresholds(found)
 
 

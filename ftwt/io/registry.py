@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ftwt.errors import FtwtError
+from ftwt.errors import FtwtError, in_one_line
 
 _Component = TypeVar("_Component", bound=Callable[..., Any])
 _COMPONENTS: dict[str, Callable[..., Any]] = {}
@@ -145,7 +145,13 @@ def made_by(factory: Callable[..., Any], num_classes: int | None) -> nn.Module:
             f"networks: {name} cannot be called with {given or 'nothing'} ({error}); let it take "
             "num_classes alone, or nothing"
         ) from None
-    network = factory(**given)
+    try:
+        network = factory(**given)
+    except FtwtError:
+        raise
+    except Exception as error:
+        # The user's own code, or that of another library, raises what it likes.
+        raise FtwtError(f"networks: {name} fails: {in_one_line(error)}; mend it") from error
     if not isinstance(network, nn.Module):
         raise FtwtError(
             f"networks: {name} makes a {type(network).__name__}; let it return a torch.nn.Module"

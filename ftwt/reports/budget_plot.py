@@ -10,6 +10,7 @@ from ftwt.budget.sweep import SweepRow
 from ftwt.io.files import make_folder, write_json
 from ftwt.reports import drawing
 from ftwt.reports.drawing import Axes, Figure
+from ftwt.tables import is_share
 
 
 def estimate_plot(found: Estimate, *, title: str) -> Figure:
@@ -35,15 +36,18 @@ def write_estimate(out: Path, found: Estimate, value: Mapping[str, Any], *, titl
 
 
 def sweep_plot(rows: Sequence[SweepRow], dense_accuracy: float | None, *, title: str) -> Figure:
-    """Draw accuracy (%) over MAC reduction (%) of trained runs, deviations over seeds as bars."""
+    """Draw the score over MAC reduction (%) of trained runs, deviations over seeds as bars."""
     title = drawing.shortened(title, 48)
+    score = rows[0].score if rows else "accuracy"
+    share = is_share(score)
+    scale, label = (100, f"{score} (%)") if share else (1, score)
     with drawing.single_plot(
-        4.4, x=drawing.REDUCTION_LABEL, y="accuracy (%)", title=title, margins=(0.15, 0.15)
+        4.4, x=drawing.REDUCTION_LABEL, y=label, title=title, margins=(0.15, 0.15)
     ) as (figure, axes):
         if dense_accuracy is not None:
-            drawing.line_of_plain(axes, dense_accuracy)
-        accuracy = [100 * row.accuracy for row in rows]
-        y_spread = [100 * (row.std_accuracy or 0) for row in rows]
+            drawing.line_of_plain(axes, dense_accuracy, share=share)
+        accuracy = [scale * row.accuracy for row in rows]
+        y_spread = [scale * (row.std_accuracy or 0) for row in rows]
         exact = [100 * row.reduction_exact for row in rows]
         spread = [100 * (row.std_reduction_exact or 0) for row in rows]
         axes.errorbar(

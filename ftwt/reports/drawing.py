@@ -122,11 +122,12 @@ def single_plot(
         add_legend(figure)
 
 
-def line_of_plain(axes: "Axes", accuracy: float) -> None:
-    """A dashed line at the plain network's accuracy, a fraction."""
-    label = f"plain network, {100 * accuracy:.1f} %"
+def line_of_plain(axes: "Axes", score: float, *, share: bool = True) -> None:
+    """A dashed line at the plain network's score, such as its accuracy; a fraction, or not."""
+    height = 100 * score if share else score
+    label = f"plain network, {height:.1f} %" if share else f"plain network, {height:.4g}"
     dashes = (0, (6, 3))
-    axes.axhline(100 * accuracy, color=GREY, linestyle=dashes, linewidth=1.2, label=label)
+    axes.axhline(height, color=GREY, linestyle=dashes, linewidth=1.2, label=label)
 
 
 def add_legend(figure: "Figure") -> None:

@@ -3,7 +3,7 @@
 It imports nothing of ftwt but errors.
 """
 
-from ftwt.tables.forms import MINUS, count, fixed, metric, percent, points, signed
+from ftwt.tables.forms import MINUS, count, fixed, is_share, metric, percent, points, signed
 from ftwt.tables.table import NOTHING, Column, Table, of_text
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Table",
     "count",
     "fixed",
+    "is_share",
     "metric",
     "of_text",
     "percent",

@@ -42,7 +42,16 @@ def metric(name: str, value: float) -> str:
     >>> metric("top5", 0.5), metric("mean_squared_error", 12.34567)
     ('50.00 %', '12.35')
     """
-    return percent(2, " %")(value) if name in _FRACTIONS else _written(value, ".4g")
+    return percent(2, " %")(value) if is_share(name) else _written(value, ".4g")
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric of a task is a fraction of 1.
+
+    >>> is_share("mean_iou"), is_share("mean_squared_error")
+    (True, False)
+    """
+    return name in _FRACTIONS
 
 
 def _written(number: float, form: str) -> str:

@@ -11,13 +11,14 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import torch
 
 from ftwt.errors import FtwtError
 from ftwt.io.files import write_atomically, write_json
 from ftwt.io.reading import Anything, parsed, read_json
+from ftwt.tables import is_share
 from ftwt.training.distributed import world
 from ftwt.training.evaluation import Evaluation
 from ftwt.training.loop import Epoch
@@ -52,10 +53,23 @@ class RunRecord(TypedDict):
 
 
 class TestRecord(TypedDict):
-    """What is read again of an `eval.json`; fractions."""
+    """What is read again of an `eval.json`; older ones, of classification, lack the metrics."""
 
-    accuracy: float
+    accuracy: float | None
     dense_accuracy: float | None
+    reduction_exact: float
+    reduction_paper: float
+    score: NotRequired[str]
+    metrics: NotRequired[dict[str, float]]
+    dense_metrics: NotRequired[dict[str, float] | None]
+
+
+class Tested(NamedTuple):
+    """The task's score on test images, that of the dense start, and what was saved; fractions."""
+
+    score: str
+    value: float
+    dense: float | None
     reduction_exact: float
     reduction_paper: float
 
@@ -75,7 +89,7 @@ def read_record(out: Path, called: str = "train") -> dict[str, Any]:
     return dict(record)
 
 
-def read_test(out: Path, called: str) -> TestRecord:
+def read_test(out: Path, called: str) -> Tested:
     """What `eval.json` says.
 
     Raises:
@@ -84,11 +98,17 @@ def read_test(out: Path, called: str) -> TestRecord:
     mend = "remove it and test the run again with ftwt eval"
     file = out / "eval.json"
     found = read_json(file, TestRecord, called=called, mend=mend)
-    for name in ("accuracy", "dense_accuracy"):
-        share: float | None = found[name]
-        if share is not None and not 0 <= share <= 1:
-            raise FtwtError(f"{called}: {file} is damaged ({name} is {share:g}, no share); {mend}")
-    return found
+    score = found.get("score", "accuracy")
+    # Older ones, and networks of runs that do not hold their start.
+    dense = (found.get("dense_metrics") or {}).get(score, found["dense_accuracy"])
+    held = found.get("metrics")
+    value = found["accuracy"] if held is None else held.get(score)
+    if value is None:
+        raise FtwtError(f"{called}: {file} is damaged (it has no {score}); {mend}")
+    for one in (value, dense):
+        if one is not None and is_share(score) and not 0 <= one <= 1:
+            raise FtwtError(f"{called}: {file} is damaged ({score} is {one:g}, no share); {mend}")
+    return Tested(score, value, dense, found["reduction_exact"], found["reduction_paper"])
 
 
 def versions() -> dict[str, str]:

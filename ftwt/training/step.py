@@ -72,8 +72,11 @@ def observe(
     task: Task = LABELLED,
     targets: bool = True,
     loss: TaskLoss | None = None,
+    whole: bool = True,
 ) -> Trace:
     """Trace a gated network, or one that holds one; a plain one gives a trace without sites.
+
+    The output is that of the whole network, or of the gated one that it holds.
 
     Raises:
         FtwtError: a network that is held ran several times, or has targets that need a gradient.
@@ -90,7 +93,7 @@ def observe(
             f"{type(model).__name__} ran the gated network that it holds {len(notes)} times for a "
             "batch, expected once; train what ftwt.attach returns by itself"
         )
-    return notes[0]._replace(output=output)
+    return notes[0]._replace(output=output) if whole else notes[0]
 
 
 def answered(trace: Trace, task: Task) -> Trace:

@@ -4,14 +4,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ftwt.gated.model import Gated
+from ftwt.gated.within import held_in, with_part
 from ftwt.losses.classification import check_scores, need_scores, right_answers
 from ftwt.slicing.narrow import narrow
 from ftwt.training.activity import Activity, activity
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
-from ftwt.training.tasks import LABELLED, Regression, Task
+from ftwt.training.step import observe
+from ftwt.training.tasks import LABELLED, Detection, Regression, Task
+from ftwt.training.tasks.batches import moved
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,18 @@ class Agreement:
 
 
 class Slim(NamedTuple):
-    """A smaller gated network, what was removed for it, and how it agrees with the whole one."""
+    """A smaller gated network, what was removed for it, and how it agrees with the whole one.
 
-    model: Gated
+    Where the network holds a gated one, removal and agreement are that one's.
+    """
+
+    model: nn.Module
     removal: Removal
     agreement: Agreement
 
 
 def slim(
-    model: Gated,
+    model: nn.Module,
     loader: Loader,
     *,
     limit: int | None = None,
@@ -74,8 +82,9 @@ def slim(
     it lacks what the whole network might have run. Use many images, and none to be tested on.
 
     Args:
-        model: a network with gates that predict; it is left as it is.
-        loader: gives (images, labels), twice over.
+        model: a network with gates that predict, or one that holds such a one; it is left as it
+            is.
+        loader: gives what the task takes, usually images and labels, twice over.
         limit: use at most so many images.
         round_to: leave more filters until each layer has a multiple of this, such as 8, or all.
         task: what the network is for.
@@ -89,7 +98,10 @@ def slim(
         >>> ftwt.save(small, "slim.safetensors", card)
     """
     seen = activity(model, loader, limit=limit, task=task)
-    small, removal = without_never(model, seen, round_to=round_to)
+    held = held_in(model)
+    assert held is not None
+    part, removal = without_never(held[1], seen, round_to=round_to)
+    small = with_part(model, held[0], lambda whole: part)
     return Slim(small, removal, agreement(model, small, loader, limit=limit, task=task))
 
 
@@ -116,29 +128,46 @@ def without_never(
 
 
 def agreement(
-    one: Gated, other: Gated, loader: Loader, *, limit: int | None = None, task: Task = LABELLED
+    one: nn.Module,
+    other: nn.Module,
+    loader: Loader,
+    *,
+    limit: int | None = None,
+    task: Task = LABELLED,
 ) -> Agreement:
-    """Compare two networks' answers in one pass over a loader.
+    """Compare two gated networks' answers in one pass over a loader.
 
     They are class scores (B, classes), or maps of them (B, classes, *space), of which an image
-    counts as the share of its positions that are of the same class; or numbers (B, ...).
+    counts as the share of its positions that are of the same class; or numbers (B, ...). Boxes are
+    chosen by a hair's breadth: of detectors it is what their gated part answers.
     """
-    scores = not isinstance(task, Regression)
+    scores = not isinstance(task, (Regression, Detection))
     device = next(one.parameters()).device
     images, same, difference, largest = 0, 0.0, 0.0, 0.0
     with evaluating(one), evaluating(other):
         for batch, _ in first(loader, limit, "agreement", task):
-            left, right = (task.answer(net(batch.to(device))) for net in (one, other))
+            inputs = moved(batch, device)
+            answers = [_answers(net, inputs, task) for net in (one, other)]
             if scores:
-                left, right = (need_scores("agreement", answer) for answer in (left, right))
+                (left,), (right,) = answers
                 same += float(right_answers(left, right.argmax(1)))
-            for answer in (left, right):
-                check_scores("agreement", answer)
             images += len(batch)
-            difference = max(difference, (left - right).abs().max().item())
-            largest = max(largest, left.abs().max().item())
+            for left, right in zip(*answers, strict=True):
+                check_scores("agreement", left)
+                check_scores("agreement", right)
+                difference = max(difference, (left - right).abs().max().item())
+                largest = max(largest, left.abs().max().item())
     share = difference / largest if largest else difference
     return Agreement(images, same if scores else None, share)
+
+
+def _answers(network: nn.Module, inputs: Any, task: Task) -> list[Tensor]:
+    """What is compared of a network's answer to a batch."""
+    if isinstance(task, Detection):
+        part = observe(network, inputs, task=task, targets=False, whole=False).output
+        return [one for one in tree_leaves(part) if isinstance(one, Tensor)]
+    answer = task.answer(task.ask(network, inputs, None))
+    return [answer if isinstance(task, Regression) else need_scores("agreement", answer)]
 
 
 def _filters(model: Gated) -> int:

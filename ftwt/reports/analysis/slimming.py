@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ftwt import data
+from ftwt.data import Loaders
 from ftwt.data.batches import evaluation_batches
 from ftwt.errors import FtwtError
-from ftwt.gated.model import Gated
+from ftwt.gated.within import held_in
 from ftwt.io import storage
 from ftwt.io.files import CannotWriteError, write_atomically, write_json
 from ftwt.reports.analysis.removal import Slim, slim
 from ftwt.training.folders import claimed
-from ftwt.training.inspection import Loader, as_trained
+from ftwt.training.inspection import Loader, as_trained, check_classes
 from ftwt.training.records import versions
 from ftwt.training.runs import check_device
+from ftwt.training.tested import task_of
 
 
 def slim_run(
@@ -48,7 +49,7 @@ def slim_run(
         size: side in pixels that images are brought to, as for `data.load`.
         device: where to run.
         workers: processes that decode images, as for `data.load`.
-        progress: is told the images looked at so far, and how many there are to look at.
+        progress: is told the batches looked at so far, and how many there are to look at.
 
     Returns:
         The smaller network with its figures, and the contents of `slim.json`.
@@ -61,15 +62,21 @@ def slim_run(
     file = storage.model_file(run)
     check_device(device)
     model, card = storage.load(file, device=device)
-    if not isinstance(model, Gated):
+    if (held := held_in(model)) is None:
         raise FtwtError(
             f"slim: {run} holds a plain network without gates; give a run trained without --dense"
         )
-    loaded = data.load(name, size=size, only="train", workers=workers)
-    dataset = as_trained(str(run), card, loaded)
-    batches = evaluation_batches(dataset, dataset.train, limit=limit)
-    counted = _Counted(batches, lambda done: progress(done, 2 * len(batches.images)))
-    found = slim(model, counted, round_to=round_to)
+    task = task_of(card)
+    loaded = data.load_any(name, size=size, only="train", workers=workers)
+    if isinstance(loaded, Loaders):
+        check_classes(f"slim: {run}", card, loaded)
+        batches, count = loaded.train, len(loaded.train)
+    else:
+        dataset = as_trained(f"slim: {run}", card, loaded)
+        batches = evaluation_batches(dataset, dataset.train, limit=limit)
+        limit, count = None, len(batches)
+    counted = _Counted(batches, lambda done: progress(done, 2 * count))
+    found = slim(model, counted, limit=limit, round_to=round_to, task=task)
     value = {
         "run": str(run),
         "data": name,
@@ -77,7 +84,7 @@ def slim_run(
         **found.agreement.to_json(),
         "versions": versions(),
     }
-    extra = {**card.extra, "dense_macs_before_slim": model.dense_macs}
+    extra = {**card.extra, "dense_macs_before_slim": held[1].dense_macs}
     with _appearing(out) as folder:
         storage.save(found.model, folder / "model.safetensors", replace(card, extra=extra))
         start = file.parent / "dense.safetensors"
@@ -104,14 +111,14 @@ def _appearing(out: Path) -> Iterator[Path]:
 
 @dataclass
 class _Counted:
-    """Batches that tell how many images were taken from them."""
+    """Batches that tell how many of them were taken."""
 
     batches: Loader
     seen: Callable[[int], None]
     done: int = 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         for batch in self.batches:
             yield batch
-            self.done += len(batch[1])
+            self.done += 1
             self.seen(self.done)

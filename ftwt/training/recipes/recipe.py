@@ -1,8 +1,10 @@
 """What a recipe makes, and what its user chooses."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any
 
 from torch import nn
 
@@ -14,6 +16,7 @@ from ftwt.gated.pruning import Coupling, Pruning, TargetSource
 from ftwt.gates.pooling import Normalize
 from ftwt.io.registry import name_of, register
 from ftwt.losses import Objective
+from ftwt.losses.interface import is_loss
 from ftwt.training.settings import Settings
 from ftwt.training.tasks import LABELLED, Task
 
@@ -65,6 +68,18 @@ class Escalation:
         return first, last if last < self.whole_from else 1.0
 
 
+# What parts of a recipe are, and an example of each.
+_PARTS: Mapping[str, tuple[Any, str]] = {
+    "network": ((str, nn.Module, Callable), "a name, or the function that makes the network"),
+    "settings": (Settings, "training.Settings(...)"),
+    "objective": (Objective, "losses.CrossEntropy() + losses.GateBCE()"),
+    "pruning": ((Pruning, NoneType), "ftwt.Pruning(...), or None for a plain network"),
+    "batch_size": (int, "a number of images"),
+    "task": (Task, "a task such as training.tasks.Classification()"),
+    "inside": (str, 'the name of a module, such as "backbone"'),
+}
+
+
 @register
 @dataclass(frozen=True)
 class Recipe:
@@ -93,6 +108,15 @@ class Recipe:
     inside: str = ""
 
     def __post_init__(self) -> None:
+        # A lone loss is an objective, too.
+        if not isinstance(self.objective, Objective) and is_loss(self.objective):
+            object.__setattr__(self, "objective", Objective.of(self.objective))
+        for name, (kinds, example) in _PARTS.items():
+            given: Any = getattr(self, name)
+            if not isinstance(given, kinds):
+                raise FtwtError(f"Recipe: {name}={given!r}; give {example}")
+        if self.batch_size < 1:
+            raise FtwtError(f"Recipe: batch_size={self.batch_size}; give 1 image or more")
         if callable(self.network) and not isinstance(self.network, nn.Module):
             object.__setattr__(self, "network", name_of(register(self.network)))
 
