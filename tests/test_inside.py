@@ -13,7 +13,6 @@ from ftwt import data, gates, targets, training
 from ftwt.gated.within import example_inside, gated_in, with_part
 from ftwt.io import registry
 from ftwt.training import tasks
-from tests.command_line import ftwt_command  # noqa: F401 - a fixture
 
 FILE = """
 import torch
@@ -80,7 +79,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_a_detector_trains_evaluates_is_timed_and_exported(
-    ftwt_command, file, tmp_path, monkeypatch  # noqa: F811
+    ftwt_command, file, tmp_path, monkeypatch
 ):  # fmt: skip
     dense, run = tmp_path / "dense", tmp_path / "run"
     assert "best validation map" in ftwt_command("train", file, "--dense", "--out", dense).out

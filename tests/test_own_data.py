@@ -103,7 +103,7 @@ def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(
 
 
 def test_a_segmentation_recipe_is_swept_and_trained_to_a_budget(
-    ftwt_command, file, tmp_path  # noqa: F811
+    ftwt_command, file, tmp_path
 ):  # fmt: skip
     pytest.importorskip("torchmetrics")
     pytest.importorskip("matplotlib")
