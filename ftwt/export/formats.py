@@ -106,6 +106,9 @@ def export(
     inside = ""
     if (held := held_in(model)) is not None:
         inside, model = held
+        if inside and card is not None:
+            # What a part of a network answers are no classes.
+            card = replace(card, classes=())
     if path is None:
         raise FtwtError("export: no path; give one, for example ftwt.export(model, 'exported')")
     path = Path(path)
