@@ -108,7 +108,7 @@ def test_a_training_that_lost_its_calibration_gets_it(
     budget = json.loads((tuned / "run.json").read_text())["budget"]
     stopped = tmp_path / "run"
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patched:

@@ -1,5 +1,6 @@
 """What tracing would lose and cannot keep is refused by name, with its line."""
 
+import itertools
 import random
 
 import numpy as np
@@ -184,6 +185,16 @@ def test_what_is_lost_is_refused_with_its_line(forward, match):
 
 def plain(self, x):
     return self.two(F.relu(self.one(x)))
+
+
+def test_draws_of_other_threads_are_not_the_networks(monkeypatch):
+    passes = itertools.count()
+    # The process's generators go on beside the first passes, as when another thread draws.
+    monkeypatch.setattr("ftwt.graph.faithful.generators", lambda: [min(next(passes), 4)])
+    attached(plain)
+    monkeypatch.setattr("ftwt.graph.faithful.generators", lambda: [next(passes)])
+    with pytest.raises(ftwt.FtwtError, match="draws random numbers that it does not"):
+        attached(plain)
 
 
 def parallel() -> nn.Module:

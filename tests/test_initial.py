@@ -135,7 +135,7 @@ def test_a_label_that_the_network_has_no_output_for_is_told():
     model = backbones.resnet8(2)
     state = training.start(model, settings, 1)
     batch = (torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 1]))
-    with pytest.raises(FtwtError, match="a label is 2, which the network has no output for"):
+    with pytest.raises(FtwtError, match="a label is 2, but the network knows the classes 0 to 1"):
         training.fit(state, losses.Objective.of(losses.CrossEntropy()), settings, [batch], [batch])
 
 

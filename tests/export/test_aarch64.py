@@ -9,7 +9,7 @@ import torch
 
 import ftwt
 from ftwt.runtime import native, skip
-from tests.export.conftest import WARN
+from tests.export.damage import WARN
 from tests.export.networks import gated
 
 COMPILERS = {
