@@ -13,6 +13,7 @@ from ftwt_cli.app import main
 from PIL import Image
 
 from ftwt import backbones
+from ftwt.io import registry
 
 
 @dataclass
@@ -65,3 +66,21 @@ def make_weights(root: Path) -> Path:
     path = root / "start.safetensors"
     safetensors.torch.save_file(backbones.resnet8(2).state_dict(), path)
     return path
+
+
+@pytest.fixture
+def recipe_file(tmp_path, monkeypatch):
+    """Writes a file of recipes by module name and text, in a process that has imported none."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(registry, "_COMPONENTS", registry.registered())
+    written = []
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        written.append(name)
+        return path
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)

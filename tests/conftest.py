@@ -31,7 +31,7 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from hypothesis.errors import UnsatisfiedAssumption  # noqa: E402
 
-from tests.command_line import ftwt_command  # noqa: E402, F401 - a fixture
+from tests.command_line import ftwt_command, recipe_file  # noqa: E402, F401 - fixtures
 
 torch.set_num_threads(1)
 # Shared machines pause at any time: what takes long is bounded by the number of examples.

@@ -11,7 +11,6 @@ from torch import nn
 import ftwt
 from ftwt import data, gates, targets, training
 from ftwt.gated.within import example_inside, gated_in, with_part
-from ftwt.io import registry
 from ftwt.training import tasks
 
 FILE = """
@@ -67,15 +66,10 @@ recipe = training.Recipe(
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    """A detector's recipe, in a process that has imported none."""
+def file(recipe_file):
+    """A detector's recipe."""
     pytest.importorskip("pycocotools")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(registry, "_COMPONENTS", registry.registered())
-    path = tmp_path / "my_detector.py"
-    path.write_text(FILE)
-    yield path
-    sys.modules.pop("my_detector", None)
+    return recipe_file("my_detector", FILE)
 
 
 def test_a_detector_trains_evaluates_is_timed_and_exported(

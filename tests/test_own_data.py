@@ -10,7 +10,6 @@ import torch
 
 import ftwt
 from ftwt import data, tables, training
-from ftwt.io import registry
 from ftwt.training import tasks
 
 FILE = """
@@ -51,14 +50,9 @@ recipe = training.Recipe(
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    """The file, in a process that has imported none."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(registry, "_COMPONENTS", registry.registered())
-    path = tmp_path / "my_scenes.py"
-    path.write_text(FILE)
-    yield path
-    sys.modules.pop("my_scenes", None)
+def file(recipe_file):
+    """The recipe."""
+    return recipe_file("my_scenes", FILE)
 
 
 def test_a_segmentation_run_trains_evaluates_is_timed_and_exported(

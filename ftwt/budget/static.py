@@ -12,22 +12,21 @@ filters of the channels that it is given.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ftwt.budget.scores import followed, group_scores, mean_scores, weight_scores
 from ftwt.errors import FtwtError
 from ftwt.gated.attach import attach
 from ftwt.gated.model import Gated
 from ftwt.gated.pruning import Pruning
 from ftwt.gates.untrained import Fixed
-from ftwt.graph import calls
-from ftwt.graph.live import Evaluator, Live
-from ftwt.graph.operations import BATCH_NORMS, Kind, kind_of
-from ftwt.targets import Score, channel_scores
+from ftwt.graph.live import Evaluator
+from ftwt.graph.operations import Kind, kind_of
 from ftwt.training.evaluation import evaluating
 from ftwt.training.inspection import Loader, first
 
@@ -39,6 +38,11 @@ _STEPS, _IMAGES = 8, 512
 _NOTHING = 1e-6
 
 Scores = Mapping[str, Float[Tensor, " C_out"]]
+
+__all__ = [
+    "Scores", "group_scores", "inner_sites", "mean_scores", "ranked_masks", "sensitive_masks",
+    "uniform_masks", "weight_scores",
+]  # fmt: skip
 
 
 def inner_sites(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> tuple[str, ...]:
@@ -57,114 +61,6 @@ def inner_sites(network: nn.Module, example: Tensor | tuple[Tensor, ...]) -> tup
         if not any(kind_of(user, traced.module(user)) is Kind.UNION for user in site.output.users)
     )
     return inner or tuple(site.name for site in anatomy.sites)
-
-
-def weight_scores(model: Gated, *, power: int = 1) -> dict[str, Float[Tensor, " C_out"]]:
-    """The sum of each filter's absolute weights to a power, by site.
-
-    Power 1 is the L1 norm (Li et al., arXiv 1608.08710, section 3.1), 2 the squared L2 norm.
-
-    Raises:
-        FtwtError: a site is no module with a weight.
-    """
-    scores = {}
-    for site in model.anatomy.sites:
-        weight = getattr(site.module, "weight", None)
-        if not isinstance(weight, Tensor):
-            raise FtwtError(
-                f"weight_scores: site {site.name!r} is no module with a weight, so its filters "
-                "cannot be ranked; leave it out with where="
-            )
-        scores[site.name] = weight.detach().flatten(1).abs().pow(power).sum(1)
-    return scores
-
-
-def group_scores(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
-    """The squared L2 norm of the weights that go with each filter, by site.
-
-    These are the filter itself, its scale in batch norm, and what reads its channel: the next
-    layers' weights, through depthwise convolutions, sums, concatenations and shuffles; the mean of
-    their norms (group magnitude: Fang et al., arXiv 2301.12900, section 3.3).
-
-    Raises:
-        FtwtError: a site is no module with a weight.
-    """
-    own = weight_scores(model, power=2)
-    followed, scales = dict(_followed(model)), _norm_scales(model)
-    modules = dict(model.named_modules())
-    scores = {}
-    for name, weights in own.items():
-        # Row c: what is left without filter c.
-        rows = {
-            site: torch.ones(len(weights), len(one), dtype=torch.bool) for site, one in own.items()
-        }
-        rows[name] = ~torch.eye(len(weights), dtype=torch.bool)
-        live = Evaluator(rows, rows[name])
-        for site, given in followed.items():
-            if site != name:
-                rows[site] = live(given)
-        parts = [weights]
-        parts += [_gone(rows[site], scale.square()) for site, scale in scales.items()]
-        for layer in model.anatomy.plan.layers:
-            weight = getattr(modules.get(layer.name), "weight", None)
-            if layer.inputs is not None and isinstance(weight, Tensor):
-                by_group = (
-                    weight.detach()
-                    .square()
-                    .reshape(
-                        layer.groups, layer.out_channels // layer.groups, -1, weight[0, 0].numel()
-                    )
-                )
-                parts.append(_gone(live(layer.inputs), by_group.sum((1, 3)).flatten()))
-        scores[name] = torch.stack([one for one in parts if bool(one.any())] or [weights]).mean(0)
-    return scores
-
-
-def _gone(left: Bool[Tensor, "C_out C"], norms: Float[Tensor, " C"]) -> Float[Tensor, " C_out"]:
-    """The norms that go with each filter."""
-    return (~left).to(norms) @ norms
-
-
-def _norm_scales(model: Gated) -> dict[str, Float[Tensor, " C_out"]]:
-    """Of each site that has a batch norm with scales, these."""
-    traced, found = model.anatomy.traced, {}
-    for site in model.anatomy.sites:
-        node = site.convolution
-        while node is not site.output:
-            (node,) = node.users
-            weight = getattr(traced.module(node), "weight", None)
-            if isinstance(traced.module(node), BATCH_NORMS) and isinstance(weight, Tensor):
-                found[site.name] = weight.detach()
-    return found
-
-
-def mean_scores(
-    model: Gated, loader: Loader, *, score: Score = "l2", limit: int | None = None
-) -> dict[str, Float[Tensor, " C_out"]]:
-    """Mean over images of each filter's score with every filter on, by site.
-
-    Args:
-        model: a gated network; its gates are not asked.
-        loader: gives (images, labels).
-        score: how a channel of a site's output is scored, as in a target.
-        limit: look at most at so many images.
-
-    Raises:
-        FtwtError: the loader is empty, or `limit` is below 1.
-    """
-    sums: dict[str, Tensor] = {}
-    images_seen = 0
-
-    def note(site: str, features: Tensor) -> None:
-        found = channel_scores(features, score).double().sum(0)
-        sums[site] = sums[site] + found if site in sums else found
-
-    with evaluating(model):
-        device = next(model.parameters()).device
-        for images, _ in first(loader, limit, "mean_scores"):
-            model.forward_with_masks(note, images.to(device))
-            images_seen += len(images)
-    return {site: total / images_seen for site, total in sums.items()}
 
 
 def uniform_masks(model: Gated, scores: Scores, macs: float) -> Fixed:
@@ -273,7 +169,7 @@ class _Counts:
 
     def __init__(self, model: Gated, scores: Scores, macs: float) -> None:
         self._model, self._macs = model, macs
-        self._followed = dict(_followed(model))
+        self._followed = dict(followed(model))
         self._ranked = {
             name: scores[name].cpu().argsort(descending=True, stable=True)
             for name in model.sites
@@ -325,16 +221,6 @@ class _Counts:
     def fixed(self, counts: Mapping[str, int]) -> Fixed:
         """The masks as a gate."""
         return Fixed({name: mask[0] for name, mask in self.masks(counts).items()})
-
-
-def _followed(model: Gated) -> Iterator[tuple[str, Live]]:
-    """Depthwise sites, which keep a filter for each channel that they are given."""
-    for site in model.anatomy.sites:
-        conv, source = site.module, calls.source_of(site.convolution)
-        if not isinstance(conv, nn.Conv2d) or source is None:
-            continue
-        if 1 < conv.groups == conv.in_channels == conv.out_channels:
-            yield site.name, model.anatomy.liveness.channels(source)
 
 
 def _levels(filters: int) -> list[int]:
