@@ -114,4 +114,6 @@ def test_what_it_needs_and_what_it_has_no_use_for(given, tmp_path, ftwt_command)
         assert "has no gates" in answer.err
     alone = ("train", BEST, "--data", given[1], *out, "--reduction", 0.5)
     refused(ftwt_command(*alone), "give the dense run as --init")
+    # So that the same command with --init has its folder.
+    assert not list((tmp_path / "run").glob("*"))
     assert ftwt_command("train", BEST, *given, *out, "--reduction", 0.99).status == 2

@@ -59,10 +59,7 @@ def train_escalated(
     Raises:
         FtwtError: there are no weights to start from, or the reduction is out of reach.
     """
-    if init is None:
-        raise FtwtError(
-            "train: escalation ranks the filters of a trained network; give the dense run as --init"
-        )
+    init = _start_of(init)
     assert recipe.escalation is not None
     how, stage = recipe.escalation, replace(recipe, escalation=None)
     plain = prepare(stage, dataset, init=init).model.eval()
@@ -117,6 +114,8 @@ def train_escalated_run(
     Raises:
         FtwtError: as `train_escalated`, or the folder was started with other options.
     """
+    # Before anything is written.
+    init = _start_of(init)
 
     def stage(called: str, chosen: Recipe, start: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         return runs.finished_or_trained(
@@ -136,7 +135,7 @@ def train_escalated_run(
         "status": "running",
         "recipe": name,
         **asked,
-        "init": str(init) if init is not None else None,
+        "init": str(init),
         "seed": recipe.settings.seed,
         **records.circumstances("cpu", recipe.settings.amp),
     }
@@ -155,3 +154,12 @@ def train_escalated_run(
 
     on_main(finish)
     return model, record
+
+
+def _start_of(init: Path | str | None) -> Path | str:
+    """The trained weights, which have to be there."""
+    if init is None:
+        raise FtwtError(
+            "train: escalation ranks the filters of a trained network; give the dense run as --init"
+        )
+    return init
